@@ -1,0 +1,1 @@
+"""Self-supervised pretraining of ResNet-50: images in, ``backbone.pth`` out."""

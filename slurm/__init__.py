@@ -1,0 +1,1 @@
+"""The stages as a graph of jobs: on a SLURM cluster, or on this machine."""
