@@ -1,0 +1,117 @@
+"""Shapes and textures: how one object or one background of the embedded scenes is drawn."""
+
+import math
+
+import cv2
+import numpy as np
+
+CLASSES = ("disk", "square", "triangle", "star", "cross", "ring", "hexagon", "crescent")
+
+
+def _circle(
+    radius: float = 1.0, centre: tuple[float, float] = (0.0, 0.0), *, start=0.0, stop=2 * math.pi
+) -> np.ndarray:
+    angle = np.linspace(start, stop, 64)
+    return np.stack([centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)], 1)
+
+
+def _polygon(corners: int, *, radii: tuple[float, ...] = (1.0,)) -> np.ndarray:
+    angle = np.arange(corners) * 2 * math.pi / corners - math.pi / 2
+    radius = np.resize(radii, corners)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+
+
+def _crescent() -> np.ndarray:
+    """A disk of radius 1 less a disk of radius 0.85 whose centre lies 0.5 to the right."""
+    inner, shift = 0.85, 0.5
+    x = (1 - inner**2 + shift**2) / (2 * shift)  # where the two circles meet
+    outer_angle, inner_angle = math.acos(x), math.acos((x - shift) / inner)
+    outside = _circle(start=outer_angle, stop=2 * math.pi - outer_angle)
+    inside = _circle(inner, (shift, 0.0), start=2 * math.pi - inner_angle, stop=inner_angle)
+    return np.concatenate([outside, inside])
+
+
+def _cross() -> np.ndarray:
+    w = 0.33
+    quarter = np.array([[w, w], [w, 1.0], [-w, 1.0]])
+    turns = [np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]]) for a in np.arange(4) * math.pi / 2]
+    return np.concatenate([quarter @ turn.T for turn in turns])
+
+
+# Outlines inside the unit circle; a second outline cuts a hole.
+OUTLINES: dict[str, list[np.ndarray]] = {
+    "disk": [_circle(0.9)],
+    "square": [_polygon(4)],
+    "triangle": [_polygon(3)],
+    "star": [_polygon(10, radii=(1.0, 0.42))],
+    "cross": [_cross()],
+    "ring": [_circle(0.95), _circle(0.52)],
+    "hexagon": [_polygon(6)],
+    "crescent": [_crescent()],
+}
+
+
+def shape_mask(name: str, *, centre: np.ndarray, radius: float, angle: float, size: int) -> np.ndarray:
+    """The pixels of a shape, (size, size) bool; ``centre`` (x, y) and ``radius`` in pixels, ``angle`` in radians."""
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    fixed_point = 16  # cv2 takes coordinates in 1/16 pixel with shift=4
+    outlines = [
+        np.round((outline @ turn.T * radius + centre) * fixed_point).astype(np.int32) for outline in OUTLINES[name]
+    ]
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(mask, outlines, 1, lineType=cv2.LINE_8, shift=4)
+    return mask.astype(bool)
+
+
+def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Stripes, checks, smooth noise or a gradient: (size, size) in [0, 1]."""
+    kind = rng.choice(["stripes", "checks", "noise", "gradient"])
+    if kind == "noise":
+        cells = int(rng.integers(4, 10))
+        smooth = cv2.resize(rng.random((cells, cells)), (size, size), interpolation=cv2.INTER_CUBIC)
+        return smooth.clip(0, 1)
+    angle, phase = rng.uniform(0, 2 * math.pi, 2)
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    if kind == "gradient":
+        return (along / math.sqrt(2) + 0.5).clip(0, 1)
+    cycles = rng.uniform(4, 12)
+    wave = np.sin(2 * math.pi * cycles * along + phase)
+    if kind == "checks":
+        wave = wave * np.sin(2 * math.pi * cycles * across + phase)
+    return (wave > 0).astype(float)
+
+
+def _texture(rng: np.random.Generator, size: int, colour: np.ndarray) -> np.ndarray:
+    """A pattern between ``colour`` and a neighbour of it: (size, size, 3) in [0, 1]."""
+    second = (colour + rng.uniform(-0.25, 0.25, 3)).clip(0, 1)
+    mix = _pattern(rng, size)[..., None]
+    return colour * (1 - mix) + second * mix
+
+
+def background(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A textured background (size, size, 3) and its main colour (3,)."""
+    colour = rng.random(3)
+    return _texture(rng, size, colour), colour
+
+
+def object_texture(rng: np.random.Generator, size: int, behind: np.ndarray) -> np.ndarray:
+    """A texture whose main colour stands off from the colour ``behind`` it, so that the outline can be seen."""
+    colour = rng.random(3)
+    while np.linalg.norm(colour - behind) < 0.6:
+        colour = rng.random(3)
+    return _texture(rng, size, colour)
+
+
+def outlined(scene, *, scale: int) -> np.ndarray:
+    """The scene enlarged by ``scale``, with box, outline and name of each object drawn in."""
+    picture = cv2.resize(scene.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    for mask, name in zip(scene.masks, scene.classes, strict=True):
+        large = cv2.resize(mask.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+        contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, (255, 255, 255), 1)
+        x, y, w, h = cv2.boundingRect(large)
+        cv2.rectangle(picture, (x, y), (x + w - 1, y + h - 1), (255, 220, 0), 1)
+        cv2.putText(picture, name, (x + 2, y + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(picture, name, (x + 2, y + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+    return cv2.copyMakeBorder(picture, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
