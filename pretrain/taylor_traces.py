@@ -25,7 +25,7 @@ def log_coefficients(order: int, ridge: float = 1.0) -> list[float]:
         ValueError: if ``order`` is not a whole number >= 1.
     """
     if order != int(order) or order < 1:
-        raise ValueError(f"the order of a Taylor logarithm is a whole number >= 1, found {order}; 4 is the usual choice")
+        raise ValueError(f"the order of a Taylor logarithm is a whole number >= 1, found {order}; 4 is usual")
     shift = ridge - 1.0
     series = {k: (-1) ** (k + 1) / k for k in range(1, order + 1)}
     return [sum(c * comb(k, j) * shift ** (k - j) for k, c in series.items() if k >= j) for j in range(order + 1)]
