@@ -1,0 +1,75 @@
+"""The order of training images, and what chance does to each, as a function of (seed, iteration) alone.
+
+Detectron2's own sampler starts afresh after an interruption. This one can start at any iteration, so that a run which
+was killed and resumed sees the images, the flips and the sizes that a run never killed would have seen.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+from detectron2.data.build import trivial_batch_collator
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class TrainingBatches(Sampler):
+    """Endless batches of (image index, chance) pairs for one rank.
+
+    All ranks walk through one stream: each epoch is a new permutation, its images gather in one bucket per shape until
+    a bucket holds a batch. Rank r of R takes every R-th batch from the r-th on.
+
+    Args:
+        shapes: for each image the bucket it may share a batch with (landscape or portrait); equal for all: no grouping.
+        batch: images in a batch of one rank.
+        seed: of the whole stream.
+        start: the first iteration to give out.
+    """
+
+    def __init__(self, shapes: list[int], batch: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1):
+        self.shapes, self.batch, self.seed, self.start = shapes, batch, seed, start
+        self.rank, self.world_size = rank, world_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
+        first = self.start * self.world_size + self.rank
+        for number, batch in islice(enumerate(self._stream()), first, None, self.world_size):
+            yield [(index, (self.seed, number, position)) for position, index in enumerate(batch)]
+
+    def _stream(self) -> Iterator[list[int]]:
+        buckets: dict[int, list[int]] = {shape: [] for shape in self.shapes}
+        epoch = 0
+        while True:
+            for index in np.random.default_rng([self.seed, epoch]).permutation(len(self.shapes)).tolist():
+                bucket = buckets[self.shapes[index]]
+                bucket.append(index)
+                if len(bucket) == self.batch:
+                    yield bucket.copy()
+                    bucket.clear()
+            epoch += 1
+
+
+class SeededImages(Dataset):
+    """Images mapped with the random numbers of their place in the order, whichever worker maps them."""
+
+    def __init__(self, records: list[dict], mapper: Callable[[dict], dict]):
+        self.records, self.mapper = records, mapper
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, tuple[int, ...]]) -> dict:
+        index, chance = key
+        np.random.seed(chance)  # Detectron2's augmentations draw from numpy's global generator
+        random.seed(hash(chance))
+        return self.mapper(self.records[index])
+
+
+def loader(records: list[dict], mapper: Callable[[dict], dict], batches: TrainingBatches, *, workers: int):
+    """Detectron2's inputs, batch after batch without end."""
+    images = SeededImages(records, mapper)
+    return DataLoader(images, batch_sampler=batches, num_workers=workers, collate_fn=trivial_batch_collator)
+
+
+def shape_buckets(records: list[dict], *, grouped: bool) -> list[int]:
+    """1 for a landscape image, 0 for another; all 0 without grouping."""
+    return [int(grouped and record["width"] > record["height"]) for record in records]

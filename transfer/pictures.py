@@ -1,0 +1,97 @@
+"""predictions.png: a few validation images, ground truth above, prediction below."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from pretrain.files import replacing
+from transfer.benchmarks import Split
+
+TILE_PX = 320
+BAND_PX = 26
+SCORE_SHOWN = 0.5
+"""Predictions below this score are left out of the picture; where none reaches it, the best one is drawn."""
+
+COLOURS = [(66, 133, 244), (219, 68, 55), (244, 180, 0), (15, 157, 88), (171, 71, 188), (0, 172, 193), (255, 112, 67)]
+"""RGB, by category, in turn."""
+
+
+def draw(path: str | Path, split: Split, predictions: list[dict], *, count: int) -> None:
+    """Write a contact sheet of the first ``count`` annotated images of ``split``.
+
+    Args:
+        predictions: COCO results over the whole split.
+    """
+    content = json.loads(split.json.read_bytes())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    truth, found = _by_image(content["annotations"]), _by_image(predictions)
+    images = [image for image in sorted(content["images"], key=lambda image: image["id"]) if image["id"] in truth]
+    columns = []
+    for image in images[:count]:
+        pixels = cv2.cvtColor(cv2.imread(str(split.images / image["file_name"])), cv2.COLOR_BGR2RGB)
+        above = _tile(pixels, truth[image["id"]], names, title="ground truth")
+        below = _tile(pixels, _confident(found.get(image["id"], [])), names, title="prediction")
+        columns.append(np.concatenate([above, below]))
+    sheet = np.concatenate(columns, axis=1)
+    done, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    assert done
+    with replacing(path) as temporary:
+        temporary.write_bytes(png.tobytes())
+
+
+def _by_image(entries: list[dict]) -> dict[int, list[dict]]:
+    groups: dict[int, list[dict]] = {}
+    for entry in entries:
+        groups.setdefault(entry["image_id"], []).append(entry)
+    return groups
+
+
+def _confident(predictions: list[dict]) -> list[dict]:
+    ordered = sorted(predictions, key=lambda entry: -entry["score"])
+    return [entry for entry in ordered if entry["score"] >= SCORE_SHOWN] or ordered[:1]
+
+
+def _tile(pixels: np.ndarray, objects: list[dict], names: dict[int, str], *, title: str) -> np.ndarray:
+    """The image scaled into a square tile, with masks, boxes and labels, under a band with the title."""
+    height, width = pixels.shape[:2]
+    scale = TILE_PX / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    tile = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+    for entry in reversed(objects):
+        colour = COLOURS[entry["category_id"] % len(COLOURS)]
+        if entry.get("segmentation"):
+            mask = cv2.resize(_mask(entry["segmentation"], height, width), size, interpolation=cv2.INTER_LINEAR) > 0.5
+            tile[mask] = (0.55 * tile[mask] + 0.45 * np.array(colour)).astype(np.uint8)
+    for entry in reversed(objects):
+        category = entry["category_id"]
+        label = names[category] + (f" {entry['score']:.2f}" if "score" in entry else "")
+        _box(tile, [value * scale for value in entry["bbox"]], label, category)
+    square = np.full((TILE_PX + BAND_PX, TILE_PX, 3), 255, np.uint8)
+    square[BAND_PX : BAND_PX + size[1], : size[0]] = tile
+    cv2.putText(square, title, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return square
+
+
+def _mask(segmentation, height: int, width: int) -> np.ndarray:
+    """COCO's polygons or run lengths -> (height, width) float32 of 0 and 1."""
+    if isinstance(segmentation, list):
+        segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        segmentation = coco_mask.frPyObjects(segmentation, height, width)
+    return coco_mask.decode(segmentation).astype(np.float32)
+
+
+def _box(tile: np.ndarray, box: list[float], label: str, category: int) -> None:
+    colour = COLOURS[category % len(COLOURS)]
+    x, y, width, height = (round(value) for value in box)
+    cv2.rectangle(tile, (x, y), (x + width, y + height), colour, 2)
+    (text_width, text_height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
+    left = min(max(x, 0), max(tile.shape[1] - text_width - 6, 0))
+    top = max(y - text_height - 6, 0)
+    cv2.rectangle(tile, (left, top), (left + text_width + 6, top + text_height + 6), colour, -1)
+    white = (255, 255, 255)
+    at = (left + 3, top + text_height + 2)
+    cv2.putText(tile, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, white, 1, cv2.LINE_AA)

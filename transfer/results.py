@@ -1,0 +1,66 @@
+"""A result is a flat record: one number with everything that is needed to trace it. This file alone knows the shape."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pretrain.command_line import UserError
+from pretrain.files import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One metric of one run."""
+
+    method: str
+    """Name of the pretraining method, ``random`` for the row from scratch."""
+    recipe: str
+    """Its pretraining recipe; empty for ``random``."""
+    epochs: int
+    """Passes over the pretraining data; 0 for ``random``."""
+    benchmark: str
+    protocol: str
+    task: str
+    """``bbox``, ``segm`` or ``classification``."""
+    metric: str
+    """``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AP-<category>``, ``top1``."""
+    value: float
+    """Percent, 0 to 100."""
+    seed: int
+    commit: str
+    weights_sha256: str
+    """Hash of the weights file that was evaluated; empty for ``random``."""
+    n: int
+    """Images evaluated."""
+    source: str = "measured"
+
+
+def write(path: str | Path, records: list[Record], **context) -> None:
+    """Write ``records`` and what else is known of the run (``context``, plain values) to ``path`` as a whole."""
+    for record in records:
+        if not (math.isfinite(record.value) and 0 <= record.value <= 100):
+            raise ValueError(f"{record.task} {record.metric} is {record.value}, not a percentage")
+    write_json(path, {**context, "records": [asdict(record) for record in records]})
+
+
+def read(path: str | Path) -> list[Record]:
+    """Read the records of a result.json. Raises UserError if it is none."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [Record(**entry) for entry in content["records"]]
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; run the stage that writes it") from error
+    except (ValueError, KeyError, TypeError) as error:
+        names = ", ".join(field.name for field in fields(Record))
+        raise UserError(f"{path} is no result file ({error}); expected 'records' with {names}") from error
+
+
+def flatten(metrics: dict[str, dict[str, float | None]], **common) -> list[Record]:
+    """``{"bbox": {"AP": 41.0}}`` -> records; a metric without ground truth (None) has no record."""
+    return [
+        Record(task=task, metric=metric, value=value, **common)
+        for task, values in metrics.items()
+        for metric, value in values.items()
+        if value is not None
+    ]
