@@ -1,0 +1,107 @@
+"""Where the jobs run: one yaml per cluster, read and checked."""
+
+import shutil
+import subprocess
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+
+import yaml
+
+from pretrain.command_line import UserError, one_of
+
+CLUSTERS = Path(__file__).parent / "clusters"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What a cluster file may say; without a default, it has to."""
+
+    name: str
+    """The name of the file."""
+
+    executor: str
+    """`slurm`: submit and return. `local`: run on this machine. `debug`: run in this process."""
+
+    partition: str | None = None
+    """Of jobs with GPUs; None is SLURM's default."""
+
+    cpu_partition: str | None = None
+    """Of jobs without a GPU; None is ``partition``."""
+
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+
+    wckey: str | None = None
+    """Sent only where set: some clusters refuse a job that has one."""
+
+    gpus_per_node: int = 8
+    """A job that asks for more takes several whole nodes."""
+
+    max_hours: float | None = None
+    """The time limit of the partitions."""
+
+    mem: bool = True
+    """Whether to ask for memory."""
+
+    signal_delay_s: int = 120
+    """How many seconds before the time limit a job is told to save."""
+
+    setup: list[str] = field(default_factory=list)
+    """Lines of shell before each job: modules, environment."""
+
+    extra: dict = field(default_factory=dict)
+    """Further options of sbatch, name to value."""
+
+
+def available() -> list[str]:
+    """Names of the clusters that have a file."""
+    return sorted(path.stem for path in CLUSTERS.glob("*.yaml"))
+
+
+def load(name: str) -> Cluster:
+    """Read a cluster file, by name or as a path that ends in .yaml; `auto` chooses between slurm and local.
+
+    Raises UserError that lists every fault of the file.
+    """
+    if name == "auto":
+        name = "slurm" if slurm_answers() else "local"
+    path = (
+        Path(name) if name.endswith(".yaml") else CLUSTERS / f"{one_of('cluster', name, [*available(), 'auto'])}.yaml"
+    )
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read cluster file {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(told, dict):
+        raise UserError(f"cluster file {path} is not a mapping of keys to values; see {CLUSTERS / 'slurm.yaml'}")
+    known = {key: field for key, field in Cluster.__dataclass_fields__.items() if key != "name"}
+    faults = [f"unknown key {key!r}" for key in told if key not in known]
+    faults += [f"{key} is missing" for key, field in known.items() if is_required(field) and key not in told]
+    if told.get("executor", "slurm") not in ("slurm", "local", "debug"):
+        faults.append(f"executor is {told['executor']!r}, not slurm, local or debug")
+    if faults:
+        raise UserError(f"cluster file {path.name}: {'; '.join(faults)}; known keys: {', '.join(known)}")
+    return Cluster(name=path.stem, **told)
+
+
+def is_required(field) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def slurm_answers() -> bool:
+    """Whether this machine can submit to a SLURM.
+
+    Raises UserError where SLURM's commands are there but its controller is silent: to run on a login node because
+    the controller restarts would be the wrong kind of help.
+    """
+    if shutil.which("sbatch") is None or shutil.which("sinfo") is None:
+        return False
+    try:
+        answer = subprocess.run(["sinfo", "--noheader", "--format=%P"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"sinfo does not answer ({error}); choose --cluster slurm or --cluster local") from error
+    if answer.returncode:
+        last = answer.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise UserError(f"sinfo does not answer ({last[0]}); choose --cluster slurm or --cluster local")
+    return True

@@ -1,0 +1,148 @@
+"""Jobs on this machine: one stage in its own process, through submitit's local executor, or in this very process."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pretrain.command_line import UserError
+from slurm import ledger
+from slurm.graph import Job
+from slurm.job import StageCall, run_stage
+
+YEAR_MIN = 365 * 24 * 60
+CTRL_C = 130
+
+
+def call_of(runs: Path, job: Job) -> StageCall:
+    """The picklable call of a job, to be made in the folder we are in now."""
+    home = Path.cwd() / ledger.home(runs, job.name)
+    return StageCall(module=job.module, argv=job.argv, cwd=str(Path.cwd()), home=str(home))
+
+
+class LocalJob:
+    """A job in processes of its own.
+
+    Args:
+        cores: how many CPU cores all its tasks together may use.
+        gpus: ids of the GPUs it gets, one task for each.
+    """
+
+    def __init__(self, runs: Path, job: Job, *, cores: int, gpus: list[int]):
+        import submitit
+
+        self.job = job
+        self.home = ledger.home(runs, job.name)
+        ledger.forget(runs, job)
+        tasks = max(1, len(gpus))
+        executor = submitit.LocalExecutor(folder=self.home)
+        executor.update_parameters(
+            timeout_min=YEAR_MIN, tasks_per_node=tasks, gpus_per_node=len(gpus), visible_gpus=tuple(gpus)
+        )
+        with environment(OMP_NUM_THREADS=str(max(1, cores // tasks))), interrupts_are_ours():
+            self.submitted = executor.submit(call_of(runs, job))
+        ledger.mark_submitted(runs, job, "local", self.submitted.job_id)
+
+    def code(self) -> int | None:
+        """The worst exit code of its tasks, 1 for a task that ended without a word; None while it runs."""
+        if not self.submitted.done():
+            return None
+        return max(self.task_code(rank) for rank in range(self.submitted.num_tasks))
+
+    def task_code(self, rank: int) -> int:
+        from submitit.core.utils import pickle_load
+
+        path = self.submitted.task(rank).paths.result_pickle
+        outcome, value = pickle_load(path) if path.exists() else ("no result", None)
+        return value if outcome == "success" else 1
+
+    def stop(self) -> None:
+        """Let it save and end."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(self.submitted.job_id), signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End its tasks at once."""
+        process = self.submitted.job_id
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+                os.kill(int(task), signal.SIGKILL)
+
+    def clean(self) -> None:
+        """Remove submitit's pickles; the logs stay."""
+        for path in self.home.glob("*.pkl"):
+            path.unlink()
+
+    @property
+    def logs(self) -> list[Path]:
+        """Its errors and its output; task 0 reports for all."""
+        return [self.submitted.paths.stderr, self.submitted.paths.stdout]
+
+
+class DebugJob:
+    """A job in this process: it has ended when it is made. Raises KeyboardInterrupt at Ctrl-C."""
+
+    logs: tuple[Path, ...] = ()
+
+    def __init__(self, runs: Path, job: Job, *, cores: int, gpus: list[int]):
+        self.job = job
+        ledger.forget(runs, job)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        began = time.monotonic()
+        try:
+            self.ended_with = run_stage(job.module, list(job.argv))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self.ended_with == CTRL_C:
+            raise KeyboardInterrupt
+        if self.ended_with == 0:
+            ledger.mark_done(ledger.home(runs, job.name), job.argv, time.monotonic() - began)
+
+    def code(self) -> int:
+        return self.ended_with
+
+    def clean(self) -> None:
+        """Nothing was left behind."""
+
+
+@contextlib.contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set environment variables for the processes started meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def interrupts_are_ours() -> Iterator[None]:
+    """Keep Ctrl-C from the processes started meanwhile.
+
+    A terminal sends it to all of them; submitit's controller would kill its tasks a second later, too soon to save.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def visible_gpus() -> list[int]:
+    """Ids of the GPUs of this machine that are open to us, found without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",") if name.strip()]
+        if not all(name.isdigit() for name in names):
+            raise UserError(f"CUDA_VISIBLE_DEVICES is {visible!r}; expected numbers such as 0,1")
+        return [int(name) for name in names]
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return list(range(len(listed.stdout.splitlines()))) if listed.returncode == 0 else []

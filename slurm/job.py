@@ -1,0 +1,121 @@
+"""The job as it arrives on a node: a picklable call of one stage that can be stopped, queued again, and go on.
+
+It needs no memory of its own. A stage that is told to stop saves and ends with INTERRUPTED; started again with the
+same command it goes on from its own checkpoint. So queueing the same call again is all there is to resuming.
+"""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrain import command_line
+from slurm import ledger
+
+INTERRUPTED = os.EX_TEMPFAIL
+"""Exit code of a stage that saved because it was told to stop: resume me."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCall:
+    """Runs ``module.main(argv)`` in folder ``cwd``; every task of a job runs one, in its own process.
+
+    The module is a name and not a function, so that a pickle says nothing about where the code lies: the node
+    imports it from its own path.
+    """
+
+    module: str
+    argv: tuple[str, ...]
+
+    cwd: str
+    """Folder the command was given in: relative paths mean there what they meant here."""
+
+    home: str
+    """Folder for the record that it is done."""
+
+    def __call__(self) -> int:
+        """Return 0, or INTERRUPTED where there is no SLURM to queue it again; any failure ends the process."""
+        began = time.monotonic()
+        if os.getcwd() != self.cwd:
+            os.chdir(self.cwd)
+        rank = join_tasks()
+        code = run_stage(self.module, list(self.argv))
+        if code == 0 and rank == 0:
+            ledger.mark_done(Path(self.home), self.argv, time.monotonic() - began)
+        if code == INTERRUPTED and on_slurm():
+            requeue(rank)
+        if code not in (0, INTERRUPTED):
+            sys.exit(code)
+        return code
+
+    def checkpoint(self):
+        """For submitit, should a signal come before the stage listens for it: the same call again."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def run_stage(module: str, argv: list[str]) -> int:
+    """The exit code of a stage run in this process; its user errors are one line on stderr, as by hand."""
+    # A stage that does not listen for a signal has nothing to save but whole files: it may end anywhere.
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        command_line.run(lambda: importlib.import_module(module).main(argv))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def stop(number, frame):
+    sys.exit(INTERRUPTED)
+
+
+def join_tasks() -> int:
+    """Tell torch.distributed about the job's tasks, one per GPU, and return the rank of this one.
+
+    The port follows from the number of the job, so two jobs on a node do not meet. Every task keeps seeing all the
+    GPUs that its job was given and chooses by local rank: Detectron2 asks for device ``local_rank``, which
+    does not exist where submitit's default has hidden all but one.
+    """
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return 0
+    import submitit
+
+    environment = submitit.JobEnvironment()
+    if environment.num_tasks > 1:
+        torch_environment = submitit.helpers.TorchDistributedEnvironment()
+        torch_environment.export(set_cuda_visible_devices=False, overwrite=True)
+    return environment.global_rank
+
+
+def on_slurm() -> bool:
+    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+
+
+def requeue(rank: int) -> None:
+    """Put this SLURM job back in the queue and end.
+
+    Not where SLURM is already taking the job away: a job that its user cancelled must not rise again, and one that
+    is preempted is requeued by SLURM itself.
+    """
+    if rank:
+        time.sleep(60)  # the requeue by rank 0 ends every task; going first would make srun end rank 0
+        sys.exit(INTERRUPTED)
+    job_id = os.environ["SLURM_JOB_ID"]
+    asked = ["squeue", "--noheader", "--format=%T", f"--jobs={job_id}"]
+    state = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    if state in ("RUNNING", ""):
+        print(f"interrupted; job {job_id} goes back into the queue and will resume", file=sys.stderr, flush=True)
+        subprocess.run(["scontrol", "requeue", job_id], check=True)
+    else:
+        print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
+    sys.exit(INTERRUPTED)

@@ -1,0 +1,56 @@
+"""What run_all prints about a graph: before it runs, when a job failed, and at the end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from slurm.cluster import Cluster
+from slurm.graph import Job
+from slurm.plan import Plan
+from slurm.schedule import Outcome
+
+
+def dry_run(plan: Plan, jobs: Sequence[Job], *, place: Cluster, done: set[str]) -> str:
+    """The graph, job by job: its name, what it asks for and waits for, and its command line."""
+    rows = f"{', '.join(plan.methods)} x seed {', '.join(map(str, plan.seeds))}"
+    lines = [f"{len(jobs)} jobs on {place.name}, {len(done)} done already: {rows}"]
+    for number, job in enumerate(jobs, start=1):
+        state = "done already" if job.name in done else asks(job)
+        others = [other for other in job.needs if other not in done]
+        everything = len(job.needs) > 3 and len(job.needs) == len(jobs) - 1
+        after = "; after all others" if everything else f"; after {', '.join(others)}" if others else ""
+        lines += ["", f"[{number}/{len(jobs)}] {job.name} ({state}{'' if job.name in done else after})"]
+        lines += [f"    {job.command}"]
+    return "\n".join(lines)
+
+
+def asks(job: Job) -> str:
+    """``2 GPUs, 2 x 4 cores, 16 GB, 24 h``."""
+    asked = job.resources
+    tasks = max(1, asked.gpus)
+    times = f"{tasks} x " if tasks > 1 else ""
+    gpus = {0: "no GPU", 1: "1 GPU"}.get(asked.gpus, f"{asked.gpus} GPUs")
+    cores = "core" if tasks * asked.cpus == 1 else "cores"
+    return f"{gpus}, {times}{asked.cpus} {cores}, {asked.mem_gb * tasks:g} GB, {asked.hours:g} h"
+
+
+def failures(outcome: Outcome) -> str:
+    """The failed jobs with the ends of their logs, and what did not run for it."""
+    lines = []
+    for name, log in outcome.failed.items():
+        lines += ["", f"failed: {name}", *(f"    {line}" for line in log)]
+    if outcome.never_ran:
+        lines += ["", f"did not run, because it needs that: {', '.join(outcome.never_ran)}"]
+    return "\n".join(lines)
+
+
+def results(runs: Path, jobs: Sequence[Job]) -> str:
+    """The tables and where they are; what was written, if the graph made no table."""
+    if not any(job.stage == "tables" for job in jobs):
+        return "\n".join(["done:", *(f"    {path}" for job in jobs for path in job.outputs)])
+    from analysis import records, tables
+
+    lines = [table.text() for table in tables.build(records.collect(runs))]
+    lines += [f"table: {path}" for path in sorted((runs / "results").glob("*.md"))]
+    pictures = [job.folder / "predictions.png" for job in jobs]
+    lines += [f"pictures: {path}" for path in pictures if path.exists()]
+    return "\n".join(["", *lines])

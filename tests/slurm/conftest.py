@@ -1,0 +1,91 @@
+"""A pipeline of four stages that take no time, and a SLURM that is one small script."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from slurm.stages import Resources, Stage, Work, options
+
+TINY = Resources(cpus=1, mem_gb=1, hours=1)
+
+
+def draw(plan, row):
+    return [Work(folder="draw", argv=["--out", str(plan.runs / "draw"), *options(plan.told("draw"))])]
+
+
+def train(plan, row):
+    folder = f"{row.method}-seed{row.seed}/train"
+    argv = ["--out", str(plan.runs / folder), "--name", row.method, *options(plan.told("train"))]
+    return [Work(folder=folder, argv=argv, inputs=(plan.runs / "draw" / "out.txt",))]
+
+
+def probe(plan, row):
+    folder = f"{row.method}-seed{row.seed}/probe"
+    argv = ["--out", str(plan.runs / folder), *options(plan.told("probe"))]
+    return [Work(folder=folder, argv=argv, inputs=(plan.runs / f"{row.method}-seed{row.seed}/train/out.txt",))]
+
+
+def collect(plan, row):
+    return [Work(folder="results", argv=["--out", str(plan.runs / "results")])]
+
+
+OUT = ("out.txt",)
+TABLE = {
+    "draw": Stage(module="tiny_stage", work=draw, outputs=OUT, per_row=False, resources=TINY),
+    "train": Stage(module="tiny_stage", work=train, outputs=OUT, implies=("draw",), resources=TINY),
+    "probe": Stage(module="tiny_stage", work=probe, outputs=OUT, implies=("collect",), resources=TINY),
+    "collect": Stage(module="tiny_stage", work=collect, per_row=False, last=True, resources=TINY),
+}
+
+
+@dataclass
+class Suite:
+    """A folder to run the tiny stages in."""
+
+    folder: Path
+
+    @property
+    def runs(self) -> Path:
+        return Path("runs")
+
+    def main(self, *arguments: str) -> int:
+        """run_all's exit code, with the tiny stages in place of the real ones."""
+        from slurm import run_all
+
+        preset = ["--preset", str(self.folder / "tiny.yaml")]
+        return run_all.main(["--stage", "train,probe", *preset, *arguments], table=TABLE)
+
+    def calls(self, name: str) -> int:
+        """How often a stage was really started for job ``name``."""
+        path = self.folder / "runs" / name / "calls.txt"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch) -> Suite:
+    (tmp_path / "tiny.yaml").write_text(
+        "methods: [random, matrix_ssl]\nrecipe: tiny\nprotocols: []\nbenchmarks: []\nsettings: {draw: {}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "fakes"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "fakes"))
+    return Suite(tmp_path)
+
+
+@pytest.fixture
+def fake_slurm(tmp_path, monkeypatch):
+    """A folder of SLURM commands on the path; returns the module that runs what they queued."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    fake = Path(__file__).parent / "fakes" / "fake_slurm.py"
+    for name in ("sbatch", "squeue", "sinfo", "srun", "scontrol"):
+        (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake}" {name} "$@"\n')
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands), prepend=":")
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "queue"))
+    monkeypatch.syspath_prepend(str(fake.parent))
+    import fake_slurm
+
+    return fake_slurm

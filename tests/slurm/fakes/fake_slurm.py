@@ -1,0 +1,88 @@
+"""sbatch, squeue, sinfo, srun and scontrol of a SLURM whose queue is a folder and whose jobs run when told to.
+
+``FAKE_SLURM/<id>/`` holds a job's ``script`` and its ``state``. ``run_queue()`` runs what may run, in order.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def queue() -> Path:
+    return Path(os.environ["FAKE_SLURM"])
+
+
+def jobs() -> list[Path]:
+    return sorted(queue().glob("*"), key=lambda path: int(path.name)) if queue().exists() else []
+
+
+def script(job_id: str) -> str:
+    return (queue() / job_id / "script").read_text()
+
+
+def state(job: Path, new: str = "") -> str:
+    if new:
+        (job / "state").write_text(new)
+    return (job / "state").read_text()
+
+
+def option(job: Path, name: str, default: str = "") -> str:
+    found = re.search(rf"^#SBATCH --{name}=(.*)$", script(job.name), re.MULTILINE)
+    return found[1] if found else default
+
+
+def run_queue(*, signal: str = "") -> None:
+    """Run every job whose dependencies ended well; remove those whose never will. A signal goes to the first job."""
+    while pending := [job for job in jobs() if state(job) == "PENDING"]:
+        job = pending[0]
+        needs = [queue() / number for number in option(job, "dependency").split(":")[1:]]
+        if any(state(need) in ("FAILED", "CANCELLED") for need in needs):
+            state(job, "CANCELLED")
+            continue
+        state(job, "RUNNING")
+        place = {"SLURM_JOB_ID": job.name, "SLURM_JOB_NUM_NODES": option(job, "nodes", "1"), "FAKE_SIGNAL": signal}
+        place["SLURM_NTASKS"] = str(int(option(job, "nodes", "1")) * int(option(job, "ntasks-per-node", "1")))
+        ended = subprocess.run(["bash", str(job / "script")], env=os.environ | place, check=False)
+        signal = ""
+        if state(job) == "RUNNING":  # not put back into the queue meanwhile
+            state(job, "FAILED" if ended.returncode else "COMPLETED")
+
+
+def srun(arguments: list[str]) -> int:
+    """Start the tasks side by side, their output in the files named, and return the worst code."""
+    logs = {name: arguments[arguments.index(name) + 1] for name in ("--output", "--error")}
+    command = arguments[next(k for k, word in enumerate(arguments) if word.endswith("python") or "/python3" in word) :]
+    tasks = []
+    for rank in range(int(os.environ["SLURM_NTASKS"])):
+        place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_JOB_NODELIST": "localhost"}
+        out, err = (
+            open(logs[name].replace("%j", os.environ["SLURM_JOB_ID"]).replace("%t", str(rank)), "a") for name in logs
+        )
+        tasks.append(subprocess.Popen(command, env=os.environ | place, stdout=out, stderr=err))
+    if os.environ["FAKE_SIGNAL"]:
+        wait_for = Path(os.environ["FAKE_SIGNAL"])
+        while not wait_for.exists():
+            pass
+        tasks[0].send_signal(12)
+    return max(abs(task.wait()) for task in tasks)
+
+
+if __name__ == "__main__":
+    name, *arguments = sys.argv[1:]
+    if name == "sbatch":
+        number = str(100 + len(jobs()))
+        (queue() / number).mkdir(parents=True)
+        (queue() / number / "script").write_text(Path(arguments[-1]).read_text())
+        state(queue() / number, "PENDING")
+        print(f"Submitted batch job {number}")
+    elif name == "squeue":
+        asked = re.search(r"--jobs=(\S+)", " ".join(arguments))[1].split(",")
+        alive = [job for job in jobs() if job.name in asked and state(job) in ("PENDING", "RUNNING", "COMPLETING")]
+        lone = "--format=%T" in arguments
+        print("\n".join(state(job) if lone else f"{job.name} {state(job)}" for job in alive))
+    elif name == "scontrol":
+        state(queue() / arguments[1], "PENDING")
+    elif name == "srun":
+        sys.exit(srun(arguments))

@@ -1,0 +1,43 @@
+"""A stage that writes a word. Told to, it fails, or takes steps that survive an interruption."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from pretrain.command_line import UserError
+
+
+def main(argv):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--name", default="")
+    parser.add_argument("--fails", default="", help="UserError if this is the --name")
+    parser.add_argument("--steps", type=int, default=0)
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("RANK", "0") == "0":
+        with (options.out / "calls.txt").open("a") as file:
+            file.write("called\n")
+    if options.fails and options.fails in (options.name, "all"):
+        raise UserError(f"the data of {options.name} is not there; look for it")
+    if options.steps and not walk(options.out / "steps.txt", options.steps):
+        return 75
+    (options.out / "out.txt").write_text(f"{os.environ.get('WORLD_SIZE', 1)} {os.environ.get('OMP_NUM_THREADS')}\n")
+    return None
+
+
+def walk(path, steps):
+    """Take the steps that are left; False if a signal came, with the steps so far in ``path``."""
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    signal.signal(signal.SIGUSR2, lambda *_: stop.append(True))
+    for step in range(int(path.read_text()) if path.exists() else 0, steps):
+        print(f"step {step + 1} of {steps}", file=sys.stderr, flush=True)
+        time.sleep(0.05)
+        path.write_text(str(step + 1))
+        if stop:
+            return False
+    return True

@@ -1,0 +1,105 @@
+"""The graph is a pure function of a plan: what is printed of it says all there is."""
+
+from pathlib import Path
+
+import pytest
+
+from pretrain.command_line import UserError
+from slurm import cluster, graph
+from slurm.plan import Plan
+from slurm.report import dry_run
+
+PLAN = Plan(
+    methods=("random", "matrix_ssl"),
+    recipe="demo",
+    protocols=("demo-fpn",),
+    benchmarks=("scenes",),
+    knn=("scenes",),
+    settings={"data": {"images": "2000"}, "pretrain": {"optim.lr": "0.5"}, "transfer": {"SOLVER.BASE_LR": "0.04"}},
+    resources={"pretrain": {"gpus": 0}, "transfer": {"gpus": 2}},
+)
+
+GOLDEN = """\
+8 jobs on local, 0 done already: random, matrix_ssl x seed 0
+
+[1/8] data/scenes (no GPU, 4 cores, 8 GB, 1 h)
+    python -m pretrain.scenes --out runs/data/scenes --images 2000
+
+[2/8] random-seed0/demo-fpn-scenes (2 GPUs, 2 x 6 cores, 48 GB, 24 h; after data/scenes)
+    python -m transfer.train --protocol demo-fpn --benchmark scenes --weights random \
+--out runs/random-seed0/demo-fpn-scenes --seed 0 --data runs/data/scenes SOLVER.BASE_LR 0.04
+
+[3/8] random-seed0/knn-scenes (no GPU, 4 cores, 8 GB, 1 h; after data/scenes)
+    python -m transfer.knn --weights random --benchmark scenes --data runs/data/scenes/classification \
+--out runs/random-seed0/knn-scenes --seed 0
+
+[4/8] matrix_ssl-demo-seed0/pretrain (no GPU, 10 cores, 32 GB, 24 h; after data/scenes)
+    python -m pretrain.train --method matrix_ssl --recipe demo --out runs/matrix_ssl-demo-seed0/pretrain \
+data.root=runs/data/scenes/unlabelled seed=0 optim.lr=0.5
+
+[5/8] matrix_ssl-demo-seed0/convert (no GPU, 4 cores, 8 GB, 1 h; after matrix_ssl-demo-seed0/pretrain)
+    python -m transfer.convert runs/matrix_ssl-demo-seed0/pretrain/backbone.pth \
+runs/matrix_ssl-demo-seed0/convert/backbone.pkl
+
+[6/8] matrix_ssl-demo-seed0/demo-fpn-scenes (2 GPUs, 2 x 6 cores, 48 GB, 24 h; \
+after matrix_ssl-demo-seed0/convert, data/scenes)
+    python -m transfer.train --protocol demo-fpn --benchmark scenes \
+--weights runs/matrix_ssl-demo-seed0/convert/backbone.pkl --out runs/matrix_ssl-demo-seed0/demo-fpn-scenes \
+--seed 0 --data runs/data/scenes SOLVER.BASE_LR 0.04
+
+[7/8] matrix_ssl-demo-seed0/knn-scenes (no GPU, 4 cores, 8 GB, 1 h; \
+after matrix_ssl-demo-seed0/pretrain, data/scenes)
+    python -m transfer.knn --weights runs/matrix_ssl-demo-seed0/pretrain/backbone.pth --benchmark scenes \
+--data runs/data/scenes/classification --out runs/matrix_ssl-demo-seed0/knn-scenes --seed 0
+
+[8/8] results (no GPU, 1 core, 8 GB, 1 h; after all others)
+    python -m analysis.tables runs"""
+
+
+def test_the_demo_is_these_commands_in_this_order():
+    jobs = graph.build(PLAN, ["pretrain", "transfer"])
+    assert dry_run(PLAN, jobs, place=cluster.load("local"), done=set()) == GOLDEN
+
+
+def test_every_job_comes_after_what_it_needs_and_a_name_is_used_once():
+    plan = PLAN.changed({"data": {"seed": "3"}})
+    jobs = graph.build(plan, ["pretrain", "transfer"])
+    names = [job.name for job in jobs]
+    assert len(set(names)) == len(names)
+    assert all(names.index(need) < names.index(job.name) for job in jobs for need in job.needs)
+
+
+def test_real_data_draws_no_scenes():
+    own = Plan(methods=("matrix_ssl",), recipe="r", protocols=("moco-c4-1x",), benchmarks=("coco_2017",), seeds=(0, 1))
+    own = own.changed({"pretrain": {"data.root": "/imagenet"}})
+    stages = [job.stage for job in graph.build(own, ["pretrain", "transfer"])]
+    assert stages == ["pretrain", "convert", "transfer", "pretrain", "convert", "transfer", "tables"]
+
+
+def test_pretrain_alone_draws_its_data_and_makes_no_table():
+    assert [job.stage for job in graph.build(PLAN, ["pretrain"])] == ["data", "pretrain"]
+
+
+def test_transfer_without_pretrain_says_which_file_is_missing(tmp_path):
+    plan = Plan(**{**vars(PLAN), "runs": tmp_path})
+    faults = graph.missing_inputs(graph.build(plan, ["transfer"]))
+    assert any("matrix_ssl-demo-seed0/pretrain/backbone.pth, which does not exist" in fault for fault in faults)
+    assert graph.missing_inputs(graph.build(plan, ["pretrain", "transfer"])) == []
+
+
+def test_a_failed_pretraining_takes_its_row_and_the_table_with_it_but_no_other_row():
+    jobs = graph.build(PLAN, ["pretrain", "transfer"])
+    row = "matrix_ssl-demo-seed0"
+    lost = graph.descendants(jobs, f"{row}/pretrain")
+    assert lost == [f"{row}/convert", f"{row}/demo-fpn-scenes", f"{row}/knn-scenes", "results"]
+
+
+@pytest.mark.parametrize("key, value", [("gpu", "1"), ("gpus", "two"), ("cpus", "0")])
+def test_resources_are_known_and_positive(key, value):
+    with pytest.raises(UserError, match=f"resource.*{key}"):
+        graph.build(PLAN.changed({"pretrain": {f"resources.{key}": value}}), ["pretrain"])
+
+
+def test_a_recipe_file_names_the_row_by_its_stem():
+    plan = Plan(**{**vars(PLAN), "recipe": str(Path("my") / "short.yaml")})
+    assert any(job.name == "matrix_ssl-short-seed0/pretrain" for job in graph.build(plan, ["pretrain"]))

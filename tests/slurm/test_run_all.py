@@ -1,0 +1,176 @@
+"""The command line on this machine: the same words twice do no harm, and no failure goes unnamed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pretrain.command_line import UserError
+from slurm import ledger, run_all
+
+LOCAL = ("--cluster", "local")
+DEBUG = ("--cluster", "debug")
+
+
+def test_local_runs_every_stage_in_a_process_and_a_second_time_only_the_last(suite, capsys):
+    assert suite.main(*LOCAL) == 0
+    out, err = capsys.readouterr()
+    assert "runs/matrix_ssl-seed0/probe/out.txt" in out
+    assert "[6/6] results: done in" in err
+    assert [suite.calls(name) for name in ("draw", "random-seed0/train", "results")] == [1, 1, 1]
+    assert not list(Path("runs").rglob("*.pkl")), "submitit's pickles are left over"
+
+    assert suite.main(*LOCAL) == 0
+    assert "[1/6] draw: done already" in capsys.readouterr().err
+    assert [suite.calls(name) for name in ("draw", "random-seed0/train", "results")] == [1, 1, 2]
+
+
+def test_all_cores_go_to_one_job_and_are_shared_by_two(suite):
+    cores = len(os.sched_getaffinity(0))
+    assert suite.main(*LOCAL) == 0
+    assert Path("runs/draw/out.txt").read_text() == f"1 {cores}\n"
+    assert suite.main(*LOCAL, "--parallel", "2", "--seeds", "1") == 0
+    assert Path("runs/random-seed1/train/out.txt").read_text() == f"1 {max(1, cores // 2)}\n"
+
+
+def test_other_settings_do_not_count_as_done(suite):
+    assert suite.main(*DEBUG) == 0
+    assert suite.main(*DEBUG, "probe.name=other") == 0
+    assert [suite.calls(f"random-seed0/{stage}") for stage in ("train", "probe")] == [1, 2]
+
+
+def test_what_is_redone_takes_what_follows_with_it(suite):
+    assert suite.main(*DEBUG) == 0
+    Path("runs/random-seed0/train/out.txt").unlink()
+    assert suite.main(*DEBUG) == 0
+    assert [suite.calls(f"random-seed0/{stage}") for stage in ("train", "probe")] == [2, 2]
+    assert [suite.calls(f"matrix_ssl-seed0/{stage}") for stage in ("train", "probe")] == [1, 1]
+
+
+@pytest.mark.parametrize("where", [LOCAL, DEBUG], ids=["local", "debug"])
+def test_a_failed_stage_stops_its_descendants_only_and_is_named_with_its_log(suite, capfd, where):
+    assert suite.main(*where, "train.fails=random") == 1
+    err = capfd.readouterr().err
+    assert "failed: random-seed0/train" in err
+    assert "error: the data of random is not there; look for it" in err
+    assert "did not run, because it needs that: random-seed0/probe, results" in err
+    assert "Traceback" not in err
+    assert suite.calls("matrix_ssl-seed0/probe") == 1 and suite.calls("random-seed0/probe") == 0
+
+
+def start(suite, *arguments):
+    """run_all in a process of its own, as a user starts it, with a stage that takes some seconds."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import conftest, pathlib; "
+        f"sys.exit(conftest.Suite(pathlib.Path.cwd()).main({', '.join(map(repr, arguments))}))"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_saves_and_the_same_command_goes_on(suite, number):
+    arguments = (*LOCAL, "--methods", "random", "train.steps=40")
+    steps = Path("runs/random-seed0/train/steps.txt")
+    process = start(suite, *arguments)
+    wait_for(steps)
+    process.send_signal(number)
+    assert process.wait(timeout=10) == 130
+    said = process.stderr.read()
+    assert "saved and stopped" in said and "same command again" in said
+    taken = int(steps.read_text())
+    assert 0 < taken < 40 and not Path("runs/results").exists()
+
+    again = start(suite, *arguments)
+    assert again.wait(timeout=20) == 0
+    assert Path("runs/random-seed0/train/out.txt").exists() and suite.calls("random-seed0/train") == 2
+
+
+def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite, capsys):
+    def interrupt():
+        wait_for(Path("runs/random-seed0/train/steps.txt"))
+        record = ledger.read(Path("runs/jobs/random-seed0/train/submitted.json"))
+        os.kill(int(record["job_id"]), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert suite.main(*LOCAL, "--methods", "random", "train.steps=20") == 0
+    thread.join()
+    assert "saved and stopped after 0:0" in capsys.readouterr().err
+    assert suite.calls("random-seed0/train") == 2
+
+
+def test_two_runs_in_one_folder_at_once_are_refused(suite):
+    with ledger.lock(suite.runs), pytest.raises(UserError, match="runs is in use by process"):
+        suite.main(*LOCAL)
+    assert suite.main(*LOCAL, "--methods", "random") == 0
+
+
+def test_a_job_left_behind_by_a_killed_run_is_not_started_twice(suite):
+    process = start(suite, *LOCAL, "--methods", "random", "train.steps=60")
+    wait_for(Path("runs/random-seed0/train/steps.txt"))
+    process.kill()
+    process.wait()
+    with pytest.raises(UserError, match="random-seed0/train is still running as process"):
+        suite.main(*LOCAL, "--methods", "random", "train.steps=60")
+    left = int(ledger.read(Path("runs/jobs/random-seed0/train/submitted.json"))["job_id"])
+    os.kill(left, signal.SIGTERM)
+    end = time.monotonic() + 10
+    while ledger.lives(str(left)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert suite.main(*LOCAL, "--methods", "random", "train.steps=60") == 0
+
+
+def test_dry_run_is_quick_imports_no_torch_and_writes_nothing(tmp_path):
+    code = (
+        "import sys; from slurm.run_all import main; main(sys.argv[1:]); "
+        "assert not {'torch', 'submitit', 'numpy'} & set(sys.modules), 'a heavy import'"
+    )
+    arguments = ["--stage", "pretrain,transfer", "--dry-run", "--cluster", "local"]
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 2
+    assert "matrix_ssl-demo-seed0/pretrain" in done.stdout and not list(tmp_path.iterdir())
+
+
+def test_all_faults_are_named_at_once_with_what_is_known(capsys):
+    with pytest.raises(UserError) as first:
+        run_all.main(["--stage", "pretrain,trasnfer", "--cluster", "mars", "--preset", "demos", "pretain.optim.lr=1"])
+    message = str(first.value)
+    assert message.startswith("4 faults: ") and "\n" not in message
+    for words in ("'trasnfer'; known: convert, data", "'pretain'", "'mars'; known: auto", "'demos'; known: demo"):
+        assert words in message
+    with pytest.raises(UserError) as second:
+        run_all.main(
+            ["--stage", "pretrain,transfer", "--preset", "imagenet-100ep", "--methods", "mocov9", "--cluster", "slurm"]
+            + ["--protocols", "c4", "--benchmarks", "coco"]
+        )
+    for words in ("method 'mocov9'", "protocol 'c4'", "benchmark 'coco'", "pretrain.data.root=DIR"):
+        assert words in str(second.value)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--seeds", "0,x"], "whole numbers"),
+        (["--methods", "random,random"], "named twice"),
+        (["--no-wait"], "--no-wait is for SLURM"),
+        (["pretrain.lr"], "STAGE.KEY=VALUE"),
+        (["train.resources.gpus=512"], "512 GPUs and this machine has"),
+    ],
+)
+def test_a_wrong_word_is_one_line(suite, arguments, words):
+    with pytest.raises(UserError, match=words):
+        suite.main(*LOCAL, *arguments)

@@ -1,0 +1,152 @@
+"""The SLURM path on a fake SLURM: what is asked for, what is chained, what is queued again and what never twice."""
+
+from pathlib import Path
+
+import pytest
+
+from pretrain.command_line import UserError
+from slurm import cluster, graph, sbatch
+from slurm.plan import Plan
+
+SLURM = ("--cluster", "slurm")
+
+
+def text_of(fake_slurm, name: str) -> str:
+    """The batch script of the job called ``name``."""
+    return next(s for s in (fake_slurm.script(job.name) for job in fake_slurm.jobs()) if f"--job-name={name}\n" in s)
+
+
+def test_everything_is_submitted_at_once_in_a_chain_and_runs_to_the_end(suite, fake_slurm, capsys):
+    assert suite.main(*SLURM) == 0
+    assert "6 jobs are in the queue" in capsys.readouterr().out
+    assert "dependency" not in text_of(fake_slurm, "draw")
+    assert "#SBATCH --dependency=afterok:100\n" in text_of(fake_slurm, "random-seed0/train")
+    assert "#SBATCH --dependency=afterok:100:101:102:103:104\n" in text_of(fake_slurm, "results")
+
+    fake_slurm.run_queue()
+    assert {fake_slurm.state(job) for job in fake_slurm.jobs()} == {"COMPLETED"}
+    assert suite.main(*SLURM) == 0
+    assert "1 jobs are in the queue" in capsys.readouterr().out, "only the table is made anew"
+
+
+def test_the_script_of_a_job_with_gpus(suite):
+    plan = Plan(
+        methods=("matrix_ssl",),
+        recipe="r",
+        protocols=("p",),
+        benchmarks=("b",),
+        settings={"pretrain": {"data.root": "/d"}},
+        resources={"pretrain": {"gpus": 16, "cpus": 10, "mem_gb": 20, "hours": 48}},
+    )
+    job = graph.build(plan, ["pretrain"])[0]
+    place = cluster.Cluster(name="x", executor="slurm", partition="gpu", max_hours=24, setup=["module load cuda"])
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    text = _make_sbatch_string("python", "logs", **sbatch.parameters(job, place, ["7", "8"]))
+    for line in (
+        "--dependency=afterok:7:8",
+        "--gpus-per-node=8",
+        "--job-name=matrix_ssl-r-seed0/pretrain",
+        "--kill-on-invalid-dep=yes",
+        "--mem=160GB",
+        "--nodes=2",
+        "--ntasks-per-node=8",
+        "--partition=gpu",
+        "--requeue",
+        "--signal=USR2@120",
+        "--time=1440",
+    ):
+        assert f"#SBATCH {line}\n" in text
+    assert "wckey" not in text
+    assert "module load cuda\nexport OMP_NUM_THREADS=10\n" in text
+    assert "--cpus-per-task=10 --kill-on-bad-exit=1 python" in text
+
+
+def test_a_job_without_gpus_asks_for_none_and_goes_to_the_cpu_partition(suite, fake_slurm):
+    Path("mine.yaml").write_text("executor: slurm\npartition: gpu\ncpu_partition: cpu\nmem: false\n")
+    assert suite.main("--cluster", "mine.yaml") == 0
+    text = text_of(fake_slurm, "draw")
+    assert "--partition=cpu\n" in text and "gpus" not in text and "--mem" not in text
+
+
+def test_the_same_command_while_jobs_are_queued_submits_nothing(suite, fake_slurm, capsys):
+    assert suite.main(*SLURM) == 0
+    assert suite.main(*SLURM) == 0
+    assert len(fake_slurm.jobs()) == 6
+    with pytest.raises(UserError, match="draw is in the queue as job 100 with other settings"):
+        suite.main(*SLURM, "draw.name=other")
+    assert len(fake_slurm.jobs()) == 6
+
+
+def test_failed_work_is_submitted_again_and_chained_to_what_is_still_queued(suite, fake_slurm):
+    assert suite.main(*SLURM, "train.fails=random") == 0
+    fake_slurm.run_queue()
+    states = {fake_slurm.option(job, "job-name"): fake_slurm.state(job) for job in fake_slurm.jobs()}
+    assert states["random-seed0/train"] == "FAILED"
+    assert states["random-seed0/probe"] == states["results"] == "CANCELLED"
+    assert states["matrix_ssl-seed0/probe"] == "COMPLETED"
+    assert suite.main(*SLURM, "train.fails=nobody") == 0
+    assert "--dependency" not in fake_slurm.script("106"), "the images are drawn already"
+    assert "afterok:106\n" in fake_slurm.script("107")
+
+
+def test_a_signal_makes_the_job_save_queue_itself_again_and_finish(suite, fake_slurm):
+    steps = suite.folder / "runs/random-seed0/train/steps.txt"
+    assert suite.main(*SLURM, "--methods", "random", "train.steps=20") == 0
+    fake_slurm.jobs()
+    draw, train = fake_slurm.jobs()[:2]
+    fake_slurm.state(draw, "COMPLETED")
+    fake_slurm.run_queue(signal=str(steps))
+    assert fake_slurm.state(train) == "COMPLETED"
+    assert suite.calls("random-seed0/train") == 2
+    log = Path(f"runs/jobs/random-seed0/train/{train.name}_0_log.err").read_text()
+    assert f"job {train.name} goes back into the queue and will resume" in log
+
+
+def test_a_cancelled_job_does_not_rise_again(suite, fake_slurm, monkeypatch, capfd):
+    import subprocess
+
+    from slurm import job
+
+    calls = []
+    answer = subprocess.CompletedProcess([], 0, stdout="COMPLETING\n")
+    monkeypatch.setattr(job.subprocess, "run", lambda command, **_: calls.append(command[0]) or answer)
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    with pytest.raises(SystemExit) as end:
+        job.requeue(0)
+    assert end.value.code == job.INTERRUPTED and calls == ["squeue"]
+    assert "left to SLURM" in capfd.readouterr().err
+
+
+def test_the_tasks_of_a_job_find_each_other(suite, fake_slurm):
+    Path("mine.yaml").write_text("executor: slurm\ngpus_per_node: 2\n")
+    assert suite.main("--cluster", "mine.yaml", "--methods", "random", "train.resources.gpus=2") == 0
+    fake_slurm.run_queue()
+    assert Path("runs/random-seed0/train/out.txt").read_text() == "2 1\n"
+
+
+def test_wait_follows_to_the_end_and_names_the_failure(suite, fake_slurm, capsys, monkeypatch):
+    looks = []
+    monkeypatch.setattr(sbatch.time, "sleep", lambda seconds: looks.append(seconds) or fake_slurm.run_queue())
+    assert suite.main(*SLURM, "--wait", "train.fails=random") == 1
+    err = capsys.readouterr().err
+    assert "failed: random-seed0/train" in err and "the data of random is not there" in err
+    assert "did not run, because it needs that: random-seed0/probe, results" in err
+
+
+def test_gpus_fill_whole_nodes(suite, fake_slurm):
+    with pytest.raises(UserError, match="train asks for 12 GPUs, which fill no whole number of slurm's nodes of 8"):
+        suite.main(*SLURM, "train.resources.gpus=12")
+
+
+def test_auto_takes_slurm_when_it_answers_and_this_machine_when_there_is_none(fake_slurm, monkeypatch):
+    assert cluster.load("auto").executor == "slurm"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cluster.load("auto").executor == "local"
+
+
+def test_a_cluster_file_is_checked_whole(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("partion: gpu\n")
+    with pytest.raises(UserError, match="unknown key 'partion'; executor is missing; known keys: executor, partition"):
+        cluster.load(str(path))
