@@ -62,9 +62,9 @@ def draw(split: str, index: int, *, size: int, seed: int) -> Scene:
     """Draw image ``index`` of ``split``: one large object for classification, else 1-4 objects that may overlap."""
     rng = np.random.default_rng([seed, list(SHARES).index(split), index])
     if split.startswith("classification"):
-        wanted, radii = [CLASSES[index % len(CLASSES)]], (0.26, 0.40)
+        wanted, radii = [CLASSES[index % len(CLASSES)]], (0.28, 0.42)
     else:
-        wanted, radii = list(rng.choice(CLASSES, rng.integers(1, 5))), (0.14, 0.26)
+        wanted, radii = list(rng.choice(CLASSES, rng.choice(4, p=[0.4, 0.3, 0.2, 0.1]) + 1)), (0.18, 0.32)
     image, background = drawing.background(rng, size)
     masks, classes = [], []
     for name in wanted:

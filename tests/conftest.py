@@ -4,19 +4,117 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes that each spin two threads starve each other
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import cloudpickle
 import pytest
 import torch
+import torch.multiprocessing as mp
 
 torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
-    """A drawn data set of a few dozen 64-pixel images (the layout is in pretrain/scenes.py)."""
+    """A drawn data set: 48 scenes of 64 pixels, 24 + 12 classified objects, 24 + 4 annotated scenes."""
     from pretrain import scenes
 
     out = tmp_path_factory.mktemp("data") / "scenes"
     scenes.write(out, images=48, size=64, seed=0)
     return out
+
+
+@pytest.fixture(scope="session")
+def command():
+    """``command("pretrain/train.py", "--help")`` runs a command line in a process of its own, as a user would."""
+
+    def call(script: str, *arguments: object, cwd: Path | None = None, env: dict | None = None, timeout: float = 300):
+        return subprocess.run(
+            [sys.executable, str(ROOT / script), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            timeout=timeout,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def refused(command):
+    """``refused(script, *arguments)``: the one line a command line answers wrong input with; asserts exit code 2."""
+
+    def call(script: str, *arguments: object, **options) -> str:
+        done = command(script, *arguments, **options)
+        assert done.returncode == 2, done.stderr
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+        return lines[0]
+
+    return call
+
+
+def _serve(rank: int, world: int, port: int, tasks, results) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world))
+    os.environ["LOCAL_RANK"] = str(rank)
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    while (task := tasks.get()) is not None:
+        function, arguments = cloudpickle.loads(task)
+        try:
+            results.put((rank, cloudpickle.dumps((True, function(*arguments)))))
+        except Exception as error:
+            results.put((rank, cloudpickle.dumps((False, f"rank {rank}: {type(error).__name__}: {error}"))))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def ranks():
+    """``ranks(n, function, *arguments)``: run a function in n gloo processes at once, return the list of its results.
+
+    The processes are started once per session and kept, because each start costs an import of torch.
+    """
+    context, pools = mp.get_context("spawn"), {}
+
+    def start(world: int):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        tasks, results = [context.Queue() for _ in range(world)], context.Queue()
+        processes = [
+            context.Process(target=_serve, args=(rank, world, port, tasks[rank], results), daemon=True)
+            for rank in range(world)
+        ]
+        for process in processes:
+            process.start()
+        return processes, tasks, results
+
+    def call(world: int, function, *arguments):
+        if world not in pools:
+            pools[world] = start(world)
+        processes, tasks, results = pools[world]
+        cloudpickle.register_pickle_by_value(sys.modules[function.__module__])  # test files are not importable there
+        task = cloudpickle.dumps((function, arguments))
+        for queue in tasks:
+            queue.put(task)
+        answers = dict(results.get(timeout=120) for _ in range(world))
+        outcomes = [cloudpickle.loads(answers[rank]) for rank in range(world)]
+        failures = [value for ok, value in outcomes if not ok]
+        if failures:  # the others may hang in a collective: this pool is of no more use
+            del pools[world]
+            for process in processes:
+                process.kill()
+            raise AssertionError("; ".join(failures))
+        return [value for _, value in outcomes]
+
+    yield call
+    for processes, tasks, _ in pools.values():
+        for queue in tasks:
+            queue.put(None)
+        for process in processes:
+            process.join(10)

@@ -1,0 +1,248 @@
+"""Pretrain a backbone without labels.
+
+    python pretrain/train.py --method matrix_ssl --out runs/mine data.root=/data/imagenet/train
+
+The loop is in `train`: views -> embeddings -> terms -> step. The same command resumes an interrupted run.
+"""
+
+import argparse
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, schedules, views
+from pretrain.command_line import Parser, UserError, one_of, run
+from pretrain.config import TrainConfig
+from pretrain.files import write_text
+from pretrain.log import Log
+from pretrain.progress import Progress
+from pretrain.provenance import commit
+from pretrain.stopping import StopRequest, Watch, embedding_rank
+
+DEFAULT_RECIPE = "imagenet-100ep"
+# Settings that may change when a run is resumed: they do not touch its result.
+FREE = {"device", "data.workers", "log.every", "log.checkpoint_every", "log.collapse_rank", "log.collapse_patience"}
+
+
+def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
+    """The network of a method around a fresh ResNet-50, BN over all ranks, on its device; seeded."""
+    torch.manual_seed(settings.seed)
+    trunk = backbone.resnet50(**asdict(settings.backbone))
+    network = methods.load(name).Method(trunk, settings.method)
+    network = batch_norm.synchronise(network, device)
+    return network.to(device, memory_format=torch.channels_last).train()
+
+
+def embed(network: nn.Module, batch: list[torch.Tensor], settings: TrainConfig, device: torch.device):
+    """uint8 views of this rank -> Embeddings of the global batch, float32, with gradients."""
+    one_of("precision", settings.precision, ["bf16", "fp32"])
+    mixed = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
+    inputs = [
+        views.normalise(v.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last) for v in batch
+    ]
+    with mixed:
+        local = network(inputs)
+    return methods.Embeddings(*(tuple(distributed.gather(z) for z in branch) for branch in local))
+
+
+class Run:
+    """The state of a run: network, optimiser, steps done; saved to and restored from its folder."""
+
+    def __init__(self, name: str, recipe: str, settings: TrainConfig, folder: Path, device: torch.device):
+        self.settings, self.folder, self.device = settings, folder, device
+        self.network = build(name, settings, device)
+        self.optimizer = optimizers.build(self.network, settings.optim)
+        self.step, self.unreadable = 0, set()
+        self.about = {"method": name, "recipe": recipe, "epochs": settings.epochs, "seed": settings.seed}
+        self.about |= {"commit": commit(), "config": asdict(settings)}
+        self.file = folder / "checkpoint.pth"
+        if self.file.exists():
+            self._restore(checkpoint.read(self.file))
+        ddp = {"device_ids": [device.index]} if device.type == "cuda" else {}
+        parallel = distributed.world_size() > 1
+        # Buffers need no broadcast: synchronised BN keeps them equal on all ranks.
+        self.parallel = (
+            DistributedDataParallel(self.network, broadcast_buffers=False, **ddp) if parallel else self.network
+        )
+
+    def save(self) -> None:
+        """Write checkpoint.pth (the first rank does)."""
+        if distributed.is_main():
+            state = {"model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+            state |= {"torch_rng": torch.get_rng_state(), "unreadable": sorted(self.unreadable)}
+            checkpoint.save(self.file, {"format": checkpoint.CHECKPOINT, **self.about, **state})
+
+    def finish(self) -> None:
+        """Write backbone.pth and say what could not be read."""
+        if not distributed.is_main():
+            return
+        path = self.folder / "backbone.pth"
+        checkpoint.export_backbone(path, self.network.backbone, about=self.about)
+        if self.unreadable:
+            print(f"{len(self.unreadable)} unreadable images were skipped (named above)", file=sys.stderr)
+        print(f"pretrained: {path}")
+
+    def note_unreadable(self, names: list[str], images: int) -> None:
+        """Name images met for the first time that could not be read. Raises UserError above the allowed share."""
+        for name in set(names) - self.unreadable:
+            self.unreadable.add(name)
+            print(f"unreadable, skipped: {name}", file=sys.stderr)
+        most = self.settings.data.max_unreadable
+        if len(self.unreadable) > most * images:
+            raise UserError(
+                f"{len(self.unreadable)} of {images} images are unreadable (first: {min(self.unreadable)}), more than "
+                f"data.max_unreadable={most}; mend the data set or raise the limit"
+            )
+
+    def _restore(self, saved: dict) -> None:
+        if saved.get("format") != checkpoint.CHECKPOINT:
+            raise UserError(f"{self.file} is not a checkpoint of this suite; choose another --out")
+        self.network.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.unreadable = saved["step"], set(saved["unreadable"])
+        torch.set_rng_state(saved["torch_rng"])
+
+
+class Report:
+    """What the run tells while it goes: log.jsonl, TensorBoard, a line with an ETA; and the watch over its health."""
+
+    def __init__(self, state: Run, total: int, warmup: int):
+        log = state.settings.log
+        self.state, self.total, self.warmup = state, total, warmup
+        self.watch = Watch(collapse_rank=log.collapse_rank, patience=log.collapse_patience)
+        self.log = Log(state.folder, step=state.step) if distributed.is_main() else None
+        self.progress = Progress(total, f"pretrain {state.about['method']}", start=state.step, quiet=self.log is None)
+        self.began, self.first = time.monotonic(), state.step
+
+    def after_step(self, terms: dict[str, float], embeddings: methods.Embeddings, lr: float) -> None:
+        """Log the step just done, if one is due. Raises UserError for a collapse."""
+        step, settings = self.state.step, self.state.settings
+        if step % settings.log.every and step < self.total:
+            return
+        rank = embedding_rank(embeddings.online[0])
+        if step > self.warmup:
+            self.watch.check_rank(rank, step)
+        speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
+        if self.log:
+            self.log.write(step, {**terms, "effective_rank": rank, "lr": lr, "images_per_s": speed})
+        loss = sum(terms.values())
+        self.progress.update(step, f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s")
+
+
+def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
+    """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for what the user can mend."""
+    device = distributed.init(settings.device)
+    source = data.images(settings.data)
+    per_epoch = steps_per_epoch(len(source), settings)
+    total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
+    claim(folder, name, recipe, settings)
+    stop = StopRequest()
+    state = Run(name, recipe, settings, folder, device)
+    report = Report(state, total, warmup)
+    peak = optimizers.peak_lr(settings.optim, settings.batch_size)
+    for batch, unreadable in data.batches(source, settings, total_steps=total, start=state.step, device=device):
+        state.note_unreadable(unreadable, len(source))
+        lr = schedules.warmup_cosine(state.step, peak=peak, warmup_steps=warmup, total_steps=total)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        embeddings = embed(state.parallel, batch, settings, device)
+        terms = state.network.loss_terms(embeddings)
+        values = {key: term.item() for key, term in terms.items()}
+        report.watch.check_loss(values, state.step + 1)
+        state.optimizer.zero_grad(set_to_none=True)
+        sum(terms.values()).backward()
+        state.optimizer.step()
+        state.step += 1
+        state.network.after_step(state.step / total)
+        report.after_step(values, embeddings, lr)
+        interrupted = distributed.any_rank(stop.signal is not None, device)
+        if interrupted or state.step % settings.log.checkpoint_every == 0 or state.step == total:
+            state.save()
+        if interrupted and state.step < total:
+            if distributed.is_main():
+                print(f"stopped at step {state.step} of {total}; the same command goes on from there", file=sys.stderr)
+            return stop.exit_code
+    state.finish()
+    return 0
+
+
+def steps_per_epoch(count: int, settings: TrainConfig) -> int:
+    """Full batches in ``count`` images. Raises UserError where batch, processes and images do not fit together."""
+    world, batch = distributed.world_size(), settings.batch_size
+    if min(settings.epochs, settings.log.every, settings.log.checkpoint_every) < 1:
+        raise UserError("epochs, log.every and log.checkpoint_every must be at least 1")
+    if batch % world or batch // world < 2:
+        raise UserError(
+            f"batch_size={batch} cannot be shared by {world} processes; "
+            f"it must be a multiple of {world} with at least 2 images each (batch normalisation needs two)"
+        )
+    if count < batch:
+        raise UserError(f"batch_size={batch} is more than the {count} images of {settings.data.root}; lower it")
+    return count // batch
+
+
+def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
+    """Make ``folder`` this run's, or recognise it as such. Raises UserError if it belongs to another run."""
+    path = folder / "config.yaml"
+    mine = {"method": name, "recipe": recipe, "settings": asdict(settings)}
+    if path.exists():
+        theirs = config.flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        differing = [
+            f"{key.removeprefix('settings.')} (there {theirs.get(key)!r}, here {value!r})"
+            for key, value in config.flat(mine).items()
+            if theirs.get(key) != value and key.removeprefix("settings.") not in FREE
+        ]
+        if differing:
+            raise UserError(f"{folder} is the folder of another run: {'; '.join(differing)}; choose another --out")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no run (no config.yaml); choose another --out")
+    distributed.barrier()  # every rank has looked before the first one writes
+    if distributed.is_main():
+        write_text(path, yaml.safe_dump(mine, sort_keys=False))
+
+
+def main(argv: list[str] | None = None) -> int:
+    early = argparse.ArgumentParser(add_help=False)
+    early.add_argument("--method")
+    shown = early.parse_known_args(argv)[0].method
+    parser = Parser(
+        description="Pretrain a ResNet-50 without labels. The same command again resumes, or returns if all is done.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=settings_help(shown),
+    )
+    parser.add_argument("--method", required=True, metavar="NAME", help=", ".join(methods.available()))
+    parser.add_argument(
+        "--recipe", default=DEFAULT_RECIPE, help="name in pretrain/recipes, or a yaml file (default %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="settings, dotted: optim.lr=0.5 (listed below)"
+    )
+    arguments = parser.parse_args(argv)
+    settings = config.resolve(arguments.method, arguments.recipe, arguments.settings)
+    if (arguments.out / "backbone.pth").exists():
+        claim(arguments.out, arguments.method, arguments.recipe, settings)
+        print(f"done already: {arguments.out / 'backbone.pth'}")
+        return 0
+    try:
+        return train(arguments.method, arguments.recipe, settings, arguments.out)
+    finally:
+        distributed.shutdown()
+
+
+def settings_help(name: str | None) -> str:
+    """Every setting with its default for a method (the first one where none is named)."""
+    name = name if name in methods.available() else "matrix_ssl"
+    lines = config.describe(config.resolve(name, DEFAULT_RECIPE, []))
+    return f"settings (KEY=VALUE), with the defaults of {name} under {DEFAULT_RECIPE}:\n{lines}"
+
+
+if __name__ == "__main__":
+    run(main)
