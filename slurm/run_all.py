@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretrain.command_line import Parser, UserError, run
+from pretrain.command_line import Parser, run
 from slurm import check, cluster, graph, ledger, plan
 from slurm.graph import Job
 from slurm.plan import Plan
@@ -139,7 +139,7 @@ def numbers(text: str) -> list[int]:
     try:
         return [int(word) for word in words(text)]
     except ValueError as error:
-        raise UserError(f"expected whole numbers separated by commas, got {text!r}") from error
+        raise argparse.ArgumentTypeError(f"expected whole numbers separated by commas, got {text!r}") from error
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_a_job_without_gpus_asks_for_none_and_goes_to_the_cpu_partition(suite, f
     Path("mine.yaml").write_text("executor: slurm\npartition: gpu\ncpu_partition: cpu\nmem: false\n")
     assert suite.main("--cluster", "mine.yaml") == 0
     text = text_of(fake_slurm, "draw")
-    assert "--partition=cpu\n" in text and "gpus" not in text and "--mem" not in text
+    assert "--partition=cpu\n" in text and "--gpus" not in text and "--mem" not in text
 
 
 def test_the_same_command_while_jobs_are_queued_submits_nothing(suite, fake_slurm, capsys):
@@ -92,8 +92,7 @@ def test_failed_work_is_submitted_again_and_chained_to_what_is_still_queued(suit
 
 def test_a_signal_makes_the_job_save_queue_itself_again_and_finish(suite, fake_slurm):
     steps = suite.folder / "runs/random-seed0/train/steps.txt"
-    assert suite.main(*SLURM, "--methods", "random", "train.steps=20") == 0
-    fake_slurm.jobs()
+    assert suite.main(*SLURM, "--methods", "random", "--stage", "train", "train.steps=20") == 0
     draw, train = fake_slurm.jobs()[:2]
     fake_slurm.state(draw, "COMPLETED")
     fake_slurm.run_queue(signal=str(steps))
@@ -120,7 +119,9 @@ def test_a_cancelled_job_does_not_rise_again(suite, fake_slurm, monkeypatch, cap
 
 def test_the_tasks_of_a_job_find_each_other(suite, fake_slurm):
     Path("mine.yaml").write_text("executor: slurm\ngpus_per_node: 2\n")
-    assert suite.main("--cluster", "mine.yaml", "--methods", "random", "train.resources.gpus=2") == 0
+    assert (
+        suite.main("--cluster", "mine.yaml", "--methods", "random", "--stage", "train", "train.resources.gpus=2") == 0
+    )
     fake_slurm.run_queue()
     assert Path("runs/random-seed0/train/out.txt").read_text() == "2 1\n"
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 
@@ -52,19 +53,18 @@ def run_queue(*, signal: str = "") -> None:
 
 def srun(arguments: list[str]) -> int:
     """Start the tasks side by side, their output in the files named, and return the worst code."""
-    logs = {name: arguments[arguments.index(name) + 1] for name in ("--output", "--error")}
+    logs = [arguments[arguments.index(name) + 1] for name in ("--output", "--error")]
     command = arguments[next(k for k, word in enumerate(arguments) if word.endswith("python") or "/python3" in word) :]
     tasks = []
     for rank in range(int(os.environ["SLURM_NTASKS"])):
         place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_JOB_NODELIST": "localhost"}
-        out, err = (
-            open(logs[name].replace("%j", os.environ["SLURM_JOB_ID"]).replace("%t", str(rank)), "a") for name in logs
-        )
-        tasks.append(subprocess.Popen(command, env=os.environ | place, stdout=out, stderr=err))
+        task_logs = [name.replace("%j", os.environ["SLURM_JOB_ID"]).replace("%t", str(rank)) for name in logs]
+        with Path(task_logs[0]).open("a") as out, Path(task_logs[1]).open("a") as err:
+            tasks.append(subprocess.Popen(command, env=os.environ | place, stdout=out, stderr=err))
     if os.environ["FAKE_SIGNAL"]:
         wait_for = Path(os.environ["FAKE_SIGNAL"])
         while not wait_for.exists():
-            pass
+            time.sleep(0.02)
         tasks[0].send_signal(12)
     return max(abs(task.wait()) for task in tasks)
 
