@@ -4,11 +4,18 @@ Letters: B samples in the global batch, D features; C11 is the covariance of the
 branch, C12 between them. Log_n is the Taylor logarithm of order n about I.
 """
 
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from pretrain.taylor_traces import Matmul, cross_log_trace, weighted_log_trace
+from pretrain import exact_traces, momentum, schedules, taylor_traces
+from pretrain.command_line import UserError, one_of
+from pretrain.heads import mlp
+from pretrain.methods import Embeddings
+from pretrain.trace_gradients import Matmul
 
 
 def released_terms(
@@ -21,15 +28,32 @@ def released_terms(
     order: int | None = 4,
     matmul: Matmul = torch.matmul,
 ) -> dict[str, Tensor]:
-    """The loss of the authors' release for one direction: U + gamma A, where
+    """The loss of the authors' release for one direction, U + gamma A, where
 
     U = -target_scale tr Log_n(C12 + ridge I),  A = -tr((C11 + ridge I) Log_n(C22 + ridge I)).
+
+    This is not the paper's loss. With ridge 1 and target_scale 1 the paper's eq. 14 is U/D + gamma (A + tr C22) and a
+    constant, so that the same gamma weighs alignment D times less here, and tr C22 = 1 - ||mean||^2, which is no
+    constant, is dropped. In both, the ridge on C11 brings -tr log(C22 + I) into A: uniformity of the auto-covariance.
+
+    Args:
+        online: (B, D), the branch that learns; rows need not be normalised or centred.
+        target: (B, D), the other branch; no gradient goes through it.
+        gamma: weight of the alignment, contained in the result.
+        ridge: multiple of I added to each covariance before its logarithm (the release's mce_mu).
+        target_scale: multiple of I that uniformity aims at (the release's mce_lambd).
+        order: n, of the Taylor logarithm about I, at least 1; None for the exact logarithm, which for the C12 of
+            unit rows always exists with ridge 1 (`exact_traces` says where else).
+        matmul: the matrix product, `pretrain.shared_matmul` to share the work among ranks.
+
+    Returns:
+        ``uniformity`` and ``alignment``, scalars whose sum is the loss.
     """
     online, target = _centred(online), _centred(target.detach())
-    settings = {"scale": 1 / len(online), "ridge": ridge, "order": order, "matmul": matmul}
+    cross_log_trace, weighted_log_trace = _log_traces(len(online), ridge, order, matmul)
     return {
-        "uniformity": -target_scale * cross_log_trace(online, target, **settings),
-        "alignment": -gamma * weighted_log_trace(online, target, **settings),
+        "uniformity": -target_scale * cross_log_trace(online, target),
+        "alignment": -gamma * weighted_log_trace(online, target),
     }
 
 
@@ -42,18 +66,118 @@ def paper_terms(
     order: int | None = 4,
     matmul: Matmul = torch.matmul,
 ) -> dict[str, Tensor]:
-    """The loss of the paper for one direction: eq. 12 and eq. 13, with ridge I added to every covariance in an MCE."""
+    """The loss of the paper for one direction, eq. 14, with ridge I added to every covariance that is in an MCE:
+
+    MCE(I/D, C12 + ridge I)  (eq. 12)  and  -tr C12 + gamma MCE(C11 + ridge I, C22 + ridge I)  (eq. 13).
+
+    Each MCE(P, Q) = tr(-P log Q + Q) carries a constant, ridge * D. The tr C12 of eq. 12 and the -tr C12 of eq. 13
+    cancel; both are here because they are in the paper. What of C12 then remains at first order is the first term of
+    the logarithm's own series, -tr C12 / D (ridge 1). Arguments and result as for `released_terms`.
+    """
     online, target = _centred(online), _centred(target.detach())
     B, D = online.shape
-    settings = {"scale": 1 / B, "ridge": ridge, "order": order, "matmul": matmul}
+    cross_log_trace, weighted_log_trace = _log_traces(B, ridge, order, matmul)
     trace_12 = (online * target).sum() / B
-    trace_22 = online.square().sum() / B
     return {
-        "uniformity": -cross_log_trace(online, target, **settings) / D + trace_12 + ridge * D,
-        "alignment": -trace_12 + gamma * (trace_22 + ridge * D - weighted_log_trace(online, target, **settings)),
+        "uniformity": trace_12 + ridge * D - cross_log_trace(online, target) / D,
+        "alignment": -trace_12 + gamma * (ridge * D - weighted_log_trace(online, target, less_trace=1.0)),
     }
+
+
+def series_norm(online: Tensor, target: Tensor, *, ridge: float = 1.0) -> float:
+    """The larger norm of A - I over both logarithms' arguments A; Theorem A.1's series converges if it is below 1."""
+    online, target = _centred(online.detach()), _centred(target.detach())
+    settings = {"scale": 1 / len(online), "ridge": ridge}
+    return max(taylor_traces.series_norm(online, other, **settings) for other in (target, online))
+
+
+def _log_traces(B: int, ridge: float, order: int | None, matmul: Matmul):
+    if ridge < 0:
+        raise UserError(f"the ridge is a multiple of I that is added, expected >= 0, found {ridge}; 1 is usual")
+    if order is None:
+        traces, settings = exact_traces, {}
+    else:
+        traces, settings = taylor_traces, {"order": order, "matmul": matmul}
+    settings |= {"scale": 1 / B, "ridge": ridge}
+    return partial(traces.cross_log_trace, **settings), partial(traces.weighted_log_trace, **settings)
 
 
 def _centred(features: Tensor) -> Tensor:
     unit = F.normalize(features, dim=1)
     return unit - unit.mean(dim=0)
+
+
+VARIANTS = {"released": released_terms, "paper": paper_terms}
+
+# The released code's ImageNet recipe for 100 epochs. What it shares with the suite's defaults is not repeated.
+RECIPE = {"batch_size": 1024, "optim": {"lr": 0.5, "weight_decay": 1e-5}, "views": {"recipe": "asymmetric"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    variant: str = "released"
+    """released (the authors' code, what produced the published numbers) or paper (eq. 14); two different losses."""
+
+    gamma: float = 1.0
+    """Weight of the alignment term (eq. 13; the paper's Table 5 finds 1 best)."""
+
+    ridge: float = 1.0
+    """Multiple of I added to a covariance before its logarithm; near 1, or the Taylor series is a different loss."""
+
+    target_scale: float = 1.0
+    """Multiple of I that uniformity aims at, for the released variant (the paper: 1/D)."""
+
+    order: int = 4
+    """Order of the Taylor logarithm (Table 6 tries 3, 4, 5)."""
+
+    projector_width: int = 2048
+    """Width of all three layers of the projector, and D of the covariances."""
+
+    predictor_width: int = 512
+    """Hidden width of the predictor."""
+
+    teacher_momentum: float = 0.996
+    """The teacher's momentum at the start; a cosine raises it to 1 at the end."""
+
+
+class Method(nn.Module):
+    """Online branch: backbone, projector, predictor. Target branch: a momentum copy of backbone and projector."""
+
+    def __init__(self, backbone: nn.Module, config: Config):
+        super().__init__()
+        one_of("method.variant", config.variant, VARIANTS)
+        if config.order < 1:
+            raise UserError(f"method.order must be at least 1, got {config.order}")
+        if config.ridge < 0:
+            raise UserError(f"method.ridge must not be negative, got {config.ridge}")
+        self.config = config
+        width = config.projector_width
+        self.backbone = backbone
+        self.projector = mlp(2048, width, width, width, last_norm=True)
+        # The release gives the last layer a bias and freezes it: the BN behind it would cancel it.
+        self.projector[-2].bias.requires_grad_(False)
+        self.predictor = mlp(width, config.predictor_width, width)
+        self.teacher = momentum.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
+
+    def forward(self, views: list[Tensor]) -> Embeddings:
+        online = tuple(self.predictor(self.projector(self.backbone(view))).float() for view in views)
+        with torch.no_grad():
+            target = tuple(self.teacher.projector(self.teacher.backbone(view)).float() for view in views)
+        return Embeddings(online, target)
+
+    def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Both directions, averaged: each view's online output against the other view's target."""
+        (online_1, online_2), (target_1, target_2) = embeddings
+        c = self.config
+        settings = {"gamma": c.gamma, "ridge": c.ridge, "order": c.order}
+        if c.variant == "released":
+            settings["target_scale"] = c.target_scale
+        terms = VARIANTS[c.variant]
+        one, two = terms(online_1, target_2, **settings), terms(online_2, target_1, **settings)
+        return {name: (one[name] + two[name]) / 2 for name in one}
+
+    def after_step(self, progress: float) -> None:
+        """Move the teacher; ``progress`` is the share of training done, in [0, 1]."""
+        rate = schedules.cosine(progress, start=self.config.teacher_momentum, end=1.0)
+        momentum.follow(self.teacher["backbone"], self.backbone, rate)
+        momentum.follow(self.teacher["projector"], self.projector, rate)
