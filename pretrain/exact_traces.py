@@ -4,11 +4,28 @@ The same two traces as in `taylor_traces`, letters too, but by determinant and b
 decomposition and are not shared among ranks; they serve to see what the Taylor order changes.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pretrain.command_line import UserError
+
+
+def log_traces(
+    x: Tensor, y: Tensor, *, scale: float, ridge: float = 1.0, less_trace: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Two scalars: tr log(C12 + ridge I) and tr((C11 + ridge I) log(C22 + ridge I)) - less_trace * tr C22.
+
+    Gradients of the second go through x only.
+
+    Raises:
+        UserError: if a logarithm does not exist: see `cross_log_trace`. C22 is symmetric and has no negative
+            eigenvalue, so its own exists for every ridge > 0, and for ridge 0 if C22 has full rank.
+    """
+    weighted = _WeightedLogTrace.apply(x, y.detach(), scale, ridge, less_trace)
+    return cross_log_trace(x, y, scale=scale, ridge=ridge), weighted
 
 
 def cross_log_trace(x: Tensor, y: Tensor, *, scale: float, ridge: float = 1.0) -> Tensor:
@@ -30,10 +47,10 @@ def cross_log_trace(x: Tensor, y: Tensor, *, scale: float, ridge: float = 1.0) -
         real = eigenvalues.real[eigenvalues.imag.abs() <= torch.finfo(A.dtype).eps * len(A) * eigenvalues.abs().max()]
         if (real <= 0).any():
             raise UserError(_missing(real.min().item()))
-    I = torch.eye(len(A), dtype=A.dtype, device=A.device)  # noqa: E741 the identity is called I
+    one = torch.eye(len(A), dtype=A.dtype, device=A.device)
     if B < D:  # the D - B eigenvalues that only the larger space has are all equal to ridge
-        return torch.linalg.slogdet(I + A / ridge).logabsdet + D * torch.tensor(ridge, dtype=A.dtype).log().item()
-    return torch.linalg.slogdet(A + ridge * I).logabsdet
+        return torch.linalg.slogdet(one + A / ridge).logabsdet + D * math.log(ridge)
+    return torch.linalg.slogdet(A + ridge * one).logabsdet
 
 
 def _missing(eigenvalue: float) -> str:
@@ -41,18 +58,6 @@ def _missing(eigenvalue: float) -> str:
         f"the exact logarithm does not exist: a covariance plus ridge has the eigenvalue {eigenvalue:.3g}, expected "
         "none at or below 0; raise the ridge (1 is always enough) or give a Taylor order"
     )
-
-
-def weighted_log_trace(x: Tensor, y: Tensor, *, scale: float, ridge: float = 1.0, less_trace: float = 0.0) -> Tensor:
-    """tr((C11 + ridge I) log(C22 + ridge I)) - less_trace * tr C22, a scalar; gradients through x only.
-
-    C22 is symmetric and has no negative eigenvalue, so the logarithm exists for every ridge > 0, and for ridge 0 if
-    C22 has full rank.
-
-    Raises:
-        UserError: if the logarithm does not exist.
-    """
-    return _WeightedLogTrace.apply(x, y.detach(), scale, ridge, less_trace)
 
 
 class _WeightedLogTrace(torch.autograd.Function):

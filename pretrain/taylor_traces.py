@@ -32,21 +32,18 @@ def log_coefficients(order: int, ridge: float = 1.0) -> list[float]:
     return [sum(c * comb(k, j) * shift ** (k - j) for k, c in series.items() if k >= j) for j in range(len(series) + 1)]
 
 
-def cross_log_trace(
-    x: Tensor, y: Tensor, *, scale: float, ridge: float = 1.0, order: int = 4, matmul: Matmul = torch.matmul
-) -> Tensor:
-    """tr Log_n(C12 + ridge I), a scalar.
+def cross_log_trace(x: Tensor, y: Tensor, *, scale: float, order: int = 4, matmul: Matmul = torch.matmul) -> Tensor:
+    """tr Log_n(scale y^T x + I_D) = tr Log_n(scale x y^T + I_B), a scalar.
 
-    With ridge 1 this is also tr Log_n(I_B + scale x y^T), the trace in the objective of maximum entropy coding, where
-    ``x`` and ``y`` are not centred and ``scale`` is 1 / lambda_inv: batch-wise or feature-wise, whichever is smaller.
+    The trace in the objective of maximum entropy coding, where x and y are unit rows, not centred, and ``scale`` is
+    1 / lambda_inv: batch-wise or feature-wise, whichever is smaller. Gradients go through both.
     """
     B, D = x.shape
-    p = log_coefficients(order, ridge)
-    A = matmul(x, y.T) if B < D else matmul(x.T, y)
-    return p[0] * D + trace_polynomial(A.mul_(scale), p, matmul)
+    A = matmul(x, y.T) if B < D else matmul(y.T, x)
+    return trace_polynomial(A.mul_(scale), log_coefficients(order), matmul)
 
 
-def weighted_log_trace(
+def log_traces(
     x: Tensor,
     y: Tensor,
     *,
@@ -55,11 +52,11 @@ def weighted_log_trace(
     order: int = 4,
     less_trace: float = 0.0,
     matmul: Matmul = torch.matmul,
-) -> Tensor:
-    """tr((C11 + ridge I) Log_n(C22 + ridge I)) - less_trace * tr C22, a scalar.
+) -> tuple[Tensor, Tensor]:
+    """Two scalars: tr Log_n(C12 + ridge I) and tr((C11 + ridge I) Log_n(C22 + ridge I)) - less_trace * tr C22.
 
-    The trace is taken off here, among the coefficients, because with ridge 1 it cancels the first order of the series:
-    taken off afterwards, it would cost the gradient three of float32's seven digits.
+    The last trace is taken off here, among the coefficients, because with ridge 1 it cancels the first order of the
+    series: taken off afterwards, it would cost the gradient three of float32's seven digits.
     """
     B, D = x.shape
     p = log_coefficients(order, ridge)
@@ -67,11 +64,13 @@ def weighted_log_trace(
     r[1] -= less_trace
     if B < D:  # tr(C11 C22^j) = tr(M^T K^(j-1) M) with K = scale x x^T, M = scale x y^T
         K, M = gram(x, scale, matmul), matmul(x, y.T).mul_(scale)
+        cross = trace_polynomial(M, p, matmul)
         weighted = p[0] * scale * y.square().sum() + weighted_trace_polynomial(M, K, p[1:], matmul)
     else:
         K, C11 = gram(x.T, scale, matmul), gram(y.T, scale, matmul)
+        cross = trace_polynomial(matmul(y.T, x).mul_(scale), p, matmul)
         weighted = p[0] * C11.trace() + _product_trace(C11, K, p[1:], matmul)
-    return weighted + r[0] * D + trace_polynomial(K, r, matmul)
+    return cross + p[0] * D, weighted + trace_polynomial(K, r, matmul) + r[0] * D
 
 
 def series_norm(x: Tensor, y: Tensor, *, scale: float, ridge: float = 1.0, iterations: int = 20) -> float:

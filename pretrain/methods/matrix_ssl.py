@@ -5,7 +5,6 @@ branch, C12 between them. Log_n is the Taylor logarithm of order n about I.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -50,11 +49,8 @@ def released_terms(
         ``uniformity`` and ``alignment``, scalars whose sum is the loss.
     """
     online, target = _centred(online), _centred(target.detach())
-    cross_log_trace, weighted_log_trace = _log_traces(len(online), ridge, order, matmul)
-    return {
-        "uniformity": -target_scale * cross_log_trace(online, target),
-        "alignment": -gamma * weighted_log_trace(online, target),
-    }
+    cross, weighted = _log_traces(online, target, ridge=ridge, order=order, matmul=matmul)
+    return {"uniformity": -target_scale * cross, "alignment": -gamma * weighted}
 
 
 def paper_terms(
@@ -76,11 +72,11 @@ def paper_terms(
     """
     online, target = _centred(online), _centred(target.detach())
     B, D = online.shape
-    cross_log_trace, weighted_log_trace = _log_traces(B, ridge, order, matmul)
+    cross, weighted = _log_traces(online, target, ridge=ridge, order=order, matmul=matmul, less_trace=1.0)
     trace_12 = (online * target).sum() / B
     return {
-        "uniformity": trace_12 + ridge * D - cross_log_trace(online, target) / D,
-        "alignment": -trace_12 + gamma * (ridge * D - weighted_log_trace(online, target, less_trace=1.0)),
+        "uniformity": trace_12 + ridge * D - cross / D,
+        "alignment": -trace_12 + gamma * (ridge * D - weighted),
     }
 
 
@@ -91,15 +87,14 @@ def series_norm(online: Tensor, target: Tensor, *, ridge: float = 1.0) -> float:
     return max(taylor_traces.series_norm(online, other, **settings) for other in (target, online))
 
 
-def _log_traces(B: int, ridge: float, order: int | None, matmul: Matmul):
+def _log_traces(online: Tensor, target: Tensor, *, ridge: float, order: int | None, matmul: Matmul, less_trace=0.0):
+    """tr Log(C12 + ridge I) and tr((C11 + ridge I) Log(C22 + ridge I)) - less_trace tr C22, Taylor or exact."""
     if ridge < 0:
         raise UserError(f"the ridge is a multiple of I that is added, expected >= 0, found {ridge}; 1 is usual")
+    settings = {"scale": 1 / len(online), "ridge": ridge, "less_trace": less_trace}
     if order is None:
-        traces, settings = exact_traces, {}
-    else:
-        traces, settings = taylor_traces, {"order": order, "matmul": matmul}
-    settings |= {"scale": 1 / B, "ridge": ridge}
-    return partial(traces.cross_log_trace, **settings), partial(traces.weighted_log_trace, **settings)
+        return exact_traces.log_traces(online, target, **settings)
+    return taylor_traces.log_traces(online, target, order=order, matmul=matmul, **settings)
 
 
 def _centred(features: Tensor) -> Tensor:
