@@ -56,7 +56,7 @@ def installed() -> str | None:
     except Exception as error:
         raise UserError(
             f"detectron2 in {Path(spec.origin).parent} does not import ({type(error).__name__}: {error}); "
-            f"repair it, or uninstall it and run this again"
+            f"repair it (pip install -r requirements.txt brings what it imports), or uninstall it and run this again"
         ) from error
     return f"detectron2 {detectron2.__version__} in {Path(spec.origin).parent}"
 
