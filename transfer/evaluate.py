@@ -13,31 +13,37 @@ import torch
 
 from pretrain.command_line import one_of
 from pretrain.progress import Progress
+from pretrain.stopping import StopRequest
+from transfer.stopping import check
+
+ENGINES = ("faster-coco-eval", "pycocotools")
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 """COCO's first six figures, in its order."""
 
 
 @torch.inference_mode()
-def predict(model: torch.nn.Module, loader, *, category_ids: list[int], quiet: bool = False) -> list[dict]:
+def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: StopRequest) -> list[dict]:
     """Run ``model`` over ``loader`` and return COCO results (image_id, category_id, bbox, score, segmentation).
 
     Args:
         loader: batches of Detectron2's inputs; each rank gives its own share, and the main process gets all.
         category_ids: the data set's category id of each class index.
+        stop: asked after each batch; raises ``Stopped``.
     """
     from detectron2.evaluation.coco_evaluation import instances_to_coco_json
     from detectron2.utils import comm
 
     was_training = model.training
     model.eval()
-    progress = Progress(len(loader), "evaluate", quiet=quiet or not comm.is_main_process())
+    progress = Progress(len(loader), "evaluate", quiet=not comm.is_main_process())
     predictions = []
     for done, inputs in enumerate(loader, 1):
         for image, output in zip(inputs, model(inputs), strict=True):
             found = instances_to_coco_json(output["instances"].to("cpu"), image["image_id"])
             predictions += [{**entry, "category_id": category_ids[entry["category_id"]]} for entry in found]
         progress.update(done)
+        check(stop)
     model.train(was_training)
     return [entry for part in comm.gather(predictions) for entry in part]
 
@@ -61,8 +67,7 @@ def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engin
 
 
 def _engine(name: str):
-    one_of("evaluation engine", name, ("pycocotools", "faster-coco-eval"))
-    if name == "pycocotools":
+    if one_of("evaluation engine", name, ENGINES) == "pycocotools":
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 

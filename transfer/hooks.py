@@ -1,15 +1,15 @@
 """What happens between the iterations of a fine-tuning run, besides Detectron2's own hooks."""
 
-import signal
-
 import torch
 from detectron2.engine import HookBase
+from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
 from pretrain import distributed
 from pretrain.progress import Progress
-from transfer.stopping import Stopped, StopSignals
+from pretrain.stopping import RESUME_ME, StopRequest
+from transfer.stopping import Stopped
 
 
 class SeedIteration(HookBase):
@@ -45,8 +45,6 @@ class PreciseBN(HookBase):
         in_backbone = set(get_bn_modules(model.backbone))
         # Where only the trunk has norms (FPN), the heads need not run.
         network = model if set(norms) - in_backbone else _Trunk(model)
-        from detectron2.utils.events import EventStorage
-
         with EventStorage():
             update_bn_stats(network, self.make_loader(), self.iterations)
         if distributed.world_size() > 1:
@@ -81,20 +79,14 @@ class ShowProgress(HookBase):
 class StopOnSignal(HookBase):
     """Saves and stops after the iteration in which any rank was told to stop."""
 
-    def __init__(self, signals: StopSignals, device: torch.device):
-        self.signals, self.device = signals, device
-
-    def before_train(self):
-        self.signals.deferring = True
+    def __init__(self, stop: StopRequest, device: torch.device):
+        self.stop, self.device = stop, device
 
     def after_step(self):
-        stop = distributed.any_rank(self.signals.received is not None, self.device)
-        if stop and self.trainer.iter + 1 < self.trainer.max_iter:
+        asked = self.stop.signal is not None
+        if distributed.any_rank(asked, self.device) and self.trainer.iter + 1 < self.trainer.max_iter:
             self.trainer.checkpointer.save(f"model_{self.trainer.iter:07d}", iteration=self.trainer.iter)
-            raise Stopped(self.signals.received or signal.SIGTERM)
-
-    def after_train(self):
-        self.signals.deferring = False
+            raise Stopped(self.stop.exit_code if asked else RESUME_ME)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

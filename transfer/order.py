@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
+import torch
 from detectron2.data.build import trivial_batch_collator
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -66,8 +67,14 @@ class SeededImages(Dataset):
 
 def loader(records: list[dict], mapper: Callable[[dict], dict], batches: TrainingBatches, *, workers: int):
     """Detectron2's inputs, batch after batch without end."""
-    images = SeededImages(records, mapper)
-    return DataLoader(images, batch_sampler=batches, num_workers=workers, collate_fn=trivial_batch_collator)
+    return DataLoader(
+        SeededImages(records, mapper),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=trivial_batch_collator,
+        # Without one of its own it would draw from the generator that samples proposals, once per start.
+        generator=torch.Generator(),
+    )
 
 
 def shape_buckets(records: list[dict], *, grouped: bool) -> list[int]:

@@ -94,6 +94,6 @@ def _check_key(cfg: CfgNode, key: str) -> None:
     known = flatten(cfg)
     if key not in known:
         group = key.rpartition(".")[0]
-        near = [name for name in known if name.rpartition(".")[0] == group]
+        near = [name for name in known if group and name.rpartition(".")[0] == group]
         near = near or sorted({name.partition(".")[0] for name in known})
         raise UserError(f"unknown setting {key!r}; known{f' in {group}' if group else ''}: {', '.join(near)}")

@@ -6,10 +6,11 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
-from pretrain.command_line import UserError
+from pretrain.command_line import UserError, one_of
 from transfer import protocol
 from transfer.benchmarks import Paths
 from transfer.coco_check import Summary
+from transfer.evaluate import ENGINES
 
 OWNED = {
     "SEED": "--seed",
@@ -27,7 +28,9 @@ def load(name: str, overrides: list[str]) -> CfgNode:
     for key in overrides[::2]:
         if key in OWNED:
             raise UserError(f"{key} is decided by {OWNED[key]}; use that option")
-    return protocol.load(name, overrides)
+    cfg = protocol.load(name, overrides)
+    one_of("evaluation engine", cfg.TRANSFER.EVALUATION_ENGINE, ENGINES)
+    return cfg
 
 
 def apply_input(cfg: CfgNode, about: dict, overrides: list[str]) -> None:

@@ -2,7 +2,7 @@
 
     python transfer/train.py --protocol demo-fpn --benchmark scenes --weights backbone.pkl --out DIR [KEY VALUE ...]
 
-Detectron2 trains under a protocol's yaml; KEY VALUE pairs change its settings (SOLVER.MAX_ITER 100). The folder DIR gets
+Detectron2 trains under a protocol's yaml; KEY VALUE pairs change its settings (SOLVER.MAX_ITER 100). DIR gets
 Detectron2's files (config.yaml, log.txt, metrics.json, model_final.pth) and result.json, predictions.json.gz,
 predictions.png. The same command again resumes an interrupted run, to the same weights, or returns at once after a
 complete one. SIGTERM and SIGUSR2 save and exit with code 75.
@@ -14,6 +14,7 @@ complete one. SIGTERM and SIGUSR2 save and exit with code 75.
 import argparse
 import gzip
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -24,11 +25,12 @@ from detectron2.utils.logger import setup_logger
 from pretrain import distributed, provenance
 from pretrain.command_line import Parser, UserError, run
 from pretrain.files import replacing, sha256, write_json, write_text
+from pretrain.stopping import StopRequest
 from transfer import benchmarks, coco_check, evaluate, pictures, results, settings, weights
 from transfer.identity import claim, identity
 from transfer.processes import join
 from transfer.protocol import available as protocols
-from transfer.stopping import Stopped, StopSignals
+from transfer.stopping import Stopped
 from transfer.trainer import Trainer
 
 RANDOM = "random"
@@ -39,7 +41,7 @@ class Run:
     """One fine-tuning run, from its command line to its result."""
 
     def __init__(self, arguments: argparse.Namespace):
-        self.arguments, self.out = arguments, Path(arguments.out)
+        self.arguments, self.out, self.stop = arguments, Path(arguments.out), StopRequest()
         self.cfg = settings.load(arguments.protocol, arguments.settings)
         self.paths = benchmarks.locate(
             arguments.benchmark, root=arguments.data, paths={key: getattr(arguments, key) for key in PATHS}
@@ -81,10 +83,10 @@ class Run:
             weights_sha256=self.weights_sha256,
         )
 
-    def train(self, signals: StopSignals) -> None:
+    def train(self) -> None:
         """Train to the end, from the last checkpoint if there is one."""
         seed_all_rng(self.cfg.SEED)
-        trainer = Trainer(self.cfg, evaluate=lambda: self.score(trainer.model)[0], signals=signals)
+        trainer = Trainer(self.cfg, evaluate=lambda: self.score(trainer.model)[0], stop=self.stop)
         if not trainer.resume() and self.weights:
             proof = trainer.load_pretrained(self.weights["model"])
             if distributed.is_main():
@@ -94,7 +96,7 @@ class Run:
     def score(self, model: torch.nn.Module) -> tuple[dict, list[dict]]:
         """COCO's figures and the predictions, on the main process; empty on the others."""
         loader = Trainer.build_test_loader(self.cfg, self.cfg.DATASETS.TEST[0])
-        predictions = evaluate.predict(model, loader, category_ids=list(self.val.categories))
+        predictions = evaluate.predict(model, loader, category_ids=list(self.val.categories), stop=self.stop)
         if not distributed.is_main():
             return {}, []
         tasks = ["bbox", "segm"] if self.cfg.MODEL.MASK_ON else ["bbox"]
@@ -152,24 +154,23 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     began = time.monotonic()
     fine_tuning = Run(arguments)
-    with StopSignals() as signals:
-        try:
-            fine_tuning.prepare()
-            if (fine_tuning.out / "result.json").exists() and not arguments.eval_only:
-                print(f"complete: {fine_tuning.out / 'result.json'}")
-                return 0
-            if not arguments.eval_only:
-                fine_tuning.train(signals)
-            metrics = fine_tuning.evaluate()
-            if distributed.is_main():
-                fine_tuning.write_result(metrics, wall_s=time.monotonic() - began)
-                _report(metrics, fine_tuning.out)
-        except Stopped as stop:
-            if distributed.is_main():
-                print(f"stopped by {stop}; the same command resumes")
-            return stop.code
-        finally:
-            distributed.shutdown()
+    try:
+        fine_tuning.prepare()
+        if (fine_tuning.out / "result.json").exists() and not arguments.eval_only:
+            print(f"complete: {fine_tuning.out / 'result.json'}")
+            return 0
+        if not arguments.eval_only:
+            fine_tuning.train()
+        metrics = fine_tuning.evaluate()
+        if distributed.is_main():
+            fine_tuning.write_result(metrics, wall_s=time.monotonic() - began)
+            _report(metrics, fine_tuning.out)
+    except Stopped as stop:
+        if distributed.is_main():
+            print(f"{stop}; the same command resumes", file=sys.stderr)
+        return stop.code
+    finally:
+        distributed.shutdown()
     return 0
 
 

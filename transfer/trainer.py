@@ -12,12 +12,12 @@ from detectron2.utils.events import CommonMetricPrinter, JSONWriter, Tensorboard
 from torch.nn.parallel import DistributedDataParallel
 
 from pretrain import distributed
+from pretrain.stopping import StopRequest
 from transfer import hooks as our_hooks
 from transfer import loaded, order
 from transfer.checkpointer import Checkpointer
 from transfer.frozen import freeze_trunk
 from transfer.precision import in_bfloat16
-from transfer.stopping import StopSignals
 
 PRECISE_BN_SEED = 1_000_000_007
 """Added to the seed for the batches of PreciseBN, so that they are not those of the last iterations."""
@@ -30,10 +30,10 @@ class Trainer(DefaultTrainer):
         cfg: resolved settings; ``cfg.SEED`` must be set.
         evaluate: called for an evaluation every TEST.EVAL_PERIOD iterations; not after the last one, because the
             final numbers come from the saved checkpoint.
-        signals: when these ask to stop, the run saves and raises ``Stopped``.
+        stop: when it asks to stop, the run saves and raises ``Stopped``.
     """
 
-    def __init__(self, cfg: CfgNode, *, evaluate, signals: StopSignals):
+    def __init__(self, cfg: CfgNode, *, evaluate, stop: StopRequest):
         TrainerBase.__init__(self)
         self.cfg = cfg
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
@@ -48,7 +48,7 @@ class Trainer(DefaultTrainer):
         self._trainer = (AMPTrainer if mixed else SimpleTrainer)(model, None, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
-        self.register_hooks(self._hooks_in_order(evaluate, signals))
+        self.register_hooks(self._hooks_in_order(evaluate, stop))
 
     @classmethod
     def build_model(cls, cfg: CfgNode):
@@ -106,7 +106,7 @@ class Trainer(DefaultTrainer):
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
 
-    def _hooks_in_order(self, evaluate, signals: StopSignals) -> list:
+    def _hooks_in_order(self, evaluate, stop: StopRequest) -> list:
         """The order matters: statistics before the checkpoint that holds them, evaluation after it, writers late."""
         cfg = self.cfg
         precise = our_hooks.PreciseBN(
@@ -122,7 +122,7 @@ class Trainer(DefaultTrainer):
         found.append(our_hooks.ShowProgress())
         if distributed.is_main():
             found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
-        return [*found, our_hooks.StopOnSignal(signals, torch.device(cfg.MODEL.DEVICE))]
+        return [*found, our_hooks.StopOnSignal(stop, torch.device(cfg.MODEL.DEVICE))]
 
     def _checkpoint_hook(self):
         return hooks.PeriodicCheckpointer(

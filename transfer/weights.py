@@ -36,9 +36,7 @@ def read(path: str | Path) -> dict:
         with Path(path).open("rb") as file:
             content = _PlainUnpickler(file, encoding="latin1").load()
     except FileNotFoundError as error:
-        raise UserError(
-            f"weights {path} do not exist; give a .pkl of transfer/convert.py, or random"
-        ) from error
+        raise UserError(f"weights {path} do not exist; give a .pkl of transfer/convert.py, or random") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # a broken pickle can fail in any of a dozen ways
@@ -73,6 +71,7 @@ class _PlainUnpickler(pickle.Unpickler):
         "numpy.multiarray.scalar": np.float32(0).__reduce__()[0],
         "numpy.numeric._frombuffer": np.zeros(0).__reduce_ex__(5)[0],
         "_codecs.encode": codecs.encode,
+        "__builtin__.bytes": bytes,
     }
 
     def find_class(self, module: str, name: str):

@@ -1,0 +1,58 @@
+"""The order of images is a function of (seed, iteration): no state, no surprise after an interruption."""
+
+from itertools import islice
+
+import numpy as np
+
+from transfer import order
+
+
+def batches(count, **changes):
+    settings = {"shapes": [0] * 10, "batch": 4, "seed": 0} | changes
+    return list(islice(order.TrainingBatches(settings.pop("shapes"), settings.pop("batch"), **settings), count))
+
+
+def test_starting_late_gives_the_rest_of_the_same_order():
+    assert batches(5, start=7) == batches(12)[7:]
+
+
+def test_each_epoch_shows_every_image_once():
+    seen = [index for batch in batches(5) for index, _ in batch]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+
+
+def test_ranks_share_one_stream():
+    alone = batches(6, batch=2)
+    first, second = (batches(3, batch=2, rank=rank, world_size=2) for rank in (0, 1))
+    assert [batch for pair in zip(first, second, strict=True) for batch in pair] == alone
+
+
+def test_a_batch_holds_images_of_one_shape_and_none_is_lost():
+    shapes = [0, 1, 1, 0, 1, 1, 0, 1, 1, 1]
+    found = batches(30, shapes=shapes, batch=3)
+    assert all(len({shapes[index] for index, _ in batch}) == 1 for batch in found)
+    counts = np.bincount([index for batch in found for index, _ in batch], minlength=10)
+    assert counts.min() >= 7  # 90 images drawn in 9 epochs of 10; a bucket may hold back two
+
+
+def test_seeds_differ():
+    assert batches(3) != batches(3, seed=1)
+
+
+def test_chance_depends_on_the_place_in_the_order_and_on_no_worker():
+    records = [{"width": 1, "height": 1}] * 10
+
+    def draw(workers):
+        source = order.TrainingBatches([0] * 10, 4, seed=0)
+        return list(islice(order.loader(records, lambda record: np.random.rand(), source, workers=workers), 6))
+
+    alone = draw(0)
+    assert draw(2) == alone
+    assert len({value for batch in alone for value in batch}) == 24
+
+
+def test_grouping_sorts_landscape_from_portrait():
+    records = [{"width": 4, "height": 3}, {"width": 3, "height": 4}, {"width": 4, "height": 4}]
+    assert order.shape_buckets(records, grouped=True) == [1, 0, 0]
+    assert order.shape_buckets(records, grouped=False) == [0, 0, 0]
