@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 
@@ -90,18 +91,14 @@ def is_required(field) -> bool:
 
 
 def slurm_answers() -> bool:
-    """Whether this machine can submit to a SLURM.
-
-    Raises UserError where SLURM's commands are there but its controller is silent: to run on a login node because
-    the controller restarts would be the wrong kind of help.
-    """
+    """Whether this machine can submit to a SLURM; says so where its commands are there but nobody answers them."""
     if shutil.which("sbatch") is None or shutil.which("sinfo") is None:
         return False
     try:
         answer = subprocess.run(["sinfo", "--noheader", "--format=%P"], capture_output=True, text=True, timeout=30)
+        fault = " ".join(answer.stderr.split()) if answer.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"sinfo does not answer ({error}); choose --cluster slurm or --cluster local") from error
-    if answer.returncode:
-        last = answer.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise UserError(f"sinfo does not answer ({last[0]}); choose --cluster slurm or --cluster local")
-    return True
+        fault = str(error)
+    if fault:
+        print(f"SLURM is installed but does not answer ({fault}): running on this machine", file=sys.stderr)
+    return not fault

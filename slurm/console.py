@@ -43,9 +43,9 @@ class View:
 
 
 def last_words(logs: Sequence[Path]) -> str:
-    """The last line of the first log, which is where progress is reported."""
-    lines = tail(logs[:1], lines=1)
-    return CLOCK.sub("", lines[0]).strip() if lines else ""
+    """The last line of progress in the first log, its clock removed; progress is what begins with a clock."""
+    lines = [line for line in tail(logs[:1], lines=100) if CLOCK.match(line)]
+    return CLOCK.sub("", lines[-1]).strip() if lines else ""
 
 
 def tail(logs: Sequence[Path], lines: int = 15) -> list[str]:

@@ -107,6 +107,7 @@ def requeue(rank: int) -> None:
     Not where SLURM is already taking the job away: a job that its user cancelled must not rise again, and one that
     is preempted is requeued by SLURM itself.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit would let it pass, and SLURM wait until it kills
     if rank:
         time.sleep(60)  # the requeue by rank 0 ends every task; going first would make srun end rank 0
         sys.exit(INTERRUPTED)

@@ -14,7 +14,7 @@ def dry_run(plan: Plan, jobs: Sequence[Job], *, place: Cluster, done: set[str]) 
     rows = f"{', '.join(plan.methods)} x seed {', '.join(map(str, plan.seeds))}"
     lines = [f"{len(jobs)} jobs on {place.name}, {len(done)} done already: {rows}"]
     for number, job in enumerate(jobs, start=1):
-        state = "done already" if job.name in done else asks(job)
+        state = "done already" if job.name in done else asks(job, place)
         others = [other for other in job.needs if other not in done]
         everything = len(job.needs) > 3 and len(job.needs) == len(jobs) - 1
         after = "; after all others" if everything else f"; after {', '.join(others)}" if others else ""
@@ -23,12 +23,14 @@ def dry_run(plan: Plan, jobs: Sequence[Job], *, place: Cluster, done: set[str]) 
     return "\n".join(lines)
 
 
-def asks(job: Job) -> str:
-    """``2 GPUs, 2 x 4 cores, 16 GB, 24 h``."""
+def asks(job: Job, place: Cluster) -> str:
+    """``2 GPUs, 2 x 4 cores, 16 GB, 24 h``; of this machine, which is all there for one job, only the GPUs."""
     asked = job.resources
     tasks = max(1, asked.gpus)
-    times = f"{tasks} x " if tasks > 1 else ""
     gpus = {0: "no GPU", 1: "1 GPU"}.get(asked.gpus, f"{asked.gpus} GPUs")
+    if place.executor != "slurm":
+        return gpus
+    times = f"{tasks} x " if tasks > 1 else ""
     cores = "core" if tasks * asked.cpus == 1 else "cores"
     return f"{gpus}, {times}{asked.cpus} {cores}, {asked.mem_gb * tasks:g} GB, {asked.hours:g} h"
 

@@ -20,7 +20,7 @@ PLAN = Plan(
 )
 
 GOLDEN = """\
-8 jobs on local, 0 done already: random, matrix_ssl x seed 0
+8 jobs on slurm, 0 done already: random, matrix_ssl x seed 0
 
 [1/8] data/scenes (no GPU, 4 cores, 8 GB, 1 h)
     python -m pretrain.scenes --out runs/data/scenes --images 2000
@@ -58,7 +58,13 @@ after matrix_ssl-demo-seed0/pretrain, data/scenes)
 
 def test_the_demo_is_these_commands_in_this_order():
     jobs = graph.build(PLAN, ["pretrain", "transfer"])
-    assert dry_run(PLAN, jobs, place=cluster.load("local"), done=set()) == GOLDEN
+    assert dry_run(PLAN, jobs, place=cluster.load("slurm"), done=set()) == GOLDEN
+
+
+def test_what_is_done_is_said_and_no_longer_waited_for():
+    jobs = graph.build(PLAN, ["pretrain"])
+    text = dry_run(PLAN, jobs, place=cluster.load("local"), done={"data/scenes"})
+    assert "[1/2] data/scenes (done already)" in text and "[2/2] matrix_ssl-demo-seed0/pretrain (no GPU)" in text
 
 
 def test_every_job_comes_after_what_it_needs_and_a_name_is_used_once():

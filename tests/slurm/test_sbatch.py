@@ -146,6 +146,12 @@ def test_auto_takes_slurm_when_it_answers_and_this_machine_when_there_is_none(fa
     assert cluster.load("auto").executor == "local"
 
 
+def test_auto_says_so_when_slurm_is_there_but_silent(fake_slurm, tmp_path, capsys):
+    (tmp_path / "bin" / "sinfo").write_text("#!/bin/sh\necho Unable to contact slurm controller >&2; exit 1\n")
+    assert cluster.load("auto").executor == "local"
+    assert "(Unable to contact slurm controller): running on this machine" in capsys.readouterr().err
+
+
 def test_a_cluster_file_is_checked_whole(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("partion: gpu\n")

@@ -18,12 +18,13 @@ def main(argv):
     parser.add_argument("--steps", type=int, default=0)
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
-    if os.environ.get("RANK", "0") == "0":
+    rank = os.environ.get("RANK", "0")
+    if rank == "0":
         with (options.out / "calls.txt").open("a") as file:
             file.write("called\n")
     if options.fails and options.fails in (options.name, "all"):
         raise UserError(f"the data of {options.name} is not there; look for it")
-    if options.steps and not walk(options.out / "steps.txt", options.steps):
+    if options.steps and not walk(options.out / ("steps.txt" if rank == "0" else f"steps{rank}.txt"), options.steps):
         return 75
     (options.out / "out.txt").write_text(f"{os.environ.get('WORLD_SIZE', 1)} {os.environ.get('OMP_NUM_THREADS')}\n")
     return None
