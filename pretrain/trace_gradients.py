@@ -88,7 +88,7 @@ class _WeightedTracePolynomial(torch.autograd.Function):
         for i in range((m + 1) // 2):
             pairs = [q[2 * i + 1], *(2 * a for a in q[2 * i + 2 :])]
             by_K += matmul(V[i], _combine(pairs, V[i:]).T)
-        ctx.save_for_backward(2 * _combine(q, V), by_K)
+        ctx.save_for_backward(_combine([2 * a for a in q], V), by_K)
         return value
 
     @staticmethod

@@ -7,7 +7,6 @@ branch, C12 between them. Log_n is the Taylor logarithm of order n about I.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain import exact_traces, momentum, schedules, taylor_traces
@@ -15,6 +14,7 @@ from pretrain.command_line import UserError, one_of
 from pretrain.heads import mlp
 from pretrain.methods import Embeddings
 from pretrain.trace_gradients import Matmul
+from pretrain.unit_rows import centred_unit_rows
 
 
 def released_terms(
@@ -48,7 +48,7 @@ def released_terms(
     Returns:
         ``uniformity`` and ``alignment``, scalars whose sum is the loss.
     """
-    online, target = _centred(online), _centred(target.detach())
+    online, target = centred_unit_rows(online), centred_unit_rows(target.detach())
     cross, weighted = _log_traces(online, target, ridge=ridge, order=order, matmul=matmul)
     return {"uniformity": -target_scale * cross, "alignment": -gamma * weighted}
 
@@ -70,7 +70,7 @@ def paper_terms(
     cancel; both are here because they are in the paper. What of C12 then remains at first order is the first term of
     the logarithm's own series, -tr C12 / D (ridge 1). Arguments and result as for `released_terms`.
     """
-    online, target = _centred(online), _centred(target.detach())
+    online, target = centred_unit_rows(online), centred_unit_rows(target.detach())
     B, D = online.shape
     cross, weighted = _log_traces(online, target, ridge=ridge, order=order, matmul=matmul, less_trace=1.0)
     trace_12 = (online * target).sum() / B
@@ -82,7 +82,7 @@ def paper_terms(
 
 def series_norm(online: Tensor, target: Tensor, *, ridge: float = 1.0) -> float:
     """The larger norm of A - I over both logarithms' arguments A; Theorem A.1's series converges if it is below 1."""
-    online, target = _centred(online.detach()), _centred(target.detach())
+    online, target = centred_unit_rows(online.detach()), centred_unit_rows(target.detach())
     settings = {"scale": 1 / len(online), "ridge": ridge}
     return max(taylor_traces.series_norm(online, other, **settings) for other in (target, online))
 
@@ -95,11 +95,6 @@ def _log_traces(online: Tensor, target: Tensor, *, ridge: float, order: int | No
     if order is None:
         return exact_traces.log_traces(online, target, **settings)
     return taylor_traces.log_traces(online, target, order=order, matmul=matmul, **settings)
-
-
-def _centred(features: Tensor) -> Tensor:
-    unit = F.normalize(features, dim=1)
-    return unit - unit.mean(dim=0)
 
 
 VARIANTS = {"released": released_terms, "paper": paper_terms}
