@@ -82,7 +82,7 @@ def parse(argv: list[str] | None, table: dict[str, Stage]) -> argparse.Namespace
         help="a setting of a stage's command, or what it asks for: pretrain.optim.lr=0.5 transfer.SOLVER.BASE_LR=0.04 "
         f"data.images=500 pretrain.resources.gpus=2 (of {', '.join(Resources.__dataclass_fields__)})",
     )
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)  # settings may stand before, between and after the options
 
 
 def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan, cluster.Cluster, list[Job]]:

@@ -175,3 +175,9 @@ def test_all_faults_are_named_at_once_with_what_is_known(capsys):
 def test_a_wrong_word_is_one_line(suite, arguments, words):
     with pytest.raises(UserError, match=words):
         suite.main(*LOCAL, *arguments)
+
+
+def test_settings_may_stand_between_the_options(suite, capsys):
+    assert suite.main("probe.name=a", "--dry-run", "train.steps=1", "--cluster", "local", "draw.name=b") == 0
+    out = capsys.readouterr().out
+    assert "--name a" in out and "--steps 1" in out and "--name b" in out
