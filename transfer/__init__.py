@@ -1,7 +1,9 @@
 """Transfer of pretrained backbones: conversion to Detectron2, Mask R-CNN fine-tuning, classification probes."""
 
+import logging
 import warnings
 
-# Detectron2 decorates functions with torch.jit.script when it is imported; recent torch says so at every start.
-warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
-warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+# Detectron2 is older than the torch it runs on, and torch says so at every start. Nothing here can be acted upon.
+for message in (".*torch.jit.script", "torch.meshgrid", "The given NumPy array is not writable"):
+    warnings.filterwarnings("ignore", message=message)
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)

@@ -31,9 +31,7 @@ def convert(source: str | Path, destination: str | Path) -> dict:
     """
     source, destination = Path(source), Path(destination)
     if destination.suffix != ".pkl":
-        raise UserError(
-            f"the destination must end in .pkl, by which Detectron2 knows the format; got {destination}"
-        )
+        raise UserError(f"the destination must end in .pkl, by which Detectron2 knows the format; got {destination}")
     trunk = find_trunk(checkpoint.read(source), source)
     source_sha256 = sha256(source)
     if ledger := _finished(source, source_sha256, destination):

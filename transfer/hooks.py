@@ -62,6 +62,21 @@ class _Trunk(nn.Module):
         return self.model.backbone(self.model.preprocess_image(inputs).tensor)
 
 
+class Evaluate(HookBase):
+    """Evaluates every ``period`` iterations, but not after the last: the final numbers come from the saved file."""
+
+    def __init__(self, evaluate, *, period: int):
+        self.evaluate, self.period = evaluate, period
+
+    def after_step(self):
+        done = self.trainer.iter + 1
+        if self.period > 0 and done % self.period == 0 and done < self.trainer.max_iter:
+            for task, figures in self.evaluate().items():
+                known = {f"{task}/{metric}": value for metric, value in figures.items() if value is not None}
+                self.trainer.storage.put_scalars(**known, smoothing_hint=False)
+            distributed.barrier()
+
+
 class ShowProgress(HookBase):
     """One line of progress with the total loss and the learning rate; the details go to the log file."""
 

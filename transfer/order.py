@@ -10,6 +10,7 @@ from itertools import islice
 
 import numpy as np
 import torch
+from detectron2.data import DatasetFromList
 from detectron2.data.build import trivial_batch_collator
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -52,7 +53,7 @@ class TrainingBatches(Sampler):
 class SeededImages(Dataset):
     """Images mapped with the random numbers of their place in the order, whichever worker maps them."""
 
-    def __init__(self, records: list[dict], mapper: Callable[[dict], dict]):
+    def __init__(self, records: Dataset, mapper: Callable[[dict], dict]):
         self.records, self.mapper = records, mapper
 
     def __len__(self) -> int:
@@ -68,7 +69,8 @@ class SeededImages(Dataset):
 def loader(records: list[dict], mapper: Callable[[dict], dict], batches: TrainingBatches, *, workers: int):
     """Detectron2's inputs, batch after batch without end."""
     return DataLoader(
-        SeededImages(records, mapper),
+        # Packed into one array: workers that count references to a list of dictionaries copy it page by page.
+        SeededImages(DatasetFromList(records, copy=False), mapper),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=trivial_batch_collator,

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from pretrain.backbone import resnet50, stages
+
 TOLERANCE = 1e-5
 STAGES = ("stem", "res2", "res3", "res4", "res5")
 
@@ -26,25 +28,16 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return ((a - b).abs().max() / scale).nan_to_num(float("inf")).item()
 
 
-def _trusted(network: nn.Module, tensors: dict) -> nn.Module:
+def _with_weights(network: nn.Module, tensors: dict) -> nn.Module:
     result = network.load_state_dict({name: torch.as_tensor(value) for name, value in tensors.items()}, strict=False)
-    counters = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
-    assert not counters and not result.unexpected_keys, (counters, result.unexpected_keys)
+    missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
+    assert not missing and not result.unexpected_keys, (missing, result.unexpected_keys)
     return network.double().eval()
 
 
 @torch.inference_mode()
 def _torchvision_stages(tensors: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
-    from torchvision.models import resnet50
-
-    network = resnet50()
-    network.fc = nn.Identity()
-    network = _trusted(network, tensors)
-    x = network.maxpool(network.relu(network.bn1(network.conv1(image))))
-    stages = {"stem": x}
-    for name, layer in zip(STAGES[1:], (network.layer1, network.layer2, network.layer3, network.layer4), strict=True):
-        stages[name] = x = layer(x)
-    return stages
+    return stages(_with_weights(resnet50(), tensors), image)
 
 
 @torch.inference_mode()
@@ -59,4 +52,4 @@ def _detectron2_stages(arrays: dict, image: Tensor) -> dict[str, Tensor]:
     cfg.MODEL.RESNETS.OUT_FEATURES = list(STAGES)
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     network = build_resnet_backbone(cfg, ShapeSpec(channels=3))
-    return _trusted(network, arrays)(image)
+    return _with_weights(network, arrays)(image)

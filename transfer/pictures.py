@@ -20,7 +20,7 @@ COLOURS = [(66, 133, 244), (219, 68, 55), (244, 180, 0), (15, 157, 88), (171, 71
 
 
 def draw(path: str | Path, split: Split, predictions: list[dict], *, count: int) -> None:
-    """Write a contact sheet of the first ``count`` annotated images of ``split``.
+    """Write a contact sheet of the first ``count`` images of ``split``, annotated ones if there are any.
 
     Args:
         predictions: COCO results over the whole split.
@@ -28,11 +28,12 @@ def draw(path: str | Path, split: Split, predictions: list[dict], *, count: int)
     content = json.loads(split.json.read_bytes())
     names = {category["id"]: category["name"] for category in content["categories"]}
     truth, found = _by_image(content["annotations"]), _by_image(predictions)
-    images = [image for image in sorted(content["images"], key=lambda image: image["id"]) if image["id"] in truth]
+    everything = sorted(content["images"], key=lambda image: image["id"])
+    images = [image for image in everything if image["id"] in truth] or everything
     columns = []
     for image in images[:count]:
         pixels = cv2.cvtColor(cv2.imread(str(split.images / image["file_name"])), cv2.COLOR_BGR2RGB)
-        above = _tile(pixels, truth[image["id"]], names, title="ground truth")
+        above = _tile(pixels, truth.get(image["id"], []), names, title="ground truth")
         below = _tile(pixels, _confident(found.get(image["id"], [])), names, title="prediction")
         columns.append(np.concatenate([above, below]))
     sheet = np.concatenate(columns, axis=1)

@@ -50,6 +50,12 @@ class Run:
         self.about = self.weights.get(weights.ABOUT, {})
         self.weights_sha256 = sha256(arguments.weights) if self.weights else ""
         settings.apply_input(self.cfg, self.about, arguments.settings)
+        if self.weights and not self.about:
+            print(
+                f"note: {arguments.weights} does not say what input it needs; the protocol's is used", file=sys.stderr
+            )
+        if not 0 <= arguments.seed < 2**31:
+            raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {arguments.seed}")
 
     def prepare(self) -> None:
         """Join the other processes, check the data, take the folder, and open the log."""
@@ -86,12 +92,16 @@ class Run:
     def train(self) -> None:
         """Train to the end, from the last checkpoint if there is one."""
         seed_all_rng(self.cfg.SEED)
-        trainer = Trainer(self.cfg, evaluate=lambda: self.score(trainer.model)[0], stop=self.stop)
+        trainer = Trainer(self.cfg, evaluate=lambda: self.score(trainer.checkpointer.model)[0], stop=self.stop)
         if not trainer.resume() and self.weights:
             proof = trainer.load_pretrained(self.weights["model"])
             if distributed.is_main():
                 write_json(self.out / "loaded.json", {"arrived": proof.arrived, "extras": proof.extras})
-        trainer.train()
+        try:
+            trainer.train()
+        except FloatingPointError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"fine-tuning diverged ({reason}); lower SOLVER.BASE_LR or warm up longer") from error
 
     def score(self, model: torch.nn.Module) -> tuple[dict, list[dict]]:
         """COCO's figures and the predictions, on the main process; empty on the others."""
@@ -115,7 +125,8 @@ class Run:
         if distributed.is_main():
             with replacing(self.out / "predictions.json.gz") as temporary, gzip.open(temporary, "wt") as file:
                 json.dump(predictions, file)
-            pictures.draw(self.out / "predictions.png", self.paths.val, predictions, count=self.cfg.TRANSFER.PICTURES)
+            if count := self.cfg.TRANSFER.PICTURES:
+                pictures.draw(self.out / "predictions.png", self.paths.val, predictions, count=count)
         return metrics
 
     def write_result(self, metrics: dict, *, wall_s: float) -> None:
@@ -148,6 +159,8 @@ class Run:
             config_sha256=sha256(self.out / "config.yaml"),
             wall_s=round(wall_s, 1),
         )
+        for path in self.out.glob("model_[0-9]*.pth"):  # what only a resumption would need
+            path.unlink()
 
 
 def main(argv: list[str] | None = None) -> int:

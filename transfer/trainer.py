@@ -118,7 +118,7 @@ class Trainer(DefaultTrainer):
         found += [precise] if cfg.TEST.PRECISE_BN.ENABLED else []
         if distributed.is_main():
             found.append(self._checkpoint_hook())
-        found.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate, eval_after_train=False))
+        found.append(our_hooks.Evaluate(evaluate, period=cfg.TEST.EVAL_PERIOD))
         found.append(our_hooks.ShowProgress())
         if distributed.is_main():
             found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
