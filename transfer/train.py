@@ -164,7 +164,7 @@ class Run:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
     began = time.monotonic()
     fine_tuning = Run(arguments)
     try:
