@@ -60,7 +60,7 @@ class Column:
 
     @property
     def name(self) -> str:
-        kind = ORDER[self.task] or {"knn": "kNN"}.get(self.protocol, self.protocol)
+        kind = ORDER[self.task] or self.protocol.replace("knn", "kNN")
         return f"{kind} {METRICS[self.metric]}"
 
 

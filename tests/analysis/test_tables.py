@@ -30,13 +30,13 @@ def test_columns_stand_in_the_papers_order_and_random_init_first():
     [table] = tables.build(
         detection("matrix_ssl", [60.8, 41.0, 44.2], [57.2, 35.6, 38.1])
         + detection("random", [44.0, 26.4, 27.8], [46.9, 29.3, 30.8])
-        + [record(value=71.1, task="classification", metric="top1", protocol="knn")]
+        + [record(value=71.1, task="classification", metric="top1", protocol="knn-20")]
         + [record(metric="APs", value=1.0)]
     )
     assert table.markdown() == (
         "coco_2017, protocol moco-c4-1x, 5000 images; percent, mean ± standard deviation over seeds\n\n"
         "| method | recipe | epochs | box AP50 | box AP | box AP75 "
-        "| mask AP50 | mask AP | mask AP75 | kNN top-1 | seeds |\n"
+        "| mask AP50 | mask AP | mask AP75 | kNN-20 top-1 | seeds |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| random init | – | – | 44.0 | 26.4 | 27.8 | 46.9 | 29.3 | 30.8 | – | 1 |\n"
         "| Matrix-SSL | demo | 8 | 60.8 | 41.0 | 44.2 | 57.2 | 35.6 | 38.1 | 71.1 | 1 |\n"
@@ -86,8 +86,8 @@ def test_two_recipes_of_one_method_are_two_rows_and_a_quoted_number_looks_quoted
 
 
 def test_a_probe_alone_has_its_own_table():
-    [table] = tables.build([record(value=70.0, task="classification", metric="top1", protocol="knn")])
-    assert table.name == "coco_2017-knn" and table.head[3] == "kNN top-1"
+    [table] = tables.build([record(value=70.0, task="classification", metric="top1", protocol="knn-20")])
+    assert table.name == "coco_2017-knn-20" and table.head[3] == "kNN-20 top-1"
 
 
 def test_the_csv_says_where_each_number_comes_from():
