@@ -75,15 +75,16 @@ def random_features(B: int, D: int, device: str, seed: int = 0) -> list[Tensor]:
     return [features[0].requires_grad_(), features[1].requires_grad_(), *features[2:]]
 
 
-def timed(work: Callable, device: str) -> float:
-    """Seconds of one call."""
-    if device == "cuda":
+def timed(work: Callable, options: argparse.Namespace) -> float:
+    """Seconds of one call, by the clock of the options."""
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
+    if options.device == "cuda":
         torch.cuda.synchronize()
-    began = time.perf_counter()
+    began = clock()
     work()
-    if device == "cuda":
+    if options.device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def peak_mib(form: str, variant: str, B: int, D: int, device: str) -> float:
@@ -118,7 +119,7 @@ def compare(variant: str, B: int, options: argparse.Namespace) -> str:
     for _ in range(options.repeats):
         for form, call in work.items():
             for _ in range(5 if form == "fast" else 1):
-                seconds[form] = min(seconds[form], timed(call, device))
+                seconds[form] = min(seconds[form], timed(call, options))
     with mp.get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
         peak = {form: fresh.apply(peak_mib, (form, variant, B, D, device)) for form in work}
     ratio = seconds["plain"] / seconds["fast"]
@@ -138,10 +139,10 @@ def rank_times(rank: int, port: int, options: argparse.Namespace, rows: mp.Queue
             alone = shared = float("inf")
             for _ in range(options.repeats):
                 if rank == 0:
-                    alone = min(alone, timed(partial(gradients, VARIANTS[variant], features), "cpu"))
+                    alone = min(alone, timed(partial(gradients, VARIANTS[variant], features), options))
                 dist.barrier()
                 share = partial(VARIANTS[variant], matmul=shared_matmul)
-                shared = min(shared, timed(partial(gradients, share, features), "cpu"))
+                shared = min(shared, timed(partial(gradients, share, features), options))
             if rank == 0:
                 rows.put(f"| {variant} | {B} | {alone * 1e3:.0f} | {shared * 1e3:.0f} | {alone / shared:.2f} |")
     dist.destroy_process_group()
@@ -181,12 +182,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="rounds of which the fastest counts")
     parser.add_argument("--threads", type=int, help="threads of a process on the CPU; 2, or 1 with --ranks")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: seconds of computing, which other work on a busy machine lengthens little; with --threads 1",
+    )
     parser.add_argument("--ranks", type=int, default=1, help="compare one process with this many (gloo, CPU)")
     options = parser.parse_args(argv)
     options.threads = options.threads or (1 if options.ranks > 1 else 2)
     torch.set_num_threads(options.threads)
     print(f"{hardware(options.device)}, {options.threads} threads, torch {torch.__version__}, commit {commit()}")
-    print(f"float32, D = {options.features}, order 4, both directions, forward + backward\n")
+    print(f"float32, D = {options.features}, order 4, both directions, forward + backward, {options.clock} time\n")
     if options.ranks > 1:
         compare_ranks(options)
         return
