@@ -63,7 +63,7 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, synchronise(child, device))
     if isinstance(module, _BatchNorm) and not isinstance(module, CpuSyncBatchNorm):
-        twin = CpuSyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine)
+        twin = CpuSyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine).to(module.running_var)
         twin.load_state_dict(module.state_dict())
         for name, parameter in module.named_parameters():  # a frozen parameter stays frozen
             getattr(twin, name).requires_grad_(parameter.requires_grad)

@@ -22,7 +22,7 @@ RECIPES = Path(__file__).parent / "recipes"
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:
     recipe: str = "asymmetric"
-    """Named recipe of random views (pretrain/views.py): asymmetric or symmetric."""
+    """Named recipe of random views (pretrain/views.py): asymmetric, symmetric or scenes."""
 
     size: int = 224
     """Side of a view, pixels."""

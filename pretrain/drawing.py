@@ -38,6 +38,8 @@ def _cross() -> np.ndarray:
     return np.concatenate([quarter @ turn.T for turn in turns])
 
 
+LUMA = np.array([0.299, 0.587, 0.114])  # brightness of RGB, ITU-R BT.601
+
 # Outlines inside the unit circle; a second outline cuts a hole.
 OUTLINES: dict[str, list[np.ndarray]] = {
     "disk": [_circle(0.9)],
@@ -75,7 +77,7 @@ def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
     along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
     if kind == "gradient":
         return (along / math.sqrt(2) + 0.5).clip(0, 1)
-    cycles = rng.uniform(4, 12)
+    cycles = rng.uniform(6, 16)
     wave = np.sin(2 * math.pi * cycles * along + phase)
     if kind == "checks":
         wave = wave * np.sin(2 * math.pi * cycles * across + phase)
@@ -84,7 +86,7 @@ def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _texture(rng: np.random.Generator, size: int, colour: np.ndarray) -> np.ndarray:
     """A pattern between ``colour`` and a neighbour of it: (size, size, 3) in [0, 1]."""
-    second = (colour + rng.uniform(-0.25, 0.25, 3)).clip(0, 1)
+    second = (colour + rng.uniform(-0.15, 0.15, 3)).clip(0, 1)
     mix = _pattern(rng, size)[..., None]
     return colour * (1 - mix) + second * mix
 
@@ -96,9 +98,10 @@ def background(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndar
 
 
 def object_texture(rng: np.random.Generator, size: int, behind: np.ndarray) -> np.ndarray:
-    """A texture whose main colour stands off from the colour ``behind`` it, so that the outline can be seen."""
+    """A texture whose main colour stands off from the colour ``behind`` it, in brightness too: the outline can be seen,
+    also by a method that is shown grey views."""
     colour = rng.random(3)
-    while np.linalg.norm(colour - behind) < 0.6:
+    while abs((colour - behind) @ LUMA) < 0.3:
         colour = rng.random(3)
     return _texture(rng, size, colour)
 

@@ -34,6 +34,8 @@ SHARES = {
     "detection/train": 0.5,
     "detection/val": 0.1,
 }
+COUNT_ODDS = (0.5, 0.25, 0.15, 0.1)  # of 1, 2, 3 and 4 objects in a scene
+RADII = {1: (0.28, 0.42), 2: (0.20, 0.32), 3: (0.17, 0.28), 4: (0.15, 0.24)}  # of that many objects, share of the side
 FORMAT = 1  # raised whenever the same settings draw other pixels, so that old sets are not taken for new ones
 
 
@@ -59,12 +61,13 @@ class Scene:
 
 
 def draw(split: str, index: int, *, size: int, seed: int) -> Scene:
-    """Draw image ``index`` of ``split``: one large object for classification, else 1-4 objects that may overlap."""
+    """Draw image ``index`` of ``split``: one object for classification, else 1-4 that may overlap."""
     rng = np.random.default_rng([seed, list(SHARES).index(split), index])
     if split.startswith("classification"):
-        wanted, radii = [CLASSES[index % len(CLASSES)]], (0.28, 0.42)
+        wanted = [CLASSES[index % len(CLASSES)]]
     else:
-        wanted, radii = list(rng.choice(CLASSES, rng.choice(4, p=[0.4, 0.3, 0.2, 0.1]) + 1)), (0.18, 0.32)
+        wanted = list(rng.choice(CLASSES, 1 + rng.choice(4, p=COUNT_ODDS)))
+    radii = RADII[len(wanted)]
     image, background = drawing.background(rng, size)
     masks, classes = [], []
     for name in wanted:

@@ -225,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "settings", nargs="*", metavar="KEY=VALUE", help="settings, dotted: optim.lr=0.5 (listed below)"
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     settings = config.resolve(arguments.method, arguments.recipe, arguments.settings)
     if (arguments.out / "backbone.pth").exists():
         claim(arguments.out, arguments.method, arguments.recipe, settings)

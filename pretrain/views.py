@@ -30,6 +30,8 @@ class View:
     """Standard deviation of the Gaussian blur, pixels of the view."""
     solarize_p: float = 0.0
     flip_p: float = 0.5
+    quarter_turns: bool = False
+    """Turn by a random multiple of 90 degrees: for images without an up, like the drawn scenes or views from above."""
 
 
 _FIRST = View()
@@ -39,6 +41,11 @@ _SECOND = replace(_FIRST, blur_p=0.1, solarize_p=0.2)
 RECIPES: dict[str, tuple[View, ...]] = {
     # Released Matrix-SSL and MEC code, which took it from MoCo v3.
     "asymmetric": (_FIRST, _SECOND),
+    # The drawn scenes: shapes lie at any angle and colour says nothing of the shape, so most views are turned and grey.
+    "scenes": (
+        replace(_FIRST, grayscale_p=0.8, blur_p=0.3, quarter_turns=True),
+        replace(_FIRST, grayscale_p=0.8, blur_p=0.1, solarize_p=0.2, quarter_turns=True),
+    ),
     # MoCo v2 and SimSiam: both views alike, stronger saturation, no solarisation.
     "symmetric": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5),) * 2,
 }
@@ -53,6 +60,17 @@ def recipe(name: str, *, size: int, min_scale: float) -> tuple[View, ...]:
     low, high = _FIRST.blur_sigma
     sigma = (low, max(high * size / 224, low))
     return tuple(replace(v, size=size, scale=(min_scale, v.scale[1]), blur_sigma=sigma) for v in RECIPES[name])
+
+
+class QuarterTurn(v2.Transform):
+    """A turn by 0, 90, 180 or 270 degrees, which moves pixels and makes no new ones."""
+
+    def make_params(self, flat_inputs: list) -> dict:
+        return {"turns": int(torch.randint(4, ()))}
+
+    def transform(self, image: Image.Image, params: dict) -> Image.Image:
+        turns = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+        return image.transpose(turns[params["turns"]]) if params["turns"] else image
 
 
 class GaussianBlur(v2.Transform):
@@ -79,6 +97,7 @@ def pipeline(view: View) -> v2.Compose:
             v2.RandomApply([GaussianBlur(view.blur_sigma)], view.blur_p),
             v2.RandomSolarize(128, view.solarize_p),
             v2.RandomHorizontalFlip(view.flip_p),
+            *([QuarterTurn()] if view.quarter_turns else []),
             v2.PILToTensor(),
         ]
     )

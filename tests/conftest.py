@@ -52,9 +52,10 @@ def refused(command):
     def call(script: str, *arguments: object, **options) -> str:
         done = command(script, *arguments, **options)
         assert done.returncode == 2, done.stderr
-        lines = done.stderr.strip().splitlines()
-        assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
-        return lines[0]
+        assert "Traceback" not in done.stderr, done.stderr
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and done.stderr.strip().endswith(errors[0]), done.stderr
+        return errors[0]
 
     return call
 

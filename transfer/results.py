@@ -56,6 +56,15 @@ def read(path: str | Path) -> list[Record]:
         raise UserError(f"{path} is no result file ({error}); expected 'records' with {names}") from error
 
 
+def context(path: str | Path) -> dict:
+    """What a result.json knows besides its records; empty if it is damaged."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {key: value for key, value in content.items() if key != "records"}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
 def flatten(metrics: dict[str, dict[str, float | None]], **common) -> list[Record]:
     """``{"bbox": {"AP": 41.0}}`` -> records; a metric without ground truth (None) has no record."""
     return [

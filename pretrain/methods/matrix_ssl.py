@@ -13,6 +13,7 @@ from pretrain import exact_traces, momentum, schedules, taylor_traces
 from pretrain.command_line import UserError, one_of
 from pretrain.heads import mlp
 from pretrain.methods import Embeddings
+from pretrain.shared_matmul import shared_matmul
 from pretrain.trace_gradients import Matmul
 from pretrain.unit_rows import centred_unit_rows
 
@@ -159,7 +160,7 @@ class Method(nn.Module):
         """Both directions, averaged: each view's online output against the other view's target."""
         (online_1, online_2), (target_1, target_2) = embeddings
         c = self.config
-        settings = {"gamma": c.gamma, "ridge": c.ridge, "order": c.order}
+        settings = {"gamma": c.gamma, "ridge": c.ridge, "order": c.order, "matmul": shared_matmul}
         if c.variant == "released":
             settings["target_scale"] = c.target_scale
         terms = VARIANTS[c.variant]

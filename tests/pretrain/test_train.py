@@ -1,0 +1,173 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain import checkpoint
+from pretrain.provenance import ROOT
+
+SCRIPT = "pretrain/train.py"
+# ResNet-50 on 32-pixel views of 48 drawn scenes: 6 steps an epoch, about half a second each.
+SMALL = [
+    *("--method", "matrix_ssl", "batch_size=8", "views.size=32", "precision=fp32", "data.workers=1", "log.every=1"),
+    *("method.projector_width=32", "method.predictor_width=16", "optim.warmup_epochs=0.5", "log.checkpoint_every=2"),
+]
+
+
+def small(root: Path, out: Path, *more: str) -> list[str]:
+    return [*SMALL, "--out", str(out), f"data.root={root / 'unlabelled'}", *more]
+
+
+@pytest.fixture(scope="module")
+def finished(command, scenes, tmp_path_factory) -> Path:
+    """A run of 12 steps that nothing disturbed."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    done = command(SCRIPT, *small(scenes, out, "epochs=2"))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def steps(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_run_folder_holds_what_the_next_stage_needs(finished):
+    about = checkpoint.read_backbone(finished / "backbone.pth")
+    assert (about["method"], about["recipe"], about["epochs"], about["seed"]) == ("matrix_ssl", "imagenet-100ep", 2, 0)
+    weights = about["state_dict"]
+    assert len(weights) == 318 and not any(name.startswith("fc") for name in weights)
+    assert weights["conv1.weight"].shape == (64, 3, 7, 7)
+    assert about["config"]["batch_size"] == 8 and about["commit"]
+
+
+def test_log_carries_each_loss_term_rank_rate_and_speed(finished):
+    lines = steps(finished)
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    for line in lines:
+        assert {"uniformity", "alignment", "effective_rank", "lr", "images_per_s"} <= line.keys()
+        assert 1 <= line["effective_rank"] <= 8
+    rates = [line["lr"] for line in lines]
+    peak = 0.5 * 8 / 256
+    assert rates[:3] == pytest.approx([peak / 3, 2 * peak / 3, peak], rel=1e-5)  # 3 steps of warm-up, then a cosine
+    assert rates[3] == pytest.approx(peak) and rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] < 0.1 * peak
+    assert list((finished / "tensorboard").iterdir())
+
+
+def test_killed_at_any_moment_and_resumed_gives_bit_identical_weights(finished, command, scenes, tmp_path):
+    """kill -9 in the middle, then SIGTERM in what resumed, then to the end: as if nothing had happened."""
+    out = tmp_path / "run"
+    arguments = small(scenes, out, "epochs=2")
+
+    def until(step: int, number: int) -> int:
+        process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT), *arguments], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not (out / "log.jsonl").exists() or len(steps_so_far(out)) < step:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        return process.wait(60)
+
+    assert until(5, signal.SIGKILL) == -signal.SIGKILL
+    assert checkpoint.read(out / "checkpoint.pth")["step"] in (4, 6)
+    assert until(8, signal.SIGTERM) == 75  # saved where it stood, and asks to be called again
+    assert command(SCRIPT, *arguments).returncode == 0
+    undisturbed, resumed = (checkpoint.read(run / "checkpoint.pth") for run in (finished, out))
+    assert undisturbed["model"].keys() == resumed["model"].keys()
+    assert all(torch.equal(undisturbed["model"][name], resumed["model"][name]) for name in undisturbed["model"])
+    keys = ("step", "uniformity", "alignment", "effective_rank")
+    assert [[line[k] for k in keys] for line in steps(finished)] == [[line[k] for k in keys] for line in steps(out)]
+
+
+def steps_so_far(run: Path) -> list[str]:
+    return (run / "log.jsonl").read_text().splitlines()
+
+
+def test_a_finished_run_returns_at_once_and_is_not_touched(finished, command, scenes):
+    before = (finished / "backbone.pth").stat().st_mtime_ns
+    done = command(SCRIPT, *small(scenes, finished, "epochs=2"))
+    assert done.returncode == 0 and "done already" in done.stdout
+    assert (finished / "backbone.pth").stat().st_mtime_ns == before
+
+
+def test_folder_of_another_run_names_the_difference(finished, refused, scenes):
+    line = refused(SCRIPT, *small(scenes, finished, "epochs=2", "optim.lr=0.7"))
+    assert "another run" in line and "optim.lr (there 0.5, here 0.7)" in line
+
+
+def test_two_processes_make_the_same_step_as_one(command, scenes, tmp_path):
+    """torchrun with two gloo processes: the loss of every step agrees with the single process on the same batch."""
+    logs = []
+    for processes in (1, 2):
+        out = tmp_path / f"run{processes}"
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        call = [*launch, str(ROOT / SCRIPT), *small(scenes, out, "epochs=1", "optim.lr=0.005")]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        logs.append([line["uniformity"] + line["alignment"] for line in steps(out)])
+    assert logs[0] == pytest.approx(logs[1], abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (["--method", "nope"], "unknown method 'nope'; known: .*matrix_ssl"),
+        (["batch_size=49"], "batch_size=49 is more than the 48 images"),
+        (["batch_size=1"], "at least 2 images each"),
+        (["data.root=/nowhere"], "no folder of images at /nowhere"),
+        (["views.recipe=nope"], "unknown view recipe 'nope'; known: asymmetric"),
+        (["optim.name=nope"], "unknown optim.name 'nope'; known: adamw, sgd"),
+        (["method.variant=nope"], "unknown method.variant 'nope'; known: paper, released"),
+        (["precision=fp8"], "unknown precision 'fp8'; known: bf16, fp32"),
+        (["device=cuda"], "device=cuda, but torch finds no CUDA GPU"),
+    ],
+)
+def test_wrong_input_is_one_line(changes, message, scenes, tmp_path, monkeypatch):
+    from pretrain import train
+    from pretrain.command_line import UserError
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=message):
+        train.main([*small(scenes, tmp_path / "run"), *changes])
+
+
+def test_a_loss_that_is_no_number_stops_with_one_line(refused, scenes, tmp_path):
+    line = refused(SCRIPT, *small(scenes, tmp_path / "run", "optim.lr=1e30"))
+    assert "loss is not finite at step" in line and "uniformity" in line
+
+
+def test_a_collapse_stops_with_one_line(refused, scenes, tmp_path):
+    """A bar no batch of 8 can pass: the watch sees three low ranks in a row after the warm-up."""
+    line = refused(SCRIPT, *small(scenes, tmp_path / "run", "log.collapse_rank=9"))
+    assert "collapse at step 6: the embeddings' effective rank" in line
+
+
+def test_unreadable_images_are_counted_and_too_many_stop_the_run(command, scenes, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, path in enumerate(sorted((scenes / "unlabelled").iterdir())[:16]):
+        (images / path.name).write_bytes(path.read_bytes() if i else b"broken")
+    arguments = small(tmp_path, tmp_path / "run", f"data.root={images}", "epochs=1")
+    done = command(SCRIPT, *arguments)
+    assert done.returncode == 2
+    assert f"unreadable, skipped: {images / '000000.jpg'}" in done.stderr
+    assert "1 of 16 images are unreadable" in done.stderr.splitlines()[-1]
+    done = command(SCRIPT, *arguments, "data.max_unreadable=0.1", "--out", str(tmp_path / "patient"))
+    assert done.returncode == 0 and "1 unreadable images were skipped" in done.stderr
+
+
+def test_help_shows_every_setting_with_its_sentence(command):
+    text = command(SCRIPT, "--method", "matrix_ssl", "--help").stdout
+    assert "optim.lr\n" in text and "method.gamma\n" in text and "Table 5 finds 1 best" in text
+
+
+def test_works_from_any_folder_and_as_a_module(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pretrain.train", "--help"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "KEY=VALUE" in done.stdout
