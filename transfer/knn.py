@@ -74,7 +74,11 @@ def measure_statistics(
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             module.momentum = None  # a plain average instead of a moving one
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: 100 * batches]
+    count = min(len(images), 100 * batches)
+    count -= count % 100 == 1  # a batch of one has no variance
+    if count < 2:
+        raise UserError(f"batch statistics need at least 2 training images, found {len(images)}")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
     network.train()
     for batch, _ in DataLoader(Subset(images, order.tolist()), batch_size=100):
         network(normalise(batch.to(device)))
@@ -122,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--bn-statistics",
         choices=["stored", "measured", "initial"],
-        help="batch norm's: stored in the file (its default), measured on training images (default for random), initial",
+        help="of batch norm: stored (default for a file), measured on training images (default for random), initial",
     )
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
