@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pretrain.command_line import one_of
-
 NAMES = ("sgd", "adamw")
 
 
@@ -33,7 +31,6 @@ class OptimConfig:
 
 def build(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """The optimiser over the trainable parameters; its rate is set at every step by the loop."""
-    one_of("optim.name", config.name, NAMES)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if config.name == "sgd":
         return torch.optim.SGD(parameters, lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay)

@@ -32,7 +32,13 @@ FREE = {"device", "data.workers", "log.every", "log.checkpoint_every", "log.coll
 
 
 def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
-    """The network of a method around a fresh ResNet-50, BN over all ranks, on its device; seeded."""
+    """The network of a method around a fresh ResNet-50, BN over all ranks, on its device; seeded.
+
+    Raises UserError for a setting that is not among its choices.
+    """
+    one_of("precision", settings.precision, ["bf16", "fp32"])
+    one_of("optim.name", settings.optim.name, optimizers.NAMES)
+    one_of("view recipe", settings.views.recipe, views.RECIPES)
     torch.manual_seed(settings.seed)
     trunk = backbone.resnet50(**asdict(settings.backbone))
     network = methods.load(name).Method(trunk, settings.method)
@@ -42,7 +48,6 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
 
 def embed(network: nn.Module, batch: list[torch.Tensor], settings: TrainConfig, device: torch.device):
     """uint8 views of this rank -> Embeddings of the global batch, float32, with gradients."""
-    one_of("precision", settings.precision, ["bf16", "fp32"])
     mixed = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
     inputs = [
         views.normalise(v.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last) for v in batch
@@ -55,9 +60,8 @@ def embed(network: nn.Module, batch: list[torch.Tensor], settings: TrainConfig, 
 class Run:
     """The state of a run: network, optimiser, steps done; saved to and restored from its folder."""
 
-    def __init__(self, name: str, recipe: str, settings: TrainConfig, folder: Path, device: torch.device):
-        self.settings, self.folder, self.device = settings, folder, device
-        self.network = build(name, settings, device)
+    def __init__(self, network: nn.Module, settings: TrainConfig, folder: Path, *, name: str, recipe: str):
+        self.network, self.settings, self.folder = network, settings, folder
         self.optimizer = optimizers.build(self.network, settings.optim)
         self.step, self.unreadable = 0, set()
         self.about = {"method": name, "recipe": recipe, "epochs": settings.epochs, "seed": settings.seed}
@@ -65,12 +69,10 @@ class Run:
         self.file = folder / "checkpoint.pth"
         if self.file.exists():
             self._restore(checkpoint.read(self.file))
-        ddp = {"device_ids": [device.index]} if device.type == "cuda" else {}
-        parallel = distributed.world_size() > 1
-        # Buffers need no broadcast: synchronised BN keeps them equal on all ranks.
-        self.parallel = (
-            DistributedDataParallel(self.network, broadcast_buffers=False, **ddp) if parallel else self.network
-        )
+        self.parallel = network
+        if distributed.world_size() > 1:
+            # Buffers need no broadcast: synchronised BN keeps them equal on all ranks.
+            self.parallel = DistributedDataParallel(network, broadcast_buffers=False)
 
     def save(self) -> None:
         """Write checkpoint.pth (the first rank does)."""
@@ -142,9 +144,10 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     source = data.images(settings.data)
     per_epoch = steps_per_epoch(len(source), settings)
     total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
+    network = build(name, settings, device)
     claim(folder, name, recipe, settings)
     stop = StopRequest()
-    state = Run(name, recipe, settings, folder, device)
+    state = Run(network, settings, folder, name=name, recipe=recipe)
     report = Report(state, total, warmup)
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
     for batch, unreadable in data.batches(source, settings, total_steps=total, start=state.step, device=device):
@@ -189,10 +192,14 @@ def steps_per_epoch(count: int, settings: TrainConfig) -> int:
 
 
 def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
-    """Make ``folder`` this run's, or recognise it as such. Raises UserError if it belongs to another run."""
+    """Make ``folder`` this run's, or recognise it as such. Raises UserError if it belongs to another run.
+
+    A run that never came as far as a checkpoint has no claim: the corrected command may use its folder.
+    """
     path = folder / "config.yaml"
     mine = {"method": name, "recipe": recipe, "settings": asdict(settings)}
-    if path.exists():
+    begun = (folder / "checkpoint.pth").exists() or (folder / "backbone.pth").exists()
+    if path.exists() and begun:
         theirs = config.flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
         differing = [
             f"{key.removeprefix('settings.')} (there {theirs.get(key)!r}, here {value!r})"
@@ -201,7 +208,7 @@ def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
         ]
         if differing:
             raise UserError(f"{folder} is the folder of another run: {'; '.join(differing)}; choose another --out")
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(folder.iterdir()) and not path.exists():
         raise UserError(f"{folder} is not empty and holds no run (no config.yaml); choose another --out")
     distributed.barrier()  # every rank has looked before the first one writes
     if distributed.is_main():

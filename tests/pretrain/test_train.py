@@ -100,6 +100,12 @@ def test_folder_of_another_run_names_the_difference(finished, refused, scenes):
     assert "another run" in line and "optim.lr (there 0.5, here 0.7)" in line
 
 
+def test_a_run_that_saved_nothing_leaves_its_folder_to_the_corrected_command(command, scenes, tmp_path):
+    arguments = small(scenes, tmp_path / "run", "epochs=1")
+    assert command(SCRIPT, *arguments, "optim.lr=1e30").returncode == 2  # not finite at the second step
+    assert command(SCRIPT, *arguments).returncode == 0
+
+
 def test_two_processes_make_the_same_step_as_one(command, scenes, tmp_path):
     """torchrun with two gloo processes: the loss of every step agrees with the single process on the same batch."""
     logs = []
