@@ -30,7 +30,7 @@ def main() -> None:
         middle = x + BOX / 2
         parts.append(f'<rect x="{x}" y="{TOP}" width="{BOX}" height="80" rx="8" fill="{colour}" stroke="#444"/>')
         parts.append(text(middle, TOP + 27, name, size=15, weight="bold"))
-        parts += [text(middle, TOP + 49, first), text(middle, TOP + 66, second)]
+        parts += [text(middle, TOP + 49, first, size=12), text(middle, TOP + 66, second, size=12)]
         if i < len(FILES):
             left, right = x + BOX, x + BOX + GAP - 4
             parts.append(

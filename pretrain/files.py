@@ -25,10 +25,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except PermissionError as error:
-        raise UserError(f"cannot write {path}: no permission; choose another folder or change its rights") from error
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"cannot write {path}: {error.filename} is a file, not a folder") from error
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder, or mend this one") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -4,12 +4,13 @@ Letters: B samples in the global batch, D features; C11 is the covariance of the
 branch, C12 between them. Log_n is the Taylor logarithm of order n about I.
 """
 
+import sys
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pretrain import exact_traces, momentum, schedules, taylor_traces
+from pretrain import distributed, exact_traces, momentum, schedules, taylor_traces
 from pretrain.command_line import UserError, one_of
 from pretrain.heads import mlp
 from pretrain.methods import Embeddings
@@ -118,8 +119,8 @@ class Config:
     target_scale: float = 1.0
     """Multiple of I that uniformity aims at, for the released variant (the paper: 1/D)."""
 
-    order: int = 4
-    """Order of the Taylor logarithm (Table 6 tries 3, 4, 5)."""
+    order: int | None = 4
+    """Order of the Taylor logarithm (Table 6 tries 3, 4, 5); none: the exact logarithm, where one exists."""
 
     projector_width: int = 2048
     """Width of all three layers of the projector, and D of the covariances."""
@@ -137,11 +138,12 @@ class Method(nn.Module):
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
         one_of("method.variant", config.variant, VARIANTS)
-        if config.order < 1:
-            raise UserError(f"method.order must be at least 1, got {config.order}")
+        if config.order is not None and config.order < 1:
+            raise UserError(f"method.order must be at least 1, or none, got {config.order}")
         if config.ridge < 0:
             raise UserError(f"method.ridge must not be negative, got {config.ridge}")
         self.config = config
+        self.series_checked = config.order is None
         width = config.projector_width
         self.backbone = backbone
         self.projector = mlp(2048, width, width, width, last_norm=True)
@@ -160,6 +162,15 @@ class Method(nn.Module):
         """Both directions, averaged: each view's online output against the other view's target."""
         (online_1, online_2), (target_1, target_2) = embeddings
         c = self.config
+        if not self.series_checked:
+            self.series_checked = True
+            norm = series_norm(online_1, target_2, ridge=c.ridge)
+            if norm >= 1 and distributed.is_main():
+                print(
+                    f"warning: the Taylor logarithm does not converge on the first batch: |A - I| is {norm:.2f}, it must be "
+                    f"below 1 (Theorem A.1); move method.ridge={c.ridge} towards 1, or take method.order=none",
+                    file=sys.stderr,
+                )
         settings = {"gamma": c.gamma, "ridge": c.ridge, "order": c.order, "matmul": shared_matmul}
         if c.variant == "released":
             settings["target_scale"] = c.target_scale

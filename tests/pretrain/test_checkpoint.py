@@ -1,4 +1,5 @@
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +56,13 @@ def test_a_file_is_whole_or_not_there(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert (tmp_path / "note").read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["note"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        with pytest.raises(UserError, match="cannot write"):
+            write_text(folder / "note", "text")
 
 
 def test_stages_are_the_trunk_cut_in_five():

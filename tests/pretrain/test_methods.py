@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pretrain import backbone, methods
+from pretrain.command_line import UserError
 
 SMALL = {"projector_width": 16, "predictor_width": 8}
 
@@ -67,3 +68,19 @@ def test_released_and_paper_are_two_losses_by_name():
         network = build("matrix_ssl", variant=variant)
         losses[variant] = sum(network.loss_terms(embeddings).values()).item()
     assert losses["released"] != pytest.approx(losses["paper"], rel=1e-3)
+
+
+def test_a_series_that_cannot_converge_is_said_once(capsys):
+    network = build("matrix_ssl", ridge=2.5)
+    embeddings = network(two_views())
+    network.loss_terms(embeddings)
+    assert "does not converge on the first batch: |A - I| is" in capsys.readouterr().err
+    network.loss_terms(embeddings)
+    build("matrix_ssl").loss_terms(embeddings)  # ridge 1: converges
+    assert capsys.readouterr().err == ""
+
+
+def test_impossible_settings_of_the_method_are_named():
+    for changes, message in (({"order": 0}, "order must be at least 1"), ({"ridge": -1.0}, "ridge must not be")):
+        with pytest.raises(UserError, match=message):
+            build("matrix_ssl", **changes)
