@@ -167,8 +167,8 @@ class Method(nn.Module):
             norm = series_norm(online_1, target_2, ridge=c.ridge)
             if norm >= 1 and distributed.is_main():
                 print(
-                    f"warning: the Taylor logarithm does not converge on the first batch: |A - I| is {norm:.2f}, it must be "
-                    f"below 1 (Theorem A.1); move method.ridge={c.ridge} towards 1, or take method.order=none",
+                    f"warning: the Taylor logarithm does not converge on the first batch: |A - I| is {norm:.2f}, and "
+                    f"must be below 1 (Theorem A.1); move method.ridge={c.ridge} towards 1, or take method.order=none",
                     file=sys.stderr,
                 )
         settings = {"gamma": c.gamma, "ridge": c.ridge, "order": c.order, "matmul": shared_matmul}
