@@ -30,11 +30,24 @@ class OptimConfig:
 
 
 def build(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser over the trainable parameters; its rate is set at every step by the loop."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    """The optimiser over the trainable parameters; its rates are set at every step by `set_lr`.
+
+    The parts of the model that it names in ``constant_lr`` form a group of their own, whose rate stays at the peak.
+    """
+    constant = tuple(f"{part}." for part in getattr(model, "constant_lr", ()))
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    held = [parameter for name, parameter in named if constant and name.startswith(constant)]
+    rest = [parameter for name, parameter in named if not (constant and name.startswith(constant))]
+    groups = [{"params": rest, "constant": False}, *([{"params": held, "constant": True}] if held else [])]
     if config.name == "sgd":
-        return torch.optim.SGD(parameters, lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(parameters, lr=0.0, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
+        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, *, peak: float) -> None:
+    """Give every group the rate of this step; the groups held constant get the peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = peak if group["constant"] else lr
 
 
 def peak_lr(config: OptimConfig, batch_size: int) -> float:

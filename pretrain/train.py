@@ -153,8 +153,7 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     for batch, unreadable in data.batches(source, settings, total_steps=total, start=state.step, device=device):
         state.note_unreadable(unreadable, len(source))
         lr = schedules.warmup_cosine(state.step, peak=peak, warmup_steps=warmup, total_steps=total)
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
+        optimizers.set_lr(state.optimizer, lr, peak=peak)
         embeddings = embed(state.parallel, batch, settings, device)
         terms = state.network.loss_terms(embeddings)
         values = {key: term.item() for key, term in terms.items()}

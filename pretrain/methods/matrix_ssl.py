@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pretrain import distributed, exact_traces, momentum, schedules, taylor_traces
+from pretrain import distributed, exact_traces, taylor_traces
 from pretrain.command_line import UserError, one_of
-from pretrain.heads import mlp
 from pretrain.methods import Embeddings
 from pretrain.shared_matmul import shared_matmul
+from pretrain.siamese import Siamese
 from pretrain.trace_gradients import Matmul
 from pretrain.unit_rows import centred_unit_rows
 
@@ -132,31 +132,23 @@ class Config:
     """The teacher's momentum at the start; a cosine raises it to 1 at the end."""
 
 
-class Method(nn.Module):
-    """Online branch: backbone, projector, predictor. Target branch: a momentum copy of backbone and projector."""
+class Method(Siamese):
+    """The shared network with a teacher; the loss of both directions, averaged."""
 
     def __init__(self, backbone: nn.Module, config: Config):
-        super().__init__()
         one_of("method.variant", config.variant, VARIANTS)
         if config.order is not None and config.order < 1:
             raise UserError(f"method.order must be at least 1, or none, got {config.order}")
         if config.ridge < 0:
             raise UserError(f"method.ridge must not be negative, got {config.ridge}")
+        super().__init__(
+            backbone,
+            projector_width=config.projector_width,
+            predictor_width=config.predictor_width,
+            teacher_momentum=config.teacher_momentum,
+        )
         self.config = config
         self.series_checked = config.order is None
-        width = config.projector_width
-        self.backbone = backbone
-        self.projector = mlp(2048, width, width, width, last_norm=True)
-        # The release gives the last layer a bias and freezes it: the BN behind it would cancel it.
-        self.projector[-2].bias.requires_grad_(False)
-        self.predictor = mlp(width, config.predictor_width, width)
-        self.teacher = momentum.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
-
-    def forward(self, views: list[Tensor]) -> Embeddings:
-        online = tuple(self.predictor(self.projector(self.backbone(view))).float() for view in views)
-        with torch.no_grad():
-            target = tuple(self.teacher.projector(self.teacher.backbone(view)).float() for view in views)
-        return Embeddings(online, target)
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """Both directions, averaged: each view's online output against the other view's target."""
@@ -177,9 +169,3 @@ class Method(nn.Module):
         terms = VARIANTS[c.variant]
         one, two = terms(online_1, target_2, **settings), terms(online_2, target_1, **settings)
         return {name: (one[name] + two[name]) / 2 for name in one}
-
-    def after_step(self, progress: float) -> None:
-        """Move the teacher; ``progress`` is the share of training done, in [0, 1]."""
-        rate = schedules.cosine(progress, start=self.config.teacher_momentum, end=1.0)
-        momentum.follow(self.teacher["backbone"], self.backbone, rate)
-        momentum.follow(self.teacher["projector"], self.projector, rate)

@@ -1,0 +1,87 @@
+"""MEC: the coding length of both views together, by a Taylor series (Liu et al., maximum entropy coding, NeurIPS 2022).
+
+Letters: B samples in the global batch, D features; the released code's lambda_inv is B eps^2 / D.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretrain.methods import Embeddings
+from pretrain.shared_matmul import shared_matmul
+from pretrain.siamese import Siamese
+from pretrain.taylor_traces import Matmul, cross_log_trace
+
+
+def coding_loss(
+    online: Tensor, target: Tensor, *, lambda_inv: float, order: int = 4, matmul: Matmul = torch.matmul
+) -> Tensor:
+    """-(lambda_inv / B) tr Log_n(I + P Z^T / lambda_inv) for one direction, as the released code computes it.
+
+    (B, D) both, not yet normalised; rows are scaled to unit length and not centred; gradients go through ``online``
+    only. The first-order term is minus the mean cosine: SimSiam's loss.
+    """
+    online, target = F.normalize(online, dim=1), F.normalize(target.detach(), dim=1)
+    trace = cross_log_trace(online, target, scale=1 / lambda_inv, order=order, matmul=matmul)
+    return -lambda_inv / len(online) * trace
+
+
+# The released code's recipe for 100 epochs, the one Matrix-SSL took over.
+RECIPE = {"batch_size": 1024, "optim": {"lr": 0.5, "weight_decay": 1e-5}, "views": {"recipe": "asymmetric"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    distortion: float = 64.0
+    """Squared coding error eps^2; lambda_inv = batch x eps^2 / D, which is 32 at batch 1024 and D = 2048."""
+
+    warmup_factor: float = 8.0
+    """lambda_inv begins this many times larger, so that the series converges while all features are alike."""
+
+    warmup_share: float = 0.1
+    """Share of training over which it comes down, linearly (the released code: 10 of 100 epochs)."""
+
+    order: int = 4
+    """Order of the Taylor logarithm."""
+
+    projector_width: int = 2048
+    """Width of all three layers of the projector, and D."""
+
+    predictor_width: int = 512
+    """Hidden width of the predictor."""
+
+    teacher_momentum: float = 0.996
+    """The teacher's momentum at the start; a cosine raises it to 1 at the end."""
+
+
+class Method(Siamese):
+    """The shared network with a teacher; lambda_inv follows the progress of training."""
+
+    def __init__(self, backbone: nn.Module, config: Config):
+        super().__init__(
+            backbone,
+            projector_width=config.projector_width,
+            predictor_width=config.predictor_width,
+            teacher_momentum=config.teacher_momentum,
+        )
+        self.config = config
+        self.register_buffer("progress", torch.zeros(()))  # a buffer, so that a resumed run knows it
+
+    def lambda_inv(self, batch: int) -> float:
+        """B eps^2 / D, larger during the warm-up."""
+        c = self.config
+        left = max(1 - self.progress.item() / c.warmup_share, 0.0) if c.warmup_share else 0.0
+        return batch * c.distortion / c.projector_width * (1 + (c.warmup_factor - 1) * left)
+
+    def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Both directions, averaged."""
+        (online_1, online_2), (target_1, target_2) = embeddings
+        settings = {"lambda_inv": self.lambda_inv(len(online_1)), "order": self.config.order, "matmul": shared_matmul}
+        one, two = coding_loss(online_1, target_2, **settings), coding_loss(online_2, target_1, **settings)
+        return {"coding_length": (one + two) / 2}
+
+    def after_step(self, progress: float) -> None:
+        super().after_step(progress)
+        self.progress.fill_(progress)

@@ -1,0 +1,42 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pretrain import backbone, optimizers
+from pretrain.methods import Embeddings, simsiam
+
+
+def test_loss_is_the_mean_of_both_directions_and_minus_one_when_aligned():
+    """Four unit vectors in the plane: p1 = z2 (cosine 1), p2 at 60 degrees to z1 (cosine 1/2)."""
+    z = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    sixty = torch.tensor([[0.5, 3**0.5 / 2]] * 2)
+    network = simsiam.Method(backbone.resnet50(), simsiam.Config(projector_width=8, predictor_width=4))
+    assert network.loss_terms(Embeddings((z, sixty), (z, z)))["similarity"].item() == pytest.approx(-0.75)
+    assert network.loss_terms(Embeddings((z, z), (z, z)))["similarity"].item() == pytest.approx(-1.0)
+
+
+def test_loss_is_half_the_squared_distance_of_unit_rows_up_to_a_constant():
+    """|p/|p| - z/|z||^2 = 2 - 2 cos (section 3 of the paper names the equivalence)."""
+    p, z = torch.randn(2, 16, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    squared = (F.normalize(p, dim=1) - F.normalize(z, dim=1)).square().sum(1).mean()
+    assert torch.isclose(simsiam.negative_cosine(p, z), squared / 2 - 1)
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_the_target_is_held_still_or_not(stop):
+    config = simsiam.Config(projector_width=8, predictor_width=4, stop_gradient=stop)
+    network = simsiam.Method(backbone.resnet50(), config)
+    p, z = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
+    z.requires_grad_()
+    terms = network.loss_terms(Embeddings((p.requires_grad_(), p), (z, z)))
+    terms["similarity"].backward()
+    assert p.grad is not None and (z.grad is None) == stop
+
+
+def test_the_predictor_keeps_the_peak_rate_while_the_rest_follows_the_cosine():
+    network = simsiam.Method(backbone.resnet50(), simsiam.Config(projector_width=8, predictor_width=4))
+    optimizer = optimizers.build(network, optimizers.OptimConfig())
+    optimizers.set_lr(optimizer, 0.01, peak=0.1)
+    rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rate_of[id(network.predictor[0].weight)] == 0.1 and rate_of[id(network.backbone.conv1.weight)] == 0.01
+    assert len(rate_of) == sum(p.requires_grad for p in network.parameters())
