@@ -33,6 +33,8 @@ def test_a_package_imports_only_what_stands_to_its_left(path):
 def test_third_parties_stay_in_their_layer():
     homes = {"detectron2": "transfer", "fvcore": "transfer", "submitit": "slurm"}
     for path in FILES:
+        if path.name == "doctor.py":  # it looks at every library to say what is wrong with it
+            continue
         for library in imported(path) & homes.keys():
             assert path.relative_to(ROOT).parts[0] == homes[library], f"{path} imports {library}"
     assert imported(ROOT / "pretrain/matrix_information.py") <= {"torch"}
