@@ -10,6 +10,7 @@ torchvision's names without ``fc``: 265 tensors and 53 ``num_batches_tracked`` f
 """
 
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -42,9 +43,8 @@ def read(path: str | Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) and "Unsupported" in str(error):
-            reason = str(error).split("Unsupported", 1)[1].split("\n")[0].strip()
-            raise UserError(f"{path} holds more than tensors (Unsupported {reason}); it is not read") from error
+        if wanted := re.search(r"Unsupported (?:global|class)[^\n]*", str(error)):
+            raise UserError(f"{path} wants to run code and is not read ({wanted[0]})") from error
         raise UserError(f"{path} is not a checkpoint, or a damaged one; was it copied completely?") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError, KeyError) as error:
         raise UserError(f"{path} is not a checkpoint, or a truncated one; was it copied completely?") from error
