@@ -89,11 +89,6 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def local_rank() -> int:
-    """This process among those of its node."""
-    return int(os.environ.get("LOCAL_RANK", 0)) if dist.is_initialized() else 0
-
-
 def is_main() -> bool:
     """Whether this is the process that writes files and speaks."""
     return rank() == 0

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.command_line import UserError
+from pretrain.matrix_information import effective_rank
 
 RESUME_ME = 75  # EX_TEMPFAIL: interrupted, the same command goes on from the checkpoint
 
@@ -37,9 +38,7 @@ def embedding_rank(rows: Tensor, *, most: int = 512) -> float:
     1 when all embeddings point the same way (total collapse), at most min(B, D, most).
     """
     unit = F.normalize(rows[:most].double(), dim=1)
-    eigenvalues = torch.linalg.eigvalsh(unit @ unit.T / len(unit)).clamp(min=0)
-    share = eigenvalues / eigenvalues.sum()
-    return torch.exp(-torch.special.xlogy(share, share).sum()).item()
+    return effective_rank(unit @ unit.T).item()
 
 
 class Watch:
