@@ -2,8 +2,9 @@
 
 Both hold tensors, numbers, strings, lists and dicts only, and are read without running any code:
 
-    checkpoint.pth   format, method, recipe, epochs, seed, commit, config, step, model, optimizer, torch_rng, unreadable
-    backbone.pth     format, method, recipe, epochs, seed, commit, config, input, state_dict
+    checkpoint.pth   format, method, recipe, variant, epochs, seed, commit, config, step, model, optimizer, torch_rng,
+                     unreadable
+    backbone.pth     format, method, recipe, variant, epochs, seed, commit, config, input, state_dict
 
 ``model`` has the keys of the method's network (``backbone.conv1.weight``, ``teacher.``...); ``state_dict`` has
 torchvision's names without ``fc``: 265 tensors and 53 ``num_batches_tracked`` for ResNet-50.
@@ -53,10 +54,15 @@ def read(path: str | Path) -> dict:
     return content
 
 
-def export_backbone(path: str | Path, backbone: nn.Module, *, about: dict) -> None:
-    """Write ``backbone.pth``; ``about`` is what the checkpoint says of the run (method, recipe, epochs, ...)."""
+def export_backbone(
+    path: str | Path, backbone: nn.Module, *, about: dict, mean=IMAGENET_MEAN, std=IMAGENET_STD
+) -> None:
+    """Write ``backbone.pth``; ``about`` is what the checkpoint says of the run (method, recipe, epochs, ...).
+
+    ``mean`` and ``std`` are those the images were normalised with, for values in [0, 1].
+    """
     weights = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
-    input_settings = {"order": "RGB", "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+    input_settings = {"order": "RGB", "mean": list(mean), "std": list(std)}
     save(path, {**about, "format": BACKBONE, "input": input_settings, "state_dict": weights})
 
 

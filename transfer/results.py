@@ -17,16 +17,18 @@ class Record:
     """Name of the pretraining method, ``random`` for the row from scratch."""
     recipe: str
     """Its pretraining recipe; empty for ``random``."""
+    variant: str = ""
+    """How the row differs from its recipe, ``gamma=0.3``; empty if it does not."""
     epochs: int
     """Passes over the pretraining data; 0 for ``random``."""
     benchmark: str
     protocol: str
     task: str
-    """``bbox``, ``segm`` or ``classification``."""
+    """``bbox``, ``segm``, ``keypoints``, ``classification`` or ``representation``."""
     metric: str
-    """``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AP-<category>``, ``top1``."""
+    """``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AP-<category>``, ``top1``, ``rank-intra-cov``..."""
     value: float
-    """Percent, 0 to 100."""
+    """Percent, 0 to 100; of a ``representation``, in the unit of its metric."""
     seed: int
     commit: str
     weights_sha256: str
@@ -35,12 +37,15 @@ class Record:
     """Images evaluated."""
     source: str = "measured"
 
+    def __post_init__(self):
+        percent = self.task != "representation"
+        if not math.isfinite(self.value) or (percent and not 0 <= self.value <= 100):
+            kind = "percentage" if percent else "finite number"
+            raise ValueError(f"{self.task} {self.metric} is {self.value}, not a {kind}")
+
 
 def write(path: str | Path, records: list[Record], **context) -> None:
     """Write ``records`` and what else is known of the run (``context``, plain values) to ``path`` as a whole."""
-    for record in records:
-        if not (math.isfinite(record.value) and 0 <= record.value <= 100):
-            raise ValueError(f"{record.task} {record.metric} is {record.value}, not a percentage")
     write_json(path, {**context, "records": [asdict(record) for record in records]})
 
 

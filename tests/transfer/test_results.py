@@ -41,6 +41,13 @@ def test_what_is_no_percentage_is_not_written(tmp_path, value):
         results.write(tmp_path / "r.json", [results.Record(task="bbox", metric="AP", value=value, **COMMON)])
 
 
+def test_a_measure_of_a_representation_may_be_any_finite_number():
+    common = COMMON | {"task": "representation", "variant": "gamma=0.3"}
+    assert results.Record(metric="rankme", value=512.3, **common).value == 512.3
+    with pytest.raises(ValueError, match="inf, not a finite number"):
+        results.Record(metric="rankme", value=float("inf"), **common)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"records": [{"method": "x"}]}', '{"records": [{"extra": 1}]}'])
 def test_what_is_no_result_is_one_line(tmp_path, text):
     (tmp_path / "result.json").write_text(text)
