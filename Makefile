@@ -7,10 +7,10 @@ PY    := $(VENV)/bin/python
 READY := $(VENV)/.set-up
 endif
 
-.PHONY: help setup demo test lint doctor
+.PHONY: help setup demo test lint doctor slurm-up slurm-down slurm-faults
 
 help:  ## print this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 19
 	@echo; echo "VENV=$(VENV) is the environment to set up, PYTHON=$(PYTHON) makes it; PY=python uses your own instead."
 
 setup: $(READY)  ## make the environment: exact tested versions, detectron2, this checkout
@@ -27,6 +27,15 @@ lint: setup  ## check style and format
 
 doctor:  ## check this machine, one line for each thing that could be wrong, with its remedy
 	@$$(command -v $(PY) || command -v $(PYTHON)) slurm/doctor.py
+
+slurm-up: setup  ## start a real SLURM of two nodes on this machine, for the tests in tests/slurm/real
+	@$(PY) slurm/one_node/up.py
+
+slurm-down: setup  ## end it, and leave nothing of it behind
+	@$(PY) slurm/one_node/down.py
+
+slurm-faults: setup  ## the fault campaign on that SLURM: its table is docs/faults.md
+	$(PY) -m pytest tests/slurm/real/faults.py
 
 # The stamp comes last, so a set-up that was interrupted is taken up again by the next call.
 $(VENV)/.set-up: requirements.txt constraints.txt pyproject.toml transfer/install_detectron2.py
