@@ -15,20 +15,9 @@ from pretrain import methods
 from pretrain.command_line import UserError
 from pretrain.data import DataConfig
 from pretrain.optimizers import OptimConfig
+from pretrain.views import ViewsConfig
 
 RECIPES = Path(__file__).parent / "recipes"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewsConfig:
-    recipe: str = "asymmetric"
-    """Named recipe of random views (pretrain/views.py): asymmetric, symmetric or scenes."""
-
-    size: int = 224
-    """Side of a view, pixels."""
-
-    min_scale: float = 0.2
-    """Smallest crop, share of the image's area."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +54,9 @@ class TrainConfig:
 
     seed: int = 0
     """Fixes initial weights, image order and augmentations."""
+
+    variant: str = ""
+    """How this run differs from its recipe, in a word ("gamma=0.3"): a row of its own in the tables."""
 
     device: str = "auto"
     """auto, cpu or cuda."""

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,18 @@ from pretrain.command_line import UserError, one_of
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 FORMATS = ("folder", "cifar100", "cifar10")
+NO_LABEL = -1
+
+
+class Batch(NamedTuple):
+    """What one rank sees in one step."""
+
+    views: list[Tensor]
+    """(b, 3, H, W) uint8 each."""
+    labels: Tensor
+    """(b,) class numbers, NO_LABEL where the images have no classes."""
+    unreadable: list[str]
+    """Images that could not be read, and for which the next one stands in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +49,17 @@ class DataConfig:
 
 
 class ImageFolder:
-    """Every image below a folder, in sorted order; images are opened when they are asked for."""
+    """Every image below a folder, in sorted order; images are opened when they are asked for.
+
+    The folders right below the root are the classes, as in ImageNet; a root that holds images itself has none.
+    """
 
     def __init__(self, root: str | Path):
-        self.paths = image_paths(root)
+        self.paths, depth = image_paths(root), len(Path(root).parts)
+        folders = [path.parts[depth] if len(path.parts) > depth + 1 else None for path in self.paths]
+        self.classes = [] if None in folders else sorted(set(folders))
+        number = {name: index for index, name in enumerate(self.classes)}
+        self.labels = [number.get(folder, NO_LABEL) for folder in folders]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -72,7 +92,8 @@ class Cifar:
 
         kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[format]
         try:
-            self.images = kind(str(root), train=True, download=False).data
+            published = kind(str(root), train=True, download=False)
+            self.images, self.labels, self.classes = published.data, published.targets, published.classes
         except RuntimeError as error:
             folder = Path(root) / kind.base_folder
             raise UserError(
@@ -124,12 +145,12 @@ class StepSampler(Sampler):
 
 
 class ViewsDataset(Dataset):
-    """(epoch, index) -> the image's views and the names of images that could not be read on the way to one."""
+    """(epoch, index) -> the image's views, its label, and the images that could not be read on the way to one."""
 
     def __init__(self, source: ImageFolder | Cifar, augment: views.Augment, seed: int):
         self.source, self.augment, self.seed = source, augment, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[tuple[Tensor, ...], list[str]]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[tuple[Tensor, ...], int, list[str]]:
         epoch, index = key
         unreadable = []
         for offset in range(len(self.source)):
@@ -139,13 +160,14 @@ class ViewsDataset(Dataset):
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
                 unreadable.append(self.source.name(here))
                 continue
-            return self.augment(image, (self.seed, epoch, index)), unreadable
+            return self.augment(image, (self.seed, epoch, index)), self.source.labels[here], unreadable
         raise UserError(f"not one of the {len(self.source)} images can be read (first: {unreadable[0]})")
 
 
-def _collate(samples: list) -> tuple[list[Tensor], list[str]]:
-    views = [torch.stack(view) for view in zip(*(views for views, _ in samples), strict=True)]
-    return views, [name for _, names in samples for name in names]
+def _collate(samples: list) -> Batch:
+    views, labels, unreadable = zip(*samples, strict=True)
+    stacked = [torch.stack(view) for view in zip(*views, strict=True)]
+    return Batch(stacked, torch.tensor(labels), [name for names in unreadable for name in names])
 
 
 def _begin_worker(worker: int) -> None:
@@ -156,16 +178,12 @@ def _begin_worker(worker: int) -> None:
 
 
 def batches(source: ImageFolder | Cifar, settings, *, total_steps: int, start: int, device: torch.device) -> DataLoader:
-    """This rank's batches ([view (b, 3, H, W) uint8, ...], names of unreadable images) from step ``start`` on.
-
-    ``settings`` is a run's TrainConfig.
-    """
-    recipe = views.recipe(settings.views.recipe, size=settings.views.size, min_scale=settings.views.min_scale)
+    """A loader of this rank's `Batch`es from step ``start`` on. ``settings`` is a run's TrainConfig."""
     sampler = StepSampler(
         len(source), batch_size=settings.batch_size, total_steps=total_steps, seed=settings.seed, start=start
     )
     return DataLoader(
-        ViewsDataset(source, views.Augment(recipe), settings.seed),
+        ViewsDataset(source, views.Augment(views.recipe(settings.views)), settings.seed),
         batch_sampler=sampler,
         num_workers=settings.data.workers,
         collate_fn=_collate,

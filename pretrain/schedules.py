@@ -8,11 +8,13 @@ def cosine(progress: float, *, start: float, end: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def warmup_cosine(step: int, *, peak: float, warmup_steps: int, total_steps: int, end: float = 0.0) -> float:
-    """Linear from 0 to ``peak`` over the warm-up, then a cosine down to ``end``; the value for the given step.
+def warmup_cosine(
+    step: int, *, peak: float, warmup_steps: int, total_steps: int, start: float = 0.0, end: float = 0.0
+) -> float:
+    """Linear from ``start`` to ``peak`` over the warm-up, then a cosine down to ``end``; the value for the given step.
 
-    Step 0 already has 0 < value where there is a warm-up of one step or more, so that no step is spent on nothing.
+    Step 0 already has start < value where there is a warm-up of one step or more, so that no step is spent on nothing.
     """
     if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
+        return start + (peak - start) * (step + 1) / warmup_steps
     return cosine((step - warmup_steps) / max(total_steps - warmup_steps, 1), start=peak, end=end)

@@ -17,7 +17,7 @@ import yaml
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, schedules, views
+from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, views
 from pretrain.command_line import Parser, UserError, one_of, run
 from pretrain.config import TrainConfig
 from pretrain.files import write_text
@@ -38,7 +38,7 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
     """
     one_of("precision", settings.precision, ["bf16", "fp32"])
     one_of("optim.name", settings.optim.name, optimizers.NAMES)
-    one_of("view recipe", settings.views.recipe, views.RECIPES)
+    one_of("optim.scale_lr", settings.optim.scale_lr, optimizers.SCALINGS)
     torch.manual_seed(settings.seed)
     trunk = backbone.resnet50(**asdict(settings.backbone))
     network = methods.load(name).Method(trunk, settings.method)
@@ -46,15 +46,28 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
     return network.to(device, memory_format=torch.channels_last).train()
 
 
-def embed(network: nn.Module, batch: list[torch.Tensor], settings: TrainConfig, device: torch.device):
-    """uint8 views of this rank -> Embeddings of the global batch, float32, with gradients."""
+def embed(network: nn.Module, batch: data.Batch, settings: TrainConfig, device: torch.device) -> methods.Embeddings:
+    """The views of this rank -> Embeddings of the global batch, float32, with gradients; labels if there are any."""
     mixed = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
+    mean, std = views.NORMALISATIONS[settings.views.normalisation]
     inputs = [
-        views.normalise(v.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last) for v in batch
+        views.normalise(v.to(device, non_blocking=True), mean, std).contiguous(memory_format=torch.channels_last)
+        for v in batch.views
     ]
     with mixed:
         local = network(inputs)
-    return methods.Embeddings(*(tuple(distributed.gather(z) for z in branch) for branch in local))
+    online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
+    return methods.Embeddings(online, target, distributed.gather(batch.labels.to(device)))
+
+
+def check_classes(network: nn.Module, source: data.ImageFolder | data.Cifar) -> None:
+    """Raise UserError if a method that learns from labels and the images disagree on the classes."""
+    wanted, found = getattr(network, "classes", None), len(source.classes)
+    if wanted and wanted != found:
+        raise UserError(
+            f"method.classes={wanted}, but data.root has {found} (folders right below it that hold all images); "
+            f"{f'give method.classes={found}' if found else 'sort the images into one folder per class'}"
+        )
 
 
 class Run:
@@ -64,7 +77,8 @@ class Run:
         self.network, self.settings, self.folder = network, settings, folder
         self.optimizer = optimizers.build(self.network, settings.optim)
         self.step, self.unreadable = 0, set()
-        self.about = {"method": name, "recipe": recipe, "epochs": settings.epochs, "seed": settings.seed}
+        self.about = {"method": name, "recipe": recipe, "variant": settings.variant}
+        self.about |= {"epochs": settings.epochs, "seed": settings.seed}
         self.about |= {"commit": commit(), "config": asdict(settings)}
         self.file = folder / "checkpoint.pth"
         if self.file.exists():
@@ -86,7 +100,8 @@ class Run:
         if not distributed.is_main():
             return
         path = self.folder / "backbone.pth"
-        checkpoint.export_backbone(path, self.network.backbone, about=self.about)
+        mean, std = views.NORMALISATIONS[self.settings.views.normalisation]
+        checkpoint.export_backbone(path, self.network.backbone, about=self.about, mean=mean, std=std)
         if self.unreadable:
             print(f"{len(self.unreadable)} unreadable images were skipped (named above)", file=sys.stderr)
         print(f"pretrained: {path}")
@@ -145,14 +160,15 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     per_epoch = steps_per_epoch(len(source), settings)
     total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
     network = build(name, settings, device)
+    check_classes(network, source)
     claim(folder, name, recipe, settings)
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
     report = Report(state, total, warmup)
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
-    for batch, unreadable in data.batches(source, settings, total_steps=total, start=state.step, device=device):
-        state.note_unreadable(unreadable, len(source))
-        lr = schedules.warmup_cosine(state.step, peak=peak, warmup_steps=warmup, total_steps=total)
+    for batch in data.batches(source, settings, total_steps=total, start=state.step, device=device):
+        state.note_unreadable(batch.unreadable, len(source))
+        lr = optimizers.lr_at(state.step, settings.optim, peak=peak, warmup_steps=warmup, total_steps=total)
         optimizers.set_lr(state.optimizer, lr, peak=peak)
         embeddings = embed(state.parallel, batch, settings, device)
         terms = state.network.loss_terms(embeddings)

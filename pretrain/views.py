@@ -8,9 +8,49 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms import v2
 
-from pretrain.command_line import one_of
+from pretrain.command_line import UserError, one_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# name -> mean and standard deviation of the channels, for values in [0, 1]
+NORMALISATIONS = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "swav": (IMAGENET_MEAN, (0.228, 0.224, 0.225)),  # the released code's; not a slip of ours
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+INTERPOLATIONS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsConfig:
+    recipe: str = "asymmetric"
+    """Named recipe of random views (pretrain/views.py): asymmetric, symmetric, simclr, supervised, cifar,
+    cifar-asymmetric, cifar-solarize or scenes."""
+
+    size: int = 224
+    """Side of a view, pixels."""
+
+    min_scale: float = 0.2
+    """Smallest crop, share of the image's area."""
+
+    small: int = 0
+    """Small views besides, drawn like the recipe's first one (SwAV's multi-crop: 6)."""
+
+    small_size: int = 96
+    """Side of a small view, pixels."""
+
+    small_min_scale: float = 0.05
+    """Smallest crop of a small view, share of the image's area."""
+
+    small_max_scale: float = 0.14
+    """Largest crop of a small view, share of the image's area."""
+
+    interpolation: str = "bilinear"
+    """bilinear or bicubic."""
+
+    normalisation: str = "imagenet"
+    """imagenet, swav (a standard deviation of 0.228 for red) or none (values in [0, 1]); it goes along with the
+    backbone, to Detectron2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +70,7 @@ class View:
     """Standard deviation of the Gaussian blur, pixels of the view."""
     solarize_p: float = 0.0
     flip_p: float = 0.5
+    interpolation: str = "bilinear"
     quarter_turns: bool = False
     """Turn by a random multiple of 90 degrees: for images without an up, like the drawn scenes or views from above."""
 
@@ -48,18 +89,36 @@ RECIPES: dict[str, tuple[View, ...]] = {
     ),
     # MoCo v2 and SimSiam: both views alike, stronger saturation, no solarisation.
     "symmetric": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5),) * 2,
+    # SimCLR and SwAV: both views alike, twice the jitter.
+    "simclr": (replace(_FIRST, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),) * 2,
+    # torchvision's reference for training with labels: one view, a crop and a flip.
+    "supervised": (replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0),),
+    # CIFAR, where the sources leave the blur out: SimSiam (appendix D); BYOL and Barlow Twins, VICReg in solo-learn.
+    "cifar": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.0),) * 2,
+    "cifar-asymmetric": (replace(_FIRST, blur_p=0.0), replace(_FIRST, blur_p=0.0, solarize_p=0.2)),
+    "cifar-solarize": (replace(_FIRST, blur_p=0.0, solarize_p=0.1),) * 2,
 }
 
 
-def recipe(name: str, *, size: int, min_scale: float) -> tuple[View, ...]:
-    """The views of a named recipe at a side of ``size`` pixels.
+def recipe(config: ViewsConfig) -> tuple[View, ...]:
+    """The views of a named recipe, then the small ones.
 
     The blur is stated for 224 pixels and shrinks with the view, so that a small view is not blurred to nothing.
+    Raises UserError for a name that is not known and for crops that cannot be.
     """
-    one_of("view recipe", name, RECIPES)
+    one_of("view recipe", config.recipe, RECIPES)
+    one_of("views.interpolation", config.interpolation, INTERPOLATIONS)
+    one_of("views.normalisation", config.normalisation, NORMALISATIONS)
+    if not (0 < config.min_scale <= 1 and 0 < config.small_min_scale <= config.small_max_scale <= 1):
+        raise UserError("views: crops are shares of the image, 0 < min_scale <= 1, small_min_scale <= small_max_scale")
+    large = tuple(_sized(view, config.size, (config.min_scale, 1.0)) for view in RECIPES[config.recipe])
+    small = _sized(RECIPES[config.recipe][0], config.small_size, (config.small_min_scale, config.small_max_scale))
+    return tuple(replace(view, interpolation=config.interpolation) for view in large + (small,) * config.small)
+
+
+def _sized(view: View, size: int, scale: tuple[float, float]) -> View:
     low, high = _FIRST.blur_sigma
-    sigma = (low, max(high * size / 224, low))
-    return tuple(replace(v, size=size, scale=(min_scale, v.scale[1]), blur_sigma=sigma) for v in RECIPES[name])
+    return replace(view, size=size, scale=scale, blur_sigma=(low, max(high * size / 224, low)))
 
 
 class QuarterTurn(v2.Transform):
@@ -91,7 +150,9 @@ def pipeline(view: View) -> v2.Compose:
     """PIL image -> uint8 tensor (3, size, size). Randomness comes from torch's global generator."""
     return v2.Compose(
         [
-            v2.RandomResizedCrop(view.size, scale=view.scale, antialias=True),
+            v2.RandomResizedCrop(
+                view.size, scale=view.scale, interpolation=INTERPOLATIONS[view.interpolation], antialias=True
+            ),
             v2.RandomApply([v2.ColorJitter(*view.jitter)], view.jitter_p),
             v2.RandomGrayscale(view.grayscale_p),
             v2.RandomApply([GaussianBlur(view.blur_sigma)], view.blur_p),

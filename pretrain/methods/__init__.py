@@ -3,9 +3,12 @@
 import ast
 import importlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pretrain.command_line import one_of
+
+if TYPE_CHECKING:
+    from torch import Tensor  # the list of methods is read where nobody waits for torch
 
 FOLDER = Path(__file__).parent
 
@@ -15,6 +18,8 @@ class Embeddings(NamedTuple):
 
     online: tuple
     target: tuple
+    labels: "Tensor | None" = None
+    """(B,) class numbers, for a method that has ``classes``; the loop puts them in."""
 
 
 def available() -> list[str]:

@@ -152,7 +152,7 @@ class Method(Siamese):
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """Both directions, averaged: each view's online output against the other view's target."""
-        (online_1, online_2), (target_1, target_2) = embeddings
+        (online_1, online_2), (target_1, target_2), _ = embeddings
         c = self.config
         if not self.series_checked:
             self.series_checked = True

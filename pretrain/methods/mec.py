@@ -77,7 +77,7 @@ class Method(Siamese):
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """Both directions, averaged."""
-        (online_1, online_2), (target_1, target_2) = embeddings
+        (online_1, online_2), (target_1, target_2), _ = embeddings
         settings = {"lambda_inv": self.lambda_inv(len(online_1)), "order": self.config.order, "matmul": shared_matmul}
         one, two = coding_loss(online_1, target_2, **settings), coding_loss(online_2, target_1, **settings)
         return {"coding_length": (one + two) / 2}

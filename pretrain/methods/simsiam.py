@@ -54,7 +54,7 @@ class Method(Siamese):
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """D(p1, z2) / 2 + D(p2, z1) / 2 (eq. 2; eq. 4 with the stop-gradient)."""
-        (p1, p2), (z1, z2) = embeddings
+        (p1, p2), (z1, z2), _ = embeddings
         if self.config.stop_gradient:
             z1, z2 = z1.detach(), z2.detach()
         return {"similarity": (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2}

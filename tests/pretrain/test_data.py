@@ -42,7 +42,7 @@ def gradient_image() -> Image.Image:
 
 
 def test_views_are_a_function_of_image_and_key():
-    augment = views.Augment(views.recipe("asymmetric", size=32, min_scale=0.2))
+    augment = views.Augment(views.recipe(views.ViewsConfig(size=32)))
     first, again, other = (augment(gradient_image(), key) for key in ((0, 0, 1), (0, 0, 1), (0, 0, 2)))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0]) and not torch.equal(first[0], first[1])
@@ -50,7 +50,7 @@ def test_views_are_a_function_of_image_and_key():
 
 
 def test_asymmetric_recipe_is_the_released_one():
-    one, two = views.recipe("asymmetric", size=224, min_scale=0.2)
+    one, two = views.recipe(views.ViewsConfig())
     assert (one.blur_p, one.solarize_p, two.blur_p, two.solarize_p) == (1.0, 0.0, 0.1, 0.2)
     for view in (one, two):
         assert view.jitter == (0.4, 0.4, 0.2, 0.1) and (view.jitter_p, view.grayscale_p) == (0.8, 0.2)
@@ -67,11 +67,35 @@ def test_unreadable_image_is_named_and_the_next_one_stands_in(tmp_path):
     gradient_image().save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     gradient_image().save(tmp_path / "c.png")
-    augment = views.Augment(views.recipe("symmetric", size=32, min_scale=0.5))
+    augment = views.Augment(views.recipe(views.ViewsConfig(recipe="symmetric", size=32)))
     dataset = data.ViewsDataset(data.ImageFolder(tmp_path), augment, seed=0)
-    _, unreadable = dataset[(0, 1)]
+    _, _, unreadable = dataset[(0, 1)]
     assert unreadable == [str(tmp_path / "b.jpg")]
-    assert dataset[(0, 0)][1] == []
+    assert dataset[(0, 0)][2] == []
+
+
+def test_classes_are_the_folders_below_the_root(tmp_path):
+    for name in ("dog/1.png", "cat/2.png", "cat/more/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        gradient_image().save(tmp_path / name)
+    folder = data.ImageFolder(tmp_path)
+    assert folder.classes == ["cat", "dog"] and folder.labels == [0, 0, 1]
+    gradient_image().save(tmp_path / "stray.png")
+    assert data.ImageFolder(tmp_path).classes == []
+
+
+def test_small_views_are_drawn_like_the_first_one():
+    large = views.recipe(views.ViewsConfig(recipe="simclr", small=3, interpolation="bicubic"))
+    assert [view.size for view in large] == [224, 224, 96, 96, 96]
+    assert large[2].scale == (0.05, 0.14) and large[2].jitter == large[0].jitter
+    augment = views.Augment(views.recipe(views.ViewsConfig(size=32, small=2, small_size=16)))
+    assert [view.shape[-1] for view in augment(gradient_image(), (0, 0, 1))] == [32, 32, 16, 16]
+
+
+@pytest.mark.parametrize("setting", [{"min_scale": 0.0}, {"small_min_scale": 0.2}, {"small_max_scale": 1.5}])
+def test_crops_that_cannot_be_are_refused(setting):
+    with pytest.raises(UserError, match="crops are shares of the image"):
+        views.recipe(views.ViewsConfig(**setting))
 
 
 @pytest.mark.parametrize("content", [None, "notes.txt"])
