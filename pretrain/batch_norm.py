@@ -1,7 +1,11 @@
-"""Batch normalisation over the global batch: torch's SyncBatchNorm on CUDA, the same arithmetic through gloo on CPU."""
+"""Batch normalisation over the global batch, or over groups of it.
+
+Over the global batch: torch's SyncBatchNorm on CUDA, the same arithmetic through gloo on CPU. Over groups: MoCo's.
+"""
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -69,3 +73,52 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
             getattr(twin, name).requires_grad_(parameter.requires_grad)
         return twin.train(module.training)
     return module
+
+
+class GroupedBatchNorm(nn.Module):
+    """Batch norm with statistics of its own for each of ``groups`` equal parts of this process's batch.
+
+    What per-GPU batch norm does on as many GPUs, on any number of them. Parameters and buffers are those of the batch
+    norm it stands in for; the running statistics follow the mean over the groups.
+    """
+
+    def __init__(self, norm: _BatchNorm, groups: int):
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(norm, name))
+        self.groups, self.momentum, self.eps = groups, norm.momentum, norm.eps
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(b, C) or (b, C, H, W), b a multiple of the groups."""
+        affine, running = (self.weight, self.bias), (self.running_mean, self.running_var)
+        if not self.training:
+            return F.batch_norm(input, *running, *affine, training=False, eps=self.eps)
+        copies = [[buffer.clone() for buffer in running] for _ in range(self.groups)]
+        parts = [
+            F.batch_norm(part, *copy, *affine, training=True, momentum=self.momentum, eps=self.eps)
+            for part, copy in zip(input.chunk(self.groups), copies, strict=True)
+        ]
+        for buffer, updated in zip(running, zip(*copies, strict=True), strict=True):
+            buffer.copy_(torch.stack(updated).mean(0))
+        self.num_batches_tracked += 1
+        return torch.cat(parts)
+
+
+def in_groups(module: nn.Module, groups: int) -> nn.Module:
+    """Replace every batch norm of ``module`` by one over ``groups`` parts of the local batch; `synchronise` leaves
+    those as they are."""
+    for name, child in module.named_children():
+        setattr(module, name, in_groups(child, groups))
+    return GroupedBatchNorm(module, groups) if isinstance(module, _BatchNorm) else module
+
+
+@torch.no_grad()
+def average_statistics(module: nn.Module) -> None:
+    """Make the running statistics of grouped batch norms their mean over the ranks, the same on all of them."""
+    if distributed.world_size() == 1:
+        return
+    norms = [part for part in module.modules() if isinstance(part, GroupedBatchNorm)]
+    buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+    means = distributed.mean(torch.cat(buffers)).split([len(buffer) for buffer in buffers])
+    torch._foreach_copy_(buffers, means)

@@ -1,40 +1,122 @@
 """The contract of pretrain/methods: a file there is a method, and every method does this."""
 
 import dataclasses
+import inspect
 
 import pytest
 import torch
+from torch import nn
 
-from pretrain import backbone, methods
+from pretrain import backbone, batch_norm, config, distributed, methods
 from pretrain.command_line import UserError
 
-SMALL = {"projector_width": 16, "predictor_width": 8}
+# What makes a method small; each takes the ones it has.
+SMALL = {"projector_width": 16, "predictor_width": 8, "output_width": 8, "queue_size": 16, "bn_groups": 2}
+SMALL |= {"prototypes": 4, "classes": 4}
+LABELS = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
+every_method = pytest.mark.parametrize("name", methods.available())
 
 
-def build(name: str, **changes):
-    torch.manual_seed(0)
+def build(name: str, *, trunk=backbone.resnet50, seed: int = 0, **changes):
+    torch.manual_seed(seed)
     module = methods.load(name)
     known = {field.name for field in dataclasses.fields(module.Config)}
-    config = module.Config(**{k: v for k, v in (SMALL | changes).items() if k in known})
-    return module.Method(backbone.resnet50(), config)
+    settings = module.Config(**{k: v for k, v in (SMALL | changes).items() if k in known})
+    return module.Method(trunk(), settings)
 
 
-def two_views(n: int = 8) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randn(n, 3, 32, 32, generator=generator) for _ in range(2)]
+def tiny_trunk() -> nn.Module:
+    """Images of any size -> 2048 features, with the parts a trunk has: convolution, BN, pooling."""
+    layers = [nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(32, 2048))
 
 
-@pytest.mark.parametrize("name", methods.available())
+def two_views(n: int = 8, *, size: int = 32, seed: int = 1) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, 3, size, size, generator=generator) for _ in range(2)]
+
+
+def loss_of(network: nn.Module, views: list[torch.Tensor], *, parallel: nn.Module | None = None) -> torch.Tensor:
+    """What the training loop does between a batch and its loss."""
+    online, target = (tuple(distributed.gather(z) for z in branch) for branch in (parallel or network)(views)[:2])
+    return sum(network.loss_terms(methods.Embeddings(online, target, LABELS)).values())
+
+
+def step(network: nn.Module, views: list[torch.Tensor], *, progress: float = 0.5) -> torch.Tensor:
+    loss = loss_of(network, views)
+    network.zero_grad()
+    loss.backward()
+    torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.01).step()
+    network.after_step(progress)
+    return loss.detach()
+
+
+@every_method
 def test_takes_one_step_on_8_random_images(name):
     network = build(name)
-    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.01)
     before = network.backbone.conv1.weight.clone()
-    terms = network.loss_terms(network(two_views()))
-    sum(terms.values()).backward()
-    optimizer.step()
-    network.after_step(0.5)
-    assert all(torch.isfinite(term) for term in terms.values())
+    assert torch.isfinite(step(network, two_views()))
     assert not torch.equal(before, network.backbone.conv1.weight)
+    assert set(network.backbone.state_dict()) == set(backbone.resnet50().state_dict())  # what convert.py will read
+
+
+@every_method
+def test_goes_on_from_its_state_dict_as_if_it_had_not_stopped(name):
+    """Three steps in one go, or two, a new network with other initial weights, and the third."""
+    network = build(name, trunk=tiny_trunk)
+    for seed in (1, 2):
+        step(network, two_views(seed=seed), progress=seed / 4)
+    resumed = build(name, trunk=tiny_trunk, seed=5)
+    resumed.load_state_dict({key: value.clone() for key, value in network.state_dict().items()})
+    losses = [step(either, two_views(seed=3), progress=0.75) for either in (network, resumed)]
+    assert torch.equal(*losses)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def gradients_of_a_rank(name: str):
+    from torch.nn.parallel import DistributedDataParallel
+
+    share = 8 // distributed.world_size()
+    mine = [view[distributed.rank() * share :][:share] for view in two_views(size=8)]
+    network = batch_norm.synchronise(build(name, trunk=tiny_trunk), torch.device("cpu"))
+    parallel = DistributedDataParallel(network, broadcast_buffers=False) if distributed.world_size() > 1 else None
+    loss = loss_of(network, mine, parallel=parallel)
+    loss.backward()
+    gradients = {key: p.grad.numpy() for key, p in network.named_parameters() if p.grad is not None}
+    network.after_step(0.5)
+    return loss.item(), gradients, {key: buffer.numpy() for key, buffer in network.named_buffers()}
+
+
+@every_method
+def test_over_two_ranks_it_is_itself_on_the_whole_batch(ranks, name):
+    """Loss, gradients through DDP and gather, and then the buffers: running statistics, queues, progress."""
+    loss, gradients, buffers = gradients_of_a_rank(name)
+    for loss_of_rank, gradients_of_both, buffers_of_rank in ranks(2, gradients_of_a_rank, name):
+        assert loss_of_rank == pytest.approx(loss, rel=1e-5, abs=1e-6)
+        assert gradients_of_both.keys() == gradients.keys() and buffers_of_rank.keys() == buffers.keys()
+        for key, expected in gradients.items():
+            assert abs(gradients_of_both[key] - expected).max() < 1e-4 * abs(expected).max() + 1e-6, key
+        for key, expected in buffers.items():
+            assert abs(buffers_of_rank[key] - expected).max() < 1e-5, key
+
+
+@every_method
+def test_refuses_the_settings_of_another_method(name):
+    own = {field.name for field in dataclasses.fields(methods.load(name).Config)}
+    others = {field.name for other in methods.available() for field in dataclasses.fields(methods.load(other).Config)}
+    for foreign in sorted(others - own):
+        with pytest.raises(UserError, match=f"unknown setting 'method.{foreign}'; known: "):
+            config.resolve(name, "imagenet-100ep", [f"method.{foreign}=1"])
+
+
+@every_method
+def test_says_what_each_of_its_settings_is(name):
+    settings = config.resolve(name, "imagenet-100ep", [])
+    text = config.describe(settings.method)
+    for field in dataclasses.fields(settings.method):
+        assert f"  {field.name}\n" in text
+    assert methods.title(name) in inspect.getdoc(methods.load(name)).splitlines()[0]
 
 
 def test_teacher_is_a_momentum_copy_that_no_gradient_reaches():
@@ -62,7 +144,8 @@ def test_matrix_ssl_heads_are_the_released_ones():
 
 
 def test_released_and_paper_are_two_losses_by_name():
-    embeddings = build("matrix_ssl")(two_views())
+    network = build("matrix_ssl")
+    embeddings = network(two_views())
     losses = {}
     for variant in ("released", "paper"):
         network = build("matrix_ssl", variant=variant)

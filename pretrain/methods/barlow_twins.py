@@ -1,0 +1,84 @@
+"""Barlow Twins: make the cross-correlation of two views' features the identity (arXiv 2103.03230, section 2).
+
+Letters: B samples in the global batch, D features; C is the (D, D) cross-correlation matrix.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.heads import mlp
+from pretrain.joint_embedding import JointEmbedding
+from pretrain.methods import Embeddings
+from pretrain.shared_matmul import shared_matmul
+from pretrain.trace_gradients import Matmul, gram
+
+
+def standardise(z: Tensor, *, eps: float = 1e-5) -> Tensor:
+    """(B, D) -> each feature less its mean over its standard deviation in the batch: BN without affine parameters.
+
+    It stands here and not in the network, where its running statistics would be kept and never read.
+    """
+    return (z - z.mean(0)) * torch.rsqrt(z.var(0, correction=0) + eps)
+
+
+def correlation_terms(z1: Tensor, z2: Tensor, *, redundancy: float, matmul: Matmul = torch.matmul) -> dict[str, Tensor]:
+    """sum_i (1 - C_ii)^2  and  redundancy * sum_{i != j} C_ij^2, with C = z1^T z2 / B, z1 and z2 standardised (eq. 1).
+
+    (B, D) both, as the projector makes them. All squares together are |C|_F^2 = <z1 z1^T, z2 z2^T> / B^2, so that C
+    itself is needed only where B is so large that two Gram matrices and their derivative, 4 B^2 D multiplications,
+    cost more than its own 3 B D^2.
+
+    Returns:
+        ``invariance`` and ``redundancy``, scalars whose sum is the loss.
+    """
+    B, D = z1.shape
+    z1, z2 = standardise(z1), standardise(z2)
+    diagonal = (z1 * z2).mean(0)
+    if 4 * B < 3 * D:
+        all_squares = (gram(z1, 1 / B, matmul) * gram(z2, 1 / B, matmul)).sum()
+    else:
+        all_squares = (matmul(z1.T, z2) / B).square().sum()
+    return {
+        "invariance": (1 - diagonal).square().sum(),
+        "redundancy": redundancy * (all_squares - diagonal.square().sum()),
+    }
+
+
+# The released code: weights at 0.2 x batch / 256, biases and norms at 0.0048, the cosine down to a thousandth.
+RECIPE = {
+    "batch_size": 2048,
+    "optim": {
+        "name": "lars",
+        "lr": 0.2,
+        "bias_lr": 0.024,
+        "final_lr": 0.001,
+        "weight_decay": 1e-6,
+        "exclude_1d": True,
+    },
+    "views": {"recipe": "asymmetric", "min_scale": 0.08, "interpolation": "bicubic"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    redundancy: float = 0.0051
+    """Weight of the off-diagonal squares, the paper's lambda (released code 0.0051; paper 0.005)."""
+
+    projector_width: int = 8192
+    """Width of all three layers of the projector, and D (the paper's Figure 4: wider is better up to 16384)."""
+
+
+class Method(JointEmbedding):
+    """The shared network of joint embeddings with a projector of three layers, BN and ReLU after the first two."""
+
+    def __init__(self, backbone: nn.Module, config: Config):
+        width = config.projector_width
+        super().__init__(backbone, mlp(2048, width, width, width, last_bias=False))
+        self.config = config
+
+    def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
+        """One cross-correlation over the global batch; the transposed one has the same squares."""
+        z1, z2 = embeddings.online
+        return correlation_terms(z1, z2, redundancy=self.config.redundancy, matmul=shared_matmul)

@@ -1,0 +1,117 @@
+"""MoCo v2: tell the key of the other view from a queue of earlier keys (arXiv 1911.05722, section 3; 2003.04297).
+
+Letters: B samples in the global batch, D features, K keys in the queue; q is a query, k its key.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretrain import batch_norm, batch_shuffle, distributed, momentum
+from pretrain.command_line import UserError
+from pretrain.heads import mlp
+from pretrain.methods import Embeddings
+
+
+def info_nce(q: Tensor, k: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
+    """-log( exp(q k / T) / (exp(q k / T) + sum over the queue of exp(q k_j / T)) ), the mean over q (eq. 1).
+
+    q and k (B, D), rows not yet normalised; queue (K, D), rows of length 1. Gradients go through ``q`` only.
+    """
+    q, k = F.normalize(q, dim=1), F.normalize(k.detach(), dim=1)
+    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], dim=1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
+
+
+# The released command, --mlp --moco-t 0.2 --aug-plus --cos, for 200 and for 800 epochs; a rate that no batch changes.
+RECIPE = {
+    "batch_size": 256,
+    "optim": {"lr": 0.03, "scale_lr": "none", "weight_decay": 1e-4, "warmup_epochs": 0.0},
+    "views": {"recipe": "symmetric"},
+    "backbone": {"zero_init_residual": False},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    temperature: float = 0.2
+    """T, by which cosines are divided (MoCo v2; 0.07 in MoCo v1)."""
+
+    queue_size: int = 65536
+    """Keys to compare with, K, a multiple of the batch (the released default)."""
+
+    teacher_momentum: float = 0.999
+    """Momentum of the key encoder, constant (MoCo v1, section 4.1: 0.999 is best)."""
+
+    bn_groups: int = 8
+    """Groups of the global batch with batch statistics of their own, a multiple of the processes (the released code:
+    one per GPU, 8 GPUs, so 32 images each)."""
+
+    projector_width: int = 2048
+    """Hidden width of the projector."""
+
+    output_width: int = 128
+    """Width of the projector's output, D."""
+
+
+class Method(nn.Module):
+    """Query: projector(backbone(first view)). Key: the teacher's, of the second view in shuffled groups."""
+
+    def __init__(self, backbone: nn.Module, config: Config):
+        super().__init__()
+        world = distributed.world_size()
+        if config.bn_groups < 1 or config.bn_groups % world:
+            raise UserError(
+                f"method.bn_groups={config.bn_groups} must be a multiple of the {world} processes: "
+                f"batch statistics are not shared between them"
+            )
+        self.config = config
+        self.backbone = batch_norm.in_groups(backbone, config.bn_groups // world)
+        self.projector = mlp(2048, config.projector_width, config.output_width, hidden_norm=False)
+        self.teacher = momentum.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
+        # Buffers, so that a resumed run has them. Every rank holds the same queue.
+        self.register_buffer("queue", F.normalize(torch.randn(config.queue_size, config.output_width), dim=1))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.keys: Tensor | None = None  # of the step under way
+
+    def forward(self, views: list[Tensor]) -> Embeddings:
+        """Views (b, 3, H, W) -> queries of the first and keys of the second view, (b, D), float32, one of each."""
+        batch = len(views[0]) * distributed.world_size()
+        self._check(batch)
+        query = self.projector(self.backbone(views[0])).float()
+        order = batch_shuffle.random_order(batch, seed=self.steps.item())
+        with torch.no_grad():
+            images = batch_shuffle.shuffled(views[1], order).contiguous(memory_format=torch.channels_last)
+            keys = self.teacher["projector"](self.teacher["backbone"](images)).float()
+            keys = batch_shuffle.restored(keys, order)
+        return Embeddings((query,), (keys,))
+
+    def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
+        """One direction, against the queue as earlier steps left it."""
+        (query,), (keys,) = embeddings.online, embeddings.target
+        self.keys = F.normalize(keys.detach(), dim=1)
+        return {"contrastive": info_nce(query, keys, self.queue, temperature=self.config.temperature)}
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """The step's keys take the place of the oldest; the key encoder moves."""
+        oldest = self.steps.item() * len(self.keys) % len(self.queue)
+        self.queue[oldest : oldest + len(self.keys)] = self.keys
+        self.steps += 1
+        momentum.follow(self.teacher["backbone"], self.backbone, self.config.teacher_momentum)
+        momentum.follow(self.teacher["projector"], self.projector, self.config.teacher_momentum)
+        batch_norm.average_statistics(self)
+
+    def _check(self, batch: int) -> None:
+        c = self.config
+        if c.queue_size % batch:
+            raise UserError(
+                f"method.queue_size={c.queue_size} must be a multiple of batch_size={batch}; change one of them"
+            )
+        if batch % c.bn_groups or batch < 2 * c.bn_groups:
+            raise UserError(
+                f"batch_size={batch} cannot be split into method.bn_groups={c.bn_groups} groups "
+                f"of at least 2 images each; change one of them"
+            )
