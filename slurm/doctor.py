@@ -24,7 +24,7 @@ ANSWER_S = 5.0
 
 GIB = 1 << 30
 COCO = ("annotations/instances_train2017.json", "annotations/instances_val2017.json", "train2017", "val2017")
-LIBRARIES = ("cv2", "faster_coco_eval", "matplotlib", "safetensors", "submitit", "tensorboard", "yaml")
+LIBRARIES = ("cv2", "hotcoco", "matplotlib", "safetensors", "submitit", "tensorboard", "yaml")
 
 
 class Finding(NamedTuple):

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes that each spin two threads starve each other
 
+import importlib.util
 import socket
 import subprocess
 import sys
@@ -26,6 +27,15 @@ def scenes(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("data") / "scenes"
     scenes.write(out, images=48, size=64, seed=0)
     return out
+
+
+@pytest.fixture(scope="session")
+def coco_set():
+    """The functions of coco_set.py: ``write`` a COCO set that is hard to evaluate, ``predict`` on it."""
+    spec = importlib.util.spec_from_file_location("coco_set", Path(__file__).with_name("coco_set.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,25 +1,28 @@
-"""COCO evaluation: predictions of a detector -> AP, by one of two engines that agree in every figure.
+"""Evaluate a detector, or evaluate its kept predictions again.
 
-``pycocotools`` is the reference. ``faster-coco-eval`` computes the same numbers in C++ many times faster, and is the
-default for that reason only; a test holds the two against each other.
+    python transfer/evaluate.py --results runs/mine/moco-c4-1x-coco_2017 --benchmark coco_2017 --cross-check
+
+reads the folder's predictions.json.gz (or a COCO results json of your own) and computes every figure anew, without a
+GPU, weights or detectron2: AP and AR, AP by size and by category, and which kinds of error cost how much. It writes
+evaluation.json and errors.png beside the predictions, and leaves result.json as it is.
 """
 
-import contextlib
-import io
+import argparse
+import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from pretrain.command_line import one_of
+from pretrain import distributed, provenance
+from pretrain.command_line import Parser, UserError, run
+from pretrain.files import sha256, write_json
 from pretrain.progress import Progress
 from pretrain.stopping import StopRequest
+from transfer import benchmarks, coco_metrics, error_plot, predictions, results
+from transfer.coco_metrics import ENGINES as ENGINES  # protocols' settings are checked against these
+from transfer.coco_metrics import errors as errors
+from transfer.coco_metrics import score as score
 from transfer.stopping import check
-
-ENGINES = ("faster-coco-eval", "pycocotools")
-
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-"""COCO's first six figures, in its order."""
 
 
 @torch.inference_mode()
@@ -36,71 +39,114 @@ def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: St
 
     was_training = model.training
     model.eval()
-    progress = Progress(len(loader), "evaluate", quiet=not comm.is_main_process())
-    predictions = []
+    progress = Progress(len(loader), "evaluate", quiet=not distributed.is_main())
+    found = []
     for done, inputs in enumerate(loader, 1):
         for image, output in zip(inputs, model(inputs), strict=True):
-            found = instances_to_coco_json(output["instances"].to("cpu"), image["image_id"])
-            predictions += [{**entry, "category_id": category_ids[entry["category_id"]]} for entry in found]
+            entries = instances_to_coco_json(output["instances"].to("cpu"), image["image_id"])
+            found += [{**entry, "category_id": category_ids[entry["category_id"]]} for entry in entries]
         progress.update(done)
         check(stop)
     model.train(was_training)
-    return [entry for part in comm.gather(predictions) for entry in part]
+    return [entry for part in comm.gather(found) for entry in part]
 
 
-def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engine: str) -> dict[str, dict]:
-    """COCO's figures for each task, in percent, and AP per category.
-
-    Args:
-        truth: COCO json of the ground truth.
-        predictions: COCO results over the whole set.
-        tasks: of ``bbox`` and ``segm``.
-        engine: ``pycocotools`` or ``faster-coco-eval``.
-
-    Returns ``{"bbox": {"AP": 41.0, ..., "AP-person": 55.1}}``; None where the set has no ground truth of that kind.
-    A detector that finds nothing scores 0.
-    """
-    read_truth, evaluation = _engine(engine)
-    with contextlib.redirect_stdout(io.StringIO()):
-        ground = read_truth(str(truth))
-        return {task: _score_task(ground, predictions, task, evaluation) for task in tasks}
+def ground_truth(benchmark: str, *, data: str | None, val_json: Path | None) -> Path:
+    """The val json of ``benchmark``; UserError if it cannot be found or is given twice."""
+    if val_json is None:
+        paths = dict.fromkeys(("train_json", "train_images", "val_json", "val_images"))
+        return benchmarks.locate(benchmark, root=data, paths=paths).val.json
+    if data:
+        raise UserError("--val-json names the ground truth itself; leave --data out")
+    if not val_json.is_file():
+        raise UserError(f"{val_json} does not exist; --val-json is a COCO annotation file")
+    return val_json
 
 
-def _engine(name: str):
-    if one_of("evaluation engine", name, ENGINES) == "pycocotools":
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-
-        return COCO, COCOeval
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    return COCO, COCOeval_faster
-
-
-def _score_task(ground, predictions: list[dict], task: str, evaluation) -> dict[str, float | None]:
-    names = {id_: category["name"] for id_, category in sorted(ground.cats.items())}
-    if not predictions:
-        present = {annotation["category_id"] for annotation in ground.anns.values()}
-        return dict.fromkeys(METRICS[:3], 0.0) | {
-            f"AP-{name}": 0.0 if id_ in present else None for id_, name in names.items()
-        }
-    if task == "segm":
-        # With a box in the result, COCO would take the box's area for the object's, and small, medium and large
-        # would mean something else.
-        predictions = [{key: value for key, value in entry.items() if key != "bbox"} for entry in predictions]
-    result = evaluation(ground, ground.loadRes([dict(entry) for entry in predictions]), task)
-    result.evaluate()
-    result.accumulate()
-    result.summarize()
-    figures = {metric: _percent(value) for metric, value in zip(METRICS, result.stats, strict=False)}
-    # (iou, recall, category, area range, detections per image): all areas, the most detections
-    precision = result.eval["precision"][:, :, :, 0, -1]
-    for position, id_ in enumerate(result.params.catIds):
-        valid = precision[:, :, position][precision[:, :, position] > -1]
-        figures[f"AP-{names[id_]}"] = _percent(valid.mean()) if valid.size else None
-    return figures
+def recorded(path: Path) -> dict[str, dict[str, float]]:
+    """What result.json, if there is one, says of the same predictions."""
+    if not path.exists():
+        return {}
+    found: dict[str, dict[str, float]] = {}
+    for record in results.read(path):
+        found.setdefault(record.task, {})[record.metric] = record.value
+    return found
 
 
-def _percent(value: float) -> float | None:
-    """COCO writes -1 where there is no ground truth."""
-    return None if value < 0 or not np.isfinite(value) else 100 * float(value)
+def differences(figures: dict[str, dict], known: dict[str, dict[str, float]]) -> list[str]:
+    """The figures in which a recomputation departs from what was recorded."""
+    return [
+        f"{task} {name} is {_shown(figures[task].get(name))}, result.json says {_shown(value)}"
+        for task in figures
+        for name, value in known.get(task, {}).items()
+        if figures[task].get(name) is None or abs(figures[task][name] - value) > coco_metrics.AGREEMENT
+    ]
+
+
+def table(figures: dict[str, dict], gains: dict[str, dict]) -> str:
+    """The figures for a terminal: a row per task, then what each kind of error costs."""
+    lines = []
+    for task, values in figures.items():
+        names = coco_metrics.FIGURES[task]
+        lines += [f"{task:<9}" + "".join(f"{name:>7}" for name in names)]
+        lines += [" " * 9 + "".join(f"{_shown(values.get(name)):>7}" for name in names)]
+        scored = [(value, name[3:]) for name, value in values.items() if name.startswith("AP-") and value is not None]
+        ranked = sorted(scored)
+        if len(ranked) > 1:
+            extremes = [("worst", ranked[:5]), ("best", ranked[:-6:-1])]
+            said = "; ".join(f"{kind} {', '.join(f'{n} {v:.1f}' for v, n in few)}" for kind, few in extremes)
+            lines.append(f"{'':9}  AP by category, {said}")
+        if task in gains:
+            costs = ", ".join(f"{kind} {gains[task][kind]:.1f}" for kind in coco_metrics.ERRORS)
+            lines.append(f"{'':9}  AP50 lost to {costs}")
+    return "\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="evaluate.py", description="Compute the figures of kept predictions again, without a GPU.")
+    parser.add_argument("--results", type=Path, required=True, metavar="R", help="folder of a run, or COCO results")
+    parser.add_argument("--benchmark", required=True, metavar="B", help="the data set they were predicted on")
+    parser.add_argument("--data", metavar="ROOT", help="its folder, where it is not at its usual place")
+    parser.add_argument("--val-json", type=Path, metavar="J", help="or its COCO ground truth itself")
+    parser.add_argument("--engine", default="hotcoco", help=f"{' or '.join(ENGINES)} (default %(default)s)")
+    parser.add_argument("--cross-check", action="store_true", help="compute them with pycocotools too, and compare")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for evaluation.json, errors.png (beside R)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = _arguments(argv)
+    path = predictions.find(arguments.results)
+    truth = ground_truth(arguments.benchmark, data=arguments.data, val_json=arguments.val_json)
+    predictions.check_origin(path, arguments.benchmark, truth)
+    found = predictions.read(path)
+    predictions.check_ids(path, found, truth)
+    known = recorded(path.parent / "result.json")
+    tasks = predictions.tasks(found) or sorted(set(known) & set(coco_metrics.FIGURES)) or ["bbox"]
+    began = time.monotonic()
+    figures = score(truth, found, tasks=tasks, engine=arguments.engine)
+    took, gains = time.monotonic() - began, errors(truth, found, tasks=tasks)
+    print(f"{path}: {len(found)} predictions, {arguments.engine}, {took:.1f} s")
+    print(table(figures, gains))
+    content = {"benchmark": arguments.benchmark, "engine": arguments.engine, "commit": provenance.commit()}
+    content |= {"truth_sha256": sha256(truth), "predictions_sha256": sha256(path), "figures": figures, "errors": gains}
+    if arguments.cross_check:
+        content["largest_difference"] = coco_metrics.cross_check(truth, found, figures)
+        print(f"cross-check: pycocotools agrees in every figure to {content['largest_difference']:.1e}")
+    for line in (faults := differences(figures, known))[:5]:
+        print(f"note: {line}")
+    if known and not faults:
+        print("result.json says the same")
+    out = arguments.out or path.parent
+    if gains:
+        error_plot.draw(out / "errors.png", gains)
+    write_json(out / "evaluation.json", content)
+    print(f"written: {out / 'evaluation.json'}{' and errors.png' if gains else ''}")
+
+
+if __name__ == "__main__":
+    run(main)

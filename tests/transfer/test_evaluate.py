@@ -1,67 +1,127 @@
-"""The fast engine gives pycocotools' numbers; perfect and empty predictions give the obvious ones."""
+"""Kept predictions are evaluated again: the same figures, without a model, and of no other data set."""
 
+import gzip
 import json
+import subprocess
+import sys
 
-import numpy as np
 import pytest
 
-from transfer.evaluate import score
+from pretrain.command_line import UserError
+from pretrain.files import sha256
+from transfer import evaluate, results
+from transfer.predictions import check_ids
 
 
 @pytest.fixture(scope="module")
-def truth(scenes):
-    return scenes / "detection/val.json"
+def kept(tmp_path_factory, coco_set):
+    """The folder of a run on the benchmark ``blocks``: run.json, predictions.json.gz and result.json."""
+    folder = tmp_path_factory.mktemp("run")
+    truth = coco_set.write(folder / "truth.json", images=30)
+    found = coco_set.predict(truth)
+    with gzip.open(folder / "predictions.json.gz", "wt") as file:
+        json.dump(found, file)
+    (folder / "run.json").write_text(json.dumps({"benchmark": "blocks", "val_json_sha256": sha256(truth)}))
+    common = {"method": "random", "recipe": "", "epochs": 0, "benchmark": "blocks", "protocol": "demo-fpn", "seed": 0}
+    figures = evaluate.score(truth, found, tasks=["bbox", "segm"], engine="pycocotools")
+    records = results.flatten(figures, **common, commit="abc", weights_sha256="", n=30)
+    results.write(folder / "result.json", records)
+    return folder
 
 
-def shaken(truth, *, pixels: float) -> list[dict]:
-    """The ground truth as predictions; with ``pixels`` boxes move, some classes are wrong, and each has a rival."""
-    rng = np.random.default_rng(0)
-    found = []
-    for annotation in json.loads(truth.read_text())["annotations"]:
-        for _ in range(2 if pixels else 1):
-            box = np.abs(np.array(annotation["bbox"], float) + rng.normal(0, pixels, 4))
-            category = annotation["category_id"] if rng.random() < 0.8 or not pixels else int(rng.integers(1, 9))
-            found.append(
-                {
-                    "image_id": annotation["image_id"],
-                    "category_id": category,
-                    "bbox": list(map(float, box)),
-                    "score": float(rng.random()),
-                    "segmentation": annotation["segmentation"],
-                }
-            )
-    return found
+def arguments(folder, **changes) -> list[str]:
+    options = {"--results": folder, "--benchmark": "blocks", "--val-json": folder / "truth.json"} | changes
+    return [str(word) for pair in options.items() for word in pair if word is not None]
 
 
-def test_both_engines_agree_in_every_figure(truth):
-    predictions = shaken(truth, pixels=4)
-    fast, slow = (
-        score(truth, predictions, tasks=["bbox", "segm"], engine=engine)
-        for engine in ("faster-coco-eval", "pycocotools")
-    )
-    for task in ("bbox", "segm"):
-        assert fast[task].keys() == slow[task].keys()
-        for metric, value in slow[task].items():
-            assert fast[task][metric] == (None if value is None else pytest.approx(value, abs=1e-9)), (task, metric)
-    assert 5 < slow["bbox"]["AP"] < 95
+def test_the_figures_are_those_of_the_run_and_the_engines_agree(kept, tmp_path, capsys):
+    evaluate.main([*arguments(kept), "--cross-check", "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "result.json says the same" in said and "pycocotools agrees in every figure" in said
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    recorded = {(r.task, r.metric): r.value for r in results.read(kept / "result.json")}
+    assert recorded == {
+        (task, name): pytest.approx(value, abs=1e-6)
+        for task, values in content["figures"].items()
+        for name, value in values.items()
+        if value is not None
+    }
+    assert content["errors"]["segm"].keys() == content["errors"]["bbox"].keys() and content["largest_difference"] < 1e-6
+    assert (tmp_path / "errors.png").stat().st_size > 10_000
+    assert not (kept / "evaluation.json").exists()
 
 
-@pytest.mark.parametrize("engine", ["faster-coco-eval", "pycocotools"])
-def test_the_truth_itself_scores_100_and_nothing_scores_0(truth, engine):
-    figures = score(truth, shaken(truth, pixels=0), tasks=["bbox", "segm"], engine=engine)
-    assert figures["bbox"]["AP"] == pytest.approx(100)
-    assert figures["segm"]["AP75"] == pytest.approx(100)
-    empty = score(truth, [], tasks=["bbox"], engine=engine)["bbox"]
-    assert empty["AP"] == empty["AP50"] == 0
-    assert figures["bbox"].keys() >= empty.keys()
+def test_a_result_that_departs_from_its_predictions_is_named(kept, tmp_path, capsys):
+    for name in ("run.json", "predictions.json.gz", "truth.json"):
+        (tmp_path / name).write_bytes((kept / name).read_bytes())
+    content = json.loads((kept / "result.json").read_text())
+    content["records"][0]["value"] += 1
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    evaluate.main(arguments(tmp_path))
+    said = capsys.readouterr().out
+    assert "note: bbox AP is" in said and "says the same" not in said
 
 
-def test_predictions_are_not_changed_by_scoring(truth):
-    predictions = shaken(truth, pixels=4)
-    before = json.dumps(predictions)
-    score(truth, predictions, tasks=["bbox", "segm"], engine="faster-coco-eval")
-    assert json.dumps(predictions) == before
+def test_it_needs_neither_detectron2_nor_a_gpu(kept, tmp_path):
+    """A machine that only has the results: importing detectron2 there would fail."""
+    words = [*arguments(kept), "--out", str(tmp_path)]
+    code = f"import sys; sys.modules['detectron2'] = None; from transfer import evaluate; evaluate.main({words!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"CUDA_VISIBLE_DEVICES": ""})
 
 
-def test_the_drawn_scenes_have_no_large_object_and_so_no_figure_for_it(truth):
-    assert score(truth, shaken(truth, pixels=4), tasks=["bbox"], engine="pycocotools")["bbox"]["APl"] is None
+def test_results_of_another_data_set_are_refused(kept, tmp_path, coco_set):
+    with pytest.raises(UserError, match="holds predictions on blocks, not on coco_2017; use --benchmark blocks"):
+        evaluate.main(arguments(kept, **{"--benchmark": "coco_2017"}))
+    other = coco_set.write(tmp_path / "other.json", images=30, seed=5)
+    with pytest.raises(UserError, match="whose ground truth has sha256 .*; give that data set"):
+        evaluate.main(arguments(kept, **{"--val-json": other}))
+
+
+def test_predictions_of_unknown_origin_must_fit_the_images_and_categories(kept, tmp_path, coco_set):
+    few = coco_set.write(tmp_path / "few.json", images=3)
+    loose = tmp_path / "loose.json.gz"
+    loose.write_bytes((kept / "predictions.json.gz").read_bytes())
+    with pytest.raises(UserError, match="predictions for image_id 9.., which .*few.json does not have"):
+        evaluate.main(arguments(loose, **{"--val-json": few}))
+    content = json.loads(gzip.decompress(loose.read_bytes()))
+    with pytest.raises(UserError, match="for category_id 5, which"):
+        check_ids(loose, [{**content[0], "category_id": 5}], kept / "truth.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not json", "cannot be read as COCO results"),
+        (b'{"images": []}', "holds a dict, expected a list"),
+        (b'[{"image_id": 1}]', "entry 0 is no COCO result; expected image_id, category_id, score, bbox"),
+    ],
+)
+def test_a_file_that_holds_no_results_is_named(kept, tmp_path, content, message):
+    (tmp_path / "p.json").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        evaluate.main(arguments(tmp_path / "p.json", **{"--val-json": kept / "truth.json"}))
+
+
+def test_a_cut_off_file_and_a_missing_one_are_named(kept, tmp_path):
+    (tmp_path / "predictions.json.gz").write_bytes((kept / "predictions.json.gz").read_bytes()[:500])
+    with pytest.raises(UserError, match="cannot be read as COCO results"):
+        evaluate.main(arguments(tmp_path, **{"--val-json": kept / "truth.json"}))
+    with pytest.raises(UserError, match="nothing/predictions.json.gz does not exist|nothing does not exist"):
+        evaluate.main(arguments(tmp_path / "nothing", **{"--val-json": kept / "truth.json"}))
+
+
+def test_a_detector_that_found_nothing_scores_0_on_the_tasks_of_its_run(kept, tmp_path, capsys):
+    for name in ("run.json", "result.json", "truth.json"):
+        (tmp_path / name).write_bytes((kept / name).read_bytes())
+    with gzip.open(tmp_path / "predictions.json.gz", "wt") as file:
+        file.write("[]")
+    evaluate.main(arguments(tmp_path))
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert [content["figures"][task]["AP"] for task in ("bbox", "segm")] == [0, 0] and content["errors"] == {}
+
+
+def test_wrong_options_are_one_line(kept, tmp_path):
+    with pytest.raises(UserError, match="unknown benchmark 'coco'; known: .*coco_2017"):
+        evaluate.main(["--results", str(kept), "--benchmark", "coco"])
+    with pytest.raises(UserError, match="leave --data out"):
+        evaluate.main([*arguments(kept), "--data", str(tmp_path)])

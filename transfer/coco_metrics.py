@@ -1,0 +1,166 @@
+"""COCO's figures: predictions of a detector -> AP and AR, by one of two engines that agree in every figure.
+
+``pycocotools`` is the reference. ``hotcoco`` computes the same numbers in Rust, on boxes more than a hundred times
+faster (docs/evaluation.md), and is the default for that reason only; a test holds the two against each other, and
+``cross_check`` does so for the predictions at hand.
+"""
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from pretrain.command_line import UserError, one_of
+
+ENGINES = ("hotcoco", "pycocotools")
+
+BOX_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+KEYPOINT_FIGURES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+
+FIGURES = {"bbox": BOX_FIGURES, "segm": BOX_FIGURES, "keypoints": KEYPOINT_FIGURES}
+"""What each task reports, in COCO's order; s, m and l are areas up to 32^2, up to 96^2 and above, in pixels."""
+
+ALWAYS = ("AP", "AP50", "AP75")
+"""The figures that exist wherever there is any ground truth."""
+
+KEYS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
+"""What of a prediction each task reads."""
+
+ERRORS = {
+    "Cls": "wrong class, right place",
+    "Loc": "right class, overlap below 0.5",
+    "Both": "wrong class and poor overlap",
+    "Dupe": "found a second time",
+    "Bkg": "nothing there",
+    "Miss": "not found at all",
+}
+"""TIDE's kinds of error (Bolya et al., arXiv 2008.08115)."""
+
+AGREEMENT = 1e-6
+"""How far two engines may differ in any figure, in percent."""
+
+
+def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engine: str) -> dict[str, dict]:
+    """COCO's figures for each task, in percent, and AP per category.
+
+    Args:
+        truth: COCO json of the ground truth.
+        predictions: COCO results over the whole set; left as they are.
+        tasks: of ``bbox``, ``segm`` and ``keypoints``.
+        engine: one of ``ENGINES``.
+
+    Returns ``{"bbox": {"AP": 41.0, ..., "AP-person": 55.1}}``; None where the set has no ground truth of that kind.
+    A detector that finds nothing scores 0.
+    """
+    one_of("evaluation engine", engine, ENGINES)
+    with _quietly():
+        ground = _truth(truth, engine)
+        return {task: _score_task(ground, predictions, task, engine) for task in tasks}
+
+
+def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
+    """TIDE's breakdown at IoU 0.5: by how many points AP50 would rise if errors of one kind were mended.
+
+    Returns ``{"bbox": {"Cls": 3.4, "Loc": ..., ...}}`` in percent, for boxes and masks; empty without predictions.
+    """
+    if not predictions:
+        return {}
+    found = {}
+    with _quietly():
+        ground = _truth(truth, "hotcoco")
+        for task in sorted(set(tasks) & {"bbox", "segm"}):
+            gain = _evaluated(ground, predictions, task, "hotcoco").tide_errors()["delta_ap"]
+            found[task] = {kind: 100 * float(gain[kind]) for kind in ERRORS}
+    return found
+
+
+def cross_check(truth: str | Path, predictions: list[dict], figures: dict[str, dict]) -> float:
+    """Recompute ``figures`` with pycocotools; the largest difference, in percent.
+
+    Raises UserError that names the figure if one differs by more than ``AGREEMENT``.
+    """
+    reference = score(truth, predictions, tasks=list(figures), engine="pycocotools")
+    largest = 0.0
+    for task, values in reference.items():
+        for name, value in values.items():
+            ours = figures[task][name]
+            same = (ours is None) == (value is None)
+            difference = 0.0 if value is None or ours is None else abs(ours - value)
+            if not same or difference > AGREEMENT:
+                raise UserError(
+                    f"{task} {name} is {ours}, but {value} by pycocotools; set TRANSFER.EVALUATION_ENGINE pycocotools "
+                    "and report it to hotcoco"
+                )
+            largest = max(largest, difference)
+    return largest
+
+
+def evaluator(truth: str | Path, predictions: list[dict], task: str):
+    """hotcoco's evaluator of ``predictions``, ready for ``params`` to be changed and ``evaluate()`` to be called."""
+    from hotcoco import COCOeval
+
+    with _quietly():
+        ground = _truth(truth, "hotcoco")
+        return COCOeval(ground, ground.load_res(_reading(predictions, task)), task)
+
+
+@contextlib.contextmanager
+def _quietly():
+    """Without the engines' tables, and without their remarks on data that is checked elsewhere."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _truth(path: str | Path, engine: str):
+    if engine == "pycocotools":
+        from pycocotools.coco import COCO
+    else:
+        from hotcoco import COCO
+    return COCO(str(path))
+
+
+def _reading(predictions: list[dict], task: str) -> list[dict]:
+    """Copies with only what ``task`` reads.
+
+    With a box beside a mask, COCO would take the box's area for the object's, and small, medium and large would mean
+    something else.
+    """
+    keys = ("image_id", "category_id", "score", KEYS[task])
+    return [{key: entry[key] for key in keys} for entry in predictions]
+
+
+def _evaluated(ground, predictions: list[dict], task: str, engine: str):
+    if engine == "pycocotools":
+        from pycocotools.cocoeval import COCOeval
+    else:
+        from hotcoco import COCOeval
+    result = COCOeval(ground, ground.loadRes(_reading(predictions, task)), task)
+    result.evaluate()
+    result.accumulate()
+    result.summarize()
+    return result
+
+
+def _score_task(ground, predictions: list[dict], task: str, engine: str) -> dict[str, float | None]:
+    names = {id_: category["name"] for id_, category in sorted(ground.cats.items())}
+    if not predictions:
+        present = {annotation["category_id"] for annotation in ground.anns.values()}
+        return dict.fromkeys(ALWAYS, 0.0) | {
+            f"AP-{name}": 0.0 if id_ in present else None for id_, name in names.items()
+        }
+    result = _evaluated(ground, predictions, task, engine)
+    figures = {name: _percent(value) for name, value in zip(FIGURES[task], result.stats, strict=True)}
+    # (iou, recall, category, area range, detections per image): all areas, the most detections
+    precision = result.eval["precision"][:, :, :, 0, -1]
+    for position, id_ in enumerate(result.params.catIds):
+        valid = precision[:, :, position][precision[:, :, position] > -1]
+        figures[f"AP-{names[id_]}"] = _percent(valid.mean()) if valid.size else None
+    return figures
+
+
+def _percent(value: float) -> float | None:
+    """COCO writes -1 where there is no ground truth."""
+    return None if value < 0 or not np.isfinite(value) else 100 * float(value)
