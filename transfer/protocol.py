@@ -35,8 +35,8 @@ def default_config() -> CfgNode:
             "FREEZE_BACKBONE_WEIGHTS": False,
             # Memory format of the convolutions; on CPU it is faster, the numbers stay the same.
             "CHANNELS_LAST": False,
-            # faster-coco-eval or pycocotools: the same figures, the first in a fraction of the time.
-            "EVALUATION_ENGINE": "faster-coco-eval",
+            # hotcoco or pycocotools: the same figures, the first in a fraction of the time.
+            "EVALUATION_ENGINE": "hotcoco",
             # Images per forward pass in evaluation, per process.
             "EVALUATION_BATCH": 1,
             # Validation images in predictions.png.
