@@ -1,18 +1,27 @@
 """One process or many: who am I, gather with gradients, agree on something. Works the same without a group.
 
-Processes are started by torchrun, by SLURM (one task per GPU) or not at all; `init` reads which from the environment.
+Processes are started by torchrun, by SLURM (one task per GPU), by a job of slurm/ or not at all; `init` reads from the
+environment which.
 """
 
 import os
-import socket
+import sys
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pretrain import rendezvous
 from pretrain.command_line import UserError, one_of
+from pretrain.rendezvous import Lifelines, Place
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+WAIT = timedelta(hours=1)
+"""How long a collective waits: the first rank may evaluate COCO for a while. A dead rank is noticed by its lifeline."""
+
+_lifelines: Lifelines | None = None
 
 
 def init(device: str = "auto") -> torch.device:
@@ -21,62 +30,57 @@ def init(device: str = "auto") -> torch.device:
     Args:
         device: ``auto`` (CUDA if there is a GPU), ``cpu`` or ``cuda``.
 
-    Raises UserError for a half-set environment, for CUDA without a GPU and for more local ranks than GPUs.
+    Raises UserError for a half-set environment, for CUDA without a GPU, for more local ranks than GPUs, and where the
+    processes do not find each other.
     """
     one_of("device", device, ["auto", "cpu", "cuda"])
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but torch finds no CUDA GPU; use device=cpu, or see `make doctor`")
     cuda = device != "cpu" and torch.cuda.is_available()
-    environment = _environment()
-    local = int(environment["LOCAL_RANK"]) if environment else 0
+    place = _place()
+    local = place.local_rank if place else 0
     if cuda and local >= torch.cuda.device_count():
         raise UserError(f"local rank {local} has no GPU: {torch.cuda.device_count()} visible; start one task per GPU")
     chosen = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(chosen)
-    if environment and not dist.is_initialized():
-        os.environ.update(environment)
-        dist.init_process_group("nccl" if cuda else "gloo")
+    if place and not dist.is_initialized():
+        _join(place, "nccl" if cuda else "gloo")
     return chosen
 
 
-def _environment() -> dict[str, str] | None:
-    """The torchrun variables, taken as they are or derived from SLURM's; None for a single process."""
+def _join(place: Place, backend: str) -> None:
+    """Make the process group: by torchrun's own store, or by one of the first task's that all others are told of."""
+    global _lifelines
+    if not place.key:
+        dist.init_process_group(backend, timeout=WAIT)
+        return
+    if place.rank == 0:
+        server = rendezvous.listen(place.key)
+        store = dist.TCPStore("", 0, place.world_size, is_master=True, wait_for_workers=False, timeout=WAIT)
+        _lifelines = rendezvous.invite(place, server, store.port)
+    else:
+        port, _lifelines = rendezvous.join(place)
+        store = dist.TCPStore(place.host, port, place.world_size, is_master=False, timeout=WAIT)
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=WAIT)
+
+
+def _place() -> Place | None:
+    """Where this process stands, from torchrun's variables (no key), a job's (with one) or SLURM's; None if alone."""
     found = {name: os.environ[name] for name in TORCHRUN if name in os.environ}
-    if "RANK" in found or "WORLD_SIZE" in found:
-        missing = [name for name in TORCHRUN if name not in found]
-        if missing:
-            raise UserError(
-                f"the environment sets {', '.join(found)} but not {', '.join(missing)}; start with torchrun"
-            )
-        return found
-    # A batch script sees SLURM_NTASKS too; only what srun starts is one of the tasks.
-    if int(os.environ.get("SLURM_NTASKS", 1)) < 2 or "SLURM_PROCID" not in os.environ:
-        return None
-    first_host = _first_host(os.environ["SLURM_JOB_NODELIST"])
-    return {
-        "RANK": os.environ["SLURM_PROCID"],
-        "WORLD_SIZE": os.environ["SLURM_NTASKS"],
-        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
-        "MASTER_ADDR": os.environ.get("MASTER_ADDR", first_host),
-        # Two jobs on one node must not meet on one port; job ids of neighbours differ.
-        "MASTER_PORT": os.environ.get("MASTER_PORT", str(20000 + int(os.environ["SLURM_JOB_ID"]) % 40000)),
-    }
-
-
-def _first_host(node_list: str) -> str:
-    """``gpu[07-09,12]`` -> ``gpu07``; a list of names -> the first one."""
-    head, bracket, rest = node_list.partition("[")
-    if not bracket or "," in head:
-        return head.split(",")[0]
-    host = head + rest.split("]")[0].split(",")[0].split("-")[0]
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError as error:
-        raise UserError(
-            f"the first node {host!r} does not resolve to an address here; check DNS or /etc/hosts"
-        ) from error
-    return host
+    if "RANK" not in found and "WORLD_SIZE" not in found:
+        return rendezvous.of_slurm(os.environ)
+    key = os.environ.get("JOB_KEY", "")
+    missing = [name for name in TORCHRUN if name not in found and not (key and name == "MASTER_PORT")]
+    if missing:
+        raise UserError(f"the environment sets {', '.join(found)} but not {', '.join(missing)}; start with torchrun")
+    return Place(
+        rank=int(found["RANK"]),
+        world_size=int(found["WORLD_SIZE"]),
+        local_rank=int(found["LOCAL_RANK"]),
+        host=found["MASTER_ADDR"],
+        key=key,
+    )
 
 
 def rank() -> int:
@@ -101,7 +105,12 @@ def barrier() -> None:
 
 
 def shutdown() -> None:
-    """Leave the process group."""
+    """Leave the process group; on the way out of an exception the other ranks are told that this one fails."""
+    global _lifelines
+    failing = sys.exc_info()[0] is not None
+    if _lifelines:
+        _lifelines.close(well=not failing)
+        _lifelines = None
     if dist.is_initialized():
         dist.destroy_process_group()
 

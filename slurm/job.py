@@ -6,6 +6,7 @@ same command it goes on from its own checkpoint. So queueing the same call again
 
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,13 +14,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain import command_line
+from pretrain import command_line, rendezvous
+from pretrain.rendezvous import Place
 from slurm import ledger
 
 INTERRUPTED = os.EX_TEMPFAIL
 """Exit code of a stage that saved because it was told to stop: resume me."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JOB_KEY")
+
+LOST_TASK = re.compile(r"Connection (closed|reset) by peer|Broken pipe|Socket closed|NCCL.*(remote|abort)", re.DOTALL)
+"""What gloo and NCCL say in the tasks that are left when one has died."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +76,11 @@ def run_stage(module: str, argv: list[str]) -> int:
         command_line.run(lambda: importlib.import_module(module).main(argv))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except RuntimeError as error:
+        if not LOST_TASK.search(str(error)):
+            raise
+        print(f"error: {rendezvous.lost()}", file=sys.stderr)
+        return 1
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -80,21 +92,28 @@ def stop(number, frame):
 
 
 def join_tasks() -> int:
-    """Tell torch.distributed about the job's tasks, one per GPU, and return the rank of this one.
+    """Tell the stage which of the job's tasks this is, one per GPU, in torchrun's variables; return its rank.
 
-    The port follows from the number of the job, so two jobs on a node do not meet. Every task keeps seeing all the
-    GPUs that its job was given and chooses by local rank: Detectron2 asks for device ``local_rank``, which
-    does not exist where submitit's default has hidden all but one.
+    Every task keeps seeing all the GPUs that its job was given and chooses by local rank: Detectron2 asks for device
+    ``local_rank``, which does not exist where submitit's own helper has hidden all but one.
     """
     if "SUBMITIT_EXECUTOR" not in os.environ:
         return 0
-    import submitit
+    if on_slurm():
+        place = rendezvous.of_slurm(os.environ)
+    else:
+        import submitit
 
-    environment = submitit.JobEnvironment()
-    if environment.num_tasks > 1:
-        torch_environment = submitit.helpers.TorchDistributedEnvironment()
-        torch_environment.export(set_cuda_visible_devices=False, overwrite=True)
-    return environment.global_rank
+        here = submitit.JobEnvironment()
+        key = f"local-{os.getuid()}-{here.job_id}"
+        ranks = {"rank": here.global_rank, "local_rank": here.local_rank, "world_size": here.num_tasks}
+        place = Place(**ranks, host="127.0.0.1", key=key) if here.num_tasks > 1 else None
+    if place is None:
+        return 0
+    for name in TORCHRUN:
+        os.environ.pop(name, None)  # of a job that started this one
+    os.environ.update(place.variables())
+    return place.rank
 
 
 def on_slurm() -> bool:

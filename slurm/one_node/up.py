@@ -19,6 +19,9 @@ from slurm.one_node import CONF, FOLDER, NODES, configuration, hosts, packages, 
 READY_S = 60.0
 """Seconds the nodes get to report."""
 
+USABLE = ("idle", "mixed", "allocated", "completing")
+"""States of a node that takes jobs; it is not idle where the cluster was up before and has work."""
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,10 +84,14 @@ def nodes_up() -> None:
     for node in NODES:
         services.start(node, "slurmd", "-D", "-N", node, "-f", CONF, ready=lambda: True)
     end = time.monotonic() + READY_S
-    while (states := node_states()) != {node: "idle" for node in NODES}:
+    while not usable(states := node_states()):
         if time.monotonic() > end:
-            raise UserError(f"the nodes are not idle after {READY_S:.0f} s: {states}; see {FOLDER / 'log'}")
+            raise UserError(f"the nodes are not up after {READY_S:.0f} s: {states}; see {FOLDER / 'log'}")
         time.sleep(0.2)
+
+
+def usable(states: dict[str, str]) -> bool:
+    return len(states) == len(NODES) and all(state in USABLE for state in states.values())
 
 
 def node_states() -> dict[str, str]:
