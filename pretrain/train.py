@@ -39,9 +39,11 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
     one_of("precision", settings.precision, ["bf16", "fp32"])
     one_of("optim.name", settings.optim.name, optimizers.NAMES)
     one_of("optim.scale_lr", settings.optim.scale_lr, optimizers.SCALINGS)
+    method = methods.load(name).Method
+    check_views(name, method, settings)
     torch.manual_seed(settings.seed)
     trunk = backbone.resnet50(**asdict(settings.backbone))
-    network = methods.load(name).Method(trunk, settings.method)
+    network = method(trunk, settings.method)
     network = batch_norm.synchronise(network, device)
     return network.to(device, memory_format=torch.channels_last).train()
 
@@ -58,6 +60,16 @@ def embed(network: nn.Module, batch: data.Batch, settings: TrainConfig, device: 
         local = network(inputs)
     online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
     return methods.Embeddings(online, target, distributed.gather(batch.labels.to(device)))
+
+
+def check_views(name: str, method: type[nn.Module], settings: TrainConfig) -> None:
+    """Raise UserError if the recipe makes another number of views than the method takes."""
+    (fewest, most), found = getattr(method, "takes_views", (2, 2)), len(views.recipe(settings.views))
+    if found < fewest or (most and found > most):
+        raise UserError(
+            f"{name} takes {fewest}{'' if most else ' or more'} views of an image, but views.recipe="
+            f"{settings.views.recipe} with views.small={settings.views.small} makes {found}; change one of them"
+        )
 
 
 def check_classes(network: nn.Module, source: data.ImageFolder | data.Cifar) -> None:

@@ -1,0 +1,146 @@
+"""SwAV: predict the cluster codes of one view from every other, small ones too (arXiv 2006.09882).
+
+Letters: B samples in the global batch, D features, K prototypes; codes are soft assignments to prototypes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretrain.command_line import UserError
+from pretrain.heads import mlp
+from pretrain.methods import Embeddings
+
+
+@torch.no_grad()
+def sinkhorn_codes(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
+    """Codes (B, K) that use all prototypes equally and stay near the scores (B, K) (eq. 3 to 5).
+
+    Rows and columns of exp(scores / epsilon) are scaled in turn, prototypes first, as in the released code; rows sum
+    to 1 at the end, columns nearly to B / K.
+    """
+    codes = torch.exp((scores - scores.max()) / epsilon)  # a constant factor, which the first scaling cancels
+    for _ in range(iterations):
+        codes = codes / codes.sum(0, keepdim=True)
+        codes = codes / codes.sum(1, keepdim=True)
+    return codes
+
+
+def swapped_prediction(scores: list[Tensor], codes: list[Tensor], *, temperature: float) -> Tensor:
+    """Cross-entropy of each view's codes against the softmax of every other view's scores / T, averaged (eq. 2).
+
+    Args:
+        scores: (B, K) per view, the large ones first; gradients go through these.
+        codes: (B, K) for each large view.
+    """
+    logs = [F.log_softmax(score / temperature, dim=1) for score in scores]
+    terms = [-(code * log).sum(1).mean() for i, code in enumerate(codes) for view, log in enumerate(logs) if view != i]
+    return sum(terms) / len(terms)
+
+
+# The released multi-crop command at batch 4096: 4.8 = 0.3 x batch / 256, from 0.3 up, down to 0.0048; LARC without
+# clipping, on every parameter.
+RECIPE = {
+    "batch_size": 4096,
+    "optim": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6, "warmup_start": 0.3, "final_lr": 0.001},
+    "views": {"recipe": "simclr", "min_scale": 0.14, "small": 6, "normalisation": "swav"},
+    "backbone": {"zero_init_residual": False},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    prototypes: int = 3000
+    """K (the released commands for ImageNet)."""
+
+    temperature: float = 0.1
+    """T, by which scores are divided (section 4 of the appendix)."""
+
+    epsilon: float = 0.05
+    """Entropy weight of the codes: smaller is sharper (the released commands)."""
+
+    iterations: int = 3
+    """Sinkhorn iterations."""
+
+    freeze_share: float = 0.01
+    """Share of training with fixed prototypes (the released code: 313 steps at batch 4096, one epoch; of 100)."""
+
+    queue_size: int = 0
+    """Earlier embeddings that take part in the codes, per large view; 0 for none, 3840 in the batch-256 command."""
+
+    queue_from: float = 0.075
+    """Share of training after which the queue is used, once it is full (batch 256: epoch 15 of 200)."""
+
+    projector_width: int = 2048
+    """Hidden width of the projector."""
+
+    output_width: int = 128
+    """Width of the projector's output, D."""
+
+
+class Method(nn.Module):
+    """projector(backbone(view)) on the unit sphere, scored against prototypes of unit length."""
+
+    takes_views = (2, None)
+
+    def __init__(self, backbone: nn.Module, config: Config):
+        super().__init__()
+        if min(config.prototypes, config.iterations) < 1 or min(config.temperature, config.epsilon) <= 0:
+            raise UserError(
+                "method.prototypes and method.iterations must be at least 1, method.temperature and method.epsilon "
+                f"above 0; got {config.prototypes}, {config.iterations}, {config.temperature} and {config.epsilon}"
+            )
+        self.config, self.backbone = config, backbone
+        self.projector = mlp(2048, config.projector_width, config.output_width)
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(config.prototypes, config.output_width), dim=1))
+        self.prototypes.register_hook(lambda gradient: gradient * (self.progress >= config.freeze_share))
+        # Buffers, so that a resumed run has them. Every rank holds the same queue: one for each large view.
+        self.register_buffer("progress", torch.zeros(()))
+        self.register_buffer("queue", torch.zeros(2, config.queue_size, config.output_width))
+        self.register_buffer("queued", torch.zeros((), dtype=torch.long))
+        self.newest: Tensor | None = None  # embeddings of the step under way, (2, B, D)
+
+    def forward(self, views: list[Tensor]) -> Embeddings:
+        """Views (b, 3, H, W), two large ones first -> unit embeddings (b, D), float32, one per view; no target.
+
+        Views of one size go through the network together, and so share their batch statistics, as in the source.
+        """
+        embeddings = []
+        for size in dict.fromkeys(view.shape[-1] for view in views):
+            alike = [view for view in views if view.shape[-1] == size]
+            together = self.projector(self.backbone(torch.cat(alike))).float()
+            embeddings += F.normalize(together, dim=1).chunk(len(alike))
+        return Embeddings(tuple(embeddings), ())
+
+    def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
+        """Codes of the two large views, predicted from all others."""
+        c, z = self.config, embeddings.online
+        self._check(len(z[0]))
+        self.newest = torch.stack(z[:2]).detach()
+        scores = [rows @ self.prototypes.T for rows in z]
+        in_use = c.queue_size and self.progress >= c.queue_from and self.queued >= c.queue_size
+        codes = []
+        for i in range(2):
+            pool = torch.cat([self.queue[i] @ self.prototypes.T, scores[i]]) if in_use else scores[i]
+            codes.append(sinkhorn_codes(pool.detach(), epsilon=c.epsilon, iterations=c.iterations)[-len(z[i]) :])
+        return {"swapped_prediction": swapped_prediction(scores, codes, temperature=c.temperature)}
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Prototypes return to unit length; the queue takes the step's embeddings for its oldest ones."""
+        self.progress.fill_(progress)
+        self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
+        if self.config.queue_size:
+            batch = self.newest.shape[1]
+            oldest = self.queued.item() % self.config.queue_size
+            self.queue[:, oldest : oldest + batch] = self.newest
+            self.queued += batch
+
+    def _check(self, batch: int) -> None:
+        if self.config.queue_size % batch:
+            raise UserError(
+                f"method.queue_size={self.config.queue_size} must be a multiple of batch_size={batch}, or 0; "
+                f"change one of them"
+            )
