@@ -1,0 +1,118 @@
+import json
+import math
+
+import pytest
+import torch
+
+from analysis import effective_rank, feature_file
+from pretrain import matrix_information as mi
+from pretrain.command_line import UserError
+from transfer import results
+
+
+def rows(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("ridge", [None, 1.0])
+def test_batch_mce_is_eq8_between_unit_rows_and_the_uniform_matrix(ridge):
+    z = torch.nn.functional.normalize(rows(300, 12), dim=1)
+    S, one, lam = z.T @ z / 300, torch.eye(12, dtype=torch.float64), ridge or 1 / 12
+    expected = mi.matrix_cross_entropy(one / 12 + lam * one, S + lam * one)
+    assert effective_rank.batch_mce(3 * z, ridge=ridge).item() == pytest.approx(expected.item())
+
+
+def test_batch_mce_is_least_for_rows_spread_over_all_directions():
+    spread = effective_rank.batch_mce(torch.eye(16, dtype=torch.float64))
+    least = 2 * (1 - math.log(2 / 16))
+    assert spread.item() == pytest.approx(least)
+    assert effective_rank.batch_mce(torch.ones(16, 16, dtype=torch.float64)) > spread
+
+
+def test_batch_mce_takes_batches_of_512():
+    """A thousand rows: the mean of 512 and 488, in an order that the seed fixes."""
+    h = rows(1000, 4)
+    assert effective_rank.batch_mce(h, seed=1) == effective_rank.batch_mce(h, seed=1)
+    assert effective_rank.batch_mce(h, seed=1) != effective_rank.batch_mce(h, seed=2)
+
+
+def test_a_rank_that_reads_off_n_is_marked():
+    y = torch.arange(2).repeat_interleave(20)
+    wide, narrow = rows(40, 500), torch.cat([rows(40, 2), 1e-6 * rows(40, 98)], 1)
+    [line] = effective_rank.measure(wide, y, resamples=0)["warnings"]
+    assert "close to its bound n - 1 = 19" in line
+    assert effective_rank.measure(narrow, y, resamples=0)["warnings"] == []
+
+
+def test_a_rank_that_still_grows_with_n_is_marked():
+    y = torch.arange(2).repeat_interleave(100)
+    [line] = effective_rank.measure(rows(200, 60), y, resamples=0)["warnings"]
+    assert "still grows with n" in line and "at 50 images a class" in line
+
+
+def test_total_collapse_is_marked():
+    h = torch.ones(40, 8, dtype=torch.float64) + 1e-9 * rows(40, 8)
+    found = effective_rank.measure(h, None, resamples=0)
+    assert "all but equal" in found["warnings"][0] and found["values"]["rank-total-cov"] > 5
+
+
+def test_interval_covers_the_value_and_narrows_with_images():
+    widths = []
+    for n in (20, 320):
+        y = torch.arange(4).repeat_interleave(n)
+        found = effective_rank.measure(rows(4 * n, 6), y, resamples=30)
+        low, high = found["intervals"]["rank-inter-cov"]
+        assert low < found["values"]["rank-inter-cov"] < high
+        widths.append(found["intervals"]["rank-total-cov"][1] - found["intervals"]["rank-total-cov"][0])
+    assert widths[1] < widths[0] / 2
+
+
+ABOUT = {"method": "mine", "recipe": "demo", "variant": "", "epochs": 3, "seed": 1, "step": 9, "weights_sha256": "aa"}
+ABOUT |= {"benchmark": "scenes", "layer": "backbone", "settings": {}, "commit": "x"}
+
+
+def features(path, h, labels, classes):
+    names = [f"{i}.png" for i in range(len(h))]
+    feature_file.write(path, h, labels=labels, names=names, views=None, about={**ABOUT, "classes": classes})
+    return str(path)
+
+
+def test_records_name_definition_and_n(tmp_path, capsys):
+    path = features(tmp_path / "f.safetensors", rows(25, 6).float(), [0] * 10 + [1] * 15, ["cat", "dog"])
+    effective_rank.main([path, "--out", str(tmp_path), "--resamples", "5"])
+    file = tmp_path / "effective_rank/result.json"
+    records = {record.metric: record for record in results.read(file)}
+    assert {"rank-intra-cov", "rank-intra-sv", "rank-inter-cov", "rank-total-sv", "mce-512"} <= records.keys()
+    record = records["rank-intra-cov"]
+    assert (record.method, record.task, record.protocol, record.n) == (
+        "mine",
+        "representation",
+        "features-backbone",
+        20,
+    )
+    assert json.loads(file.read_text())["n_per_class"] == 10
+    assert "n: 20 images, 10 of each of 2 classes" in capsys.readouterr().out
+
+
+def test_unlabelled_features_have_a_total_only(tmp_path):
+    path = features(tmp_path / "f.safetensors", rows(9, 4), [-1] * 9, [])
+    effective_rank.main([path, "--out", str(tmp_path), "--resamples", "0"])
+    metrics = {record.metric for record in results.read(tmp_path / "effective_rank/result.json")}
+    assert metrics == {"rank-total-cov", "rank-total-sv", "mce-512", "spread"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "extra", "message"),
+    [
+        ([0] * 5 + [1], [], "class 'dog' has 1 of the 2 images"),
+        ([0] * 6, [], r"has one class \(cat\)"),
+        ([0, 0, 0, 1, 1, 1], ["--per-class", "4"], "between 2 and the 3 images"),
+        ([-1] * 6, ["--per-class", "2"], "has no labels"),
+        ([0, 0, 0, 1, 1, 1], ["--resamples", "1"], "0 or at least 2"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path, labels, extra, message):
+    path = features(tmp_path / "f.safetensors", rows(6, 4), labels, ["cat", "dog"])
+    with pytest.raises(UserError, match=message):
+        effective_rank.main([path, "--out", str(tmp_path), *extra])
+    assert not (tmp_path / "effective_rank").exists()
