@@ -1,6 +1,6 @@
 """Everything that can be wrong with a plan before anything runs; all faults are found, not just the first."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pretrain
@@ -9,43 +9,90 @@ from pretrain.command_line import UserError, one_of
 from slurm import here, sbatch
 from slurm.cluster import Cluster
 from slurm.graph import Job
+from slurm.partitions import Limits
 from slurm.plan import Plan
-from slurm.stages import RANDOM
+from slurm.rows import RANDOM
+from slurm.stages import STAGES
 
 
-def faults_of(plan: Plan, stages: Iterable[str]) -> list[str]:
+def faults_of(plan: Plan, stages: Iterable[str], table: Iterable[str] = STAGES) -> list[str]:
     """One sentence for each name that is not known and each setting that is missing."""
     stages = set(stages)
-    faults = unknown("method", plan.methods, [*methods(), RANDOM])
+    varied = [entry["method"] for entry in plan.variants.values()]
+    faults = unknown("method", [*plan.methods, *varied], [*methods(), RANDOM])
+    for what in ("settings", "resources"):
+        names = [name.partition("@")[0] if what == "settings" else name for name in getattr(plan, what)]
+        faults += unknown(f"stage in {what}", names, table)
+    spoken_to = [name.partition("@")[2] for name in plan.settings if "@" in name]
+    faults += unknown("row in settings", spoken_to, [*plan.methods, *varied])
+    if plan.features and set(plan.features) != {"scenes"} and "images" not in plan.told("features"):
+        faults.append("say where the images of `features` are: features.images=DIR")
+    if (plan.linear or plan.semi) and not plan.labelled:
+        faults.append("linear and semi need benchmarks: `classification` or `knn`")
     if "pretrain" in stages and not plan.recipe.endswith(".yaml"):
         faults += unknown("recipe", [plan.recipe], recipes())
     if "transfer" in stages:
         faults += unknown("protocol", plan.protocols, protocols())
         if "train-json" not in plan.told("transfer"):
             faults += unknown("benchmark", plan.benchmarks, benchmarks())
-    trained = [method for method in plan.methods if method != RANDOM]
+    trained = [method for method in [*plan.methods, *varied] if method != RANDOM]
     if "pretrain" in stages and trained and not (plan.draws_its_data or "data.root" in plan.told("pretrain")):
         faults.append("say where the images for pretraining are: pretrain.data.root=DIR")
+    if not (plan.methods or plan.variants):
+        faults.append("no methods")
+    if not plan.seeds:
+        faults.append("no seeds")
     for what in ("methods", "seeds"):
-        if not getattr(plan, what):
-            faults.append(f"no {what}")
-        elif len(set(getattr(plan, what))) < len(getattr(plan, what)):
+        if len(set(getattr(plan, what))) < len(getattr(plan, what)):
             faults.append(f"{what} named twice: {', '.join(map(str, getattr(plan, what)))}")
     return faults
 
 
-def impossible(jobs: Iterable[Job], place: Cluster) -> list[str]:
-    """One sentence per stage that asks for what the place has not got."""
-    faults = {}
+def impossible(jobs: Iterable[Job], place: Cluster, limits: Mapping[str | None, Limits]) -> list[str]:
+    """One sentence for each thing that a stage asks for and the place has not got.
+
+    ``limits`` are those of the partitions, where SLURM was asked for them; None is its default partition.
+    """
+    faults: dict[str, None] = {}
     for job in jobs:
         if place.executor == "slurm":
-            faults[job.stage] = caught(sbatch.shape, job, place)
+            own = Limits(cpus=place.cpus_per_node, mem_gb=place.mem_gb_per_node, hours=place.max_hours)
+            found = [caught(sbatch.shape, job, place), *beyond(job, place, own, f"a node of cluster {place.name}")]
+            partition = sbatch.partition_of(job, place)
+            if partition in limits:
+                found += beyond(job, place, limits[partition], f"partition {partition or 'by default'}")
+            elif limits and partition:
+                found.append(f"{job.stage} goes to partition {partition}, which SLURM does not know")
+            faults |= dict.fromkeys(found)
         elif job.resources.gpus > len(here.visible_gpus()):
-            faults[job.stage] = (
+            words = (
                 f"{job.stage} asks for {job.resources.gpus} GPUs and this machine has {len(here.visible_gpus())}; "
                 f"ask for fewer ({job.stage}.resources.gpus=0: none) or choose a --cluster"
             )
-    return [fault for fault in faults.values() if fault]
+            faults[words] = None
+    return [fault for fault in faults if fault]
+
+
+def beyond(job: Job, place: Cluster, limits: Limits, where: str) -> list[str]:
+    """What a job asks for beyond ``limits``, whose names are ``where``."""
+    asked, tasks = place.asked(job.resources), caught_shape(job, place)
+    on_a_node = {"cpus": asked.cpus * tasks, "gpus": min(asked.gpus, tasks), "hours": asked.hours}
+    on_a_node |= {"mem_gb": asked.mem_gb * tasks} if place.mem else {}
+    words = {"cpus": "cores", "gpus": "GPUs", "hours": "h", "mem_gb": "GB"}
+    return [
+        f"{job.stage} asks for {value:g} {words[key]}, more than the {getattr(limits, key):g} of {where}; "
+        f"set {job.stage}.resources.{key}" + (", or `hours` of the cluster file" if key == "hours" else "")
+        for key, value in on_a_node.items()
+        if getattr(limits, key) is not None and value > getattr(limits, key)
+    ]
+
+
+def caught_shape(job: Job, place: Cluster) -> int:
+    """Tasks of a job on each node; 1 where it has no shape, which is a fault of its own."""
+    try:
+        return sbatch.shape(job, place).tasks_per_node
+    except UserError:
+        return 1
 
 
 def stop_at(faults: list[str]) -> None:

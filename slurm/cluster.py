@@ -3,12 +3,15 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import MISSING, dataclass, field
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
 from pretrain.command_line import UserError, one_of
+from slurm.stage import Resources
 
 CLUSTERS = Path(__file__).parent / "clusters"
 
@@ -39,20 +42,62 @@ class Cluster:
     gpus_per_node: int = 8
     """A job that asks for more takes several whole nodes."""
 
+    cpus_per_node: int | None = None
+    """Cores of a node; a job that asks for more is refused here, before SLURM lets it wait for ever."""
+
+    mem_gb_per_node: float | None = None
+    """Memory of a node, likewise."""
+
     max_hours: float | None = None
-    """The time limit of the partitions."""
+    """The time limit of the partitions; a job that asks for more is refused here."""
+
+    hours: float | None = None
+    """Ask for at most this much: longer work saves at the limit, queues again and goes on."""
+
+    cpus_per_task: int | None = None
+    """Cores of each task, instead of what preset and stages ask for."""
+
+    mem_gb_per_task: float | None = None
+    """Memory of each task, instead of what preset and stages ask for."""
 
     mem: bool = True
-    """Whether to ask for memory."""
+    """Whether to ask for memory at all."""
+
+    max_array: int = 1000
+    """Most jobs of one array (MaxArraySize of SLURM)."""
+
+    max_running: int | None = None
+    """Most jobs of one stage that run at the same time; --max-running goes before it."""
 
     signal_delay_s: int = 120
     """How many seconds before the time limit a job is told to save."""
+
+    runs: str | None = None
+    """Folder for results that all nodes see; --runs goes before it."""
+
+    scratch: str | None = None
+    """Folder on each node for temporary files; a job gets one below it as TMPDIR, removed when it ends."""
+
+    container: str | None = None
+    """Image that the stages run in."""
+
+    container_command: str = "apptainer exec --nv"
+    """What runs a command in it; folders that it has to see belong here (--bind)."""
+
+    python: str | None = None
+    """The interpreter on the nodes; the one that submits, where not said."""
 
     setup: list[str] = field(default_factory=list)
     """Lines of shell before each job: modules, environment."""
 
     extra: dict = field(default_factory=dict)
     """Further options of sbatch, name to value."""
+
+    def asked(self, resources: Resources) -> Resources:
+        """What a job asks for here."""
+        own = {"cpus": self.cpus_per_task, "mem_gb": self.mem_gb_per_task}
+        hours = min(resources.hours, self.hours or resources.hours)
+        return replace(resources, hours=hours, **{key: value for key, value in own.items() if value is not None})
 
 
 def available() -> list[str]:
@@ -79,11 +124,27 @@ def load(name: str) -> Cluster:
     known = {key: field for key, field in Cluster.__dataclass_fields__.items() if key != "name"}
     faults = [f"unknown key {key!r}" for key in told if key not in known]
     faults += [f"{key} is missing" for key, field in known.items() if is_required(field) and key not in told]
+    hints = typing.get_type_hints(Cluster)
+    faults += [
+        f"{key} is {value!r}; expected {known[key].type}"
+        for key, value in told.items()
+        if key in known and not fits(value, hints[key])
+    ]
     if told.get("executor", "slurm") not in ("slurm", "local", "debug"):
         faults.append(f"executor is {told['executor']!r}, not slurm, local or debug")
     if faults:
         raise UserError(f"cluster file {path.name}: {'; '.join(faults)}; known keys: {', '.join(known)}")
     return Cluster(name=path.stem, **told)
+
+
+def fits(value, hint) -> bool:
+    """Whether a yaml value is of an annotated type; an int is a float, and True no number."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in kinds:
+        kind = typing.get_origin(kind) or kind
+        if type(value) is kind or (kind is float and type(value) is int):
+            return True
+    return False
 
 
 def is_required(field) -> bool:

@@ -1,13 +1,15 @@
 """The graph of jobs: a plan times its rows times the stages asked for; pure data, nothing is run or read."""
 
 import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pretrain.command_line import UserError, one_of
 from slurm.plan import Plan
-from slurm.stages import STAGES, Resources, Row, Stage
+from slurm.rows import Row
+from slurm.stage import Resources, Stage
+from slurm.stages import STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,21 @@ class Job:
     needs: tuple[str, ...] = ()
     """Names of the jobs that come before it."""
 
+    fan_in: bool = False
+    """Starts when the jobs before it have ended, well or not; every other job needs them to have ended well."""
+
     resources: Resources
+
+    row: str = ""
+    """The folder of its row; empty for a job of the whole plan."""
+
+    label: str = ""
+    """The row's method and variant."""
+
+    seed: int | None = None
+
+    identity: Mapping = field(default_factory=dict)
+    """What slurm.keys.settle knows of it: key, code, inputs."""
 
     @property
     def command(self) -> str:
@@ -44,21 +60,35 @@ class Job:
 def build(plan: Plan, stages: Iterable[str], table: dict[str, Stage] = STAGES) -> list[Job]:
     """The jobs of ``stages`` and of all they imply, each after the jobs it needs.
 
-    Row by row rather than stage by stage, so that where jobs run one after another a row is soon complete.
+    Row by row rather than stage by stage, so that where jobs run one after another a row is soon complete. Raises
+    UserError if two jobs would have one name.
     """
     stages = list(stages)
     wanted = closure(stages, table)
-    rows = [Row(method=method, seed=seed) for seed in plan.seeds for method in plan.methods]
-    first = [name for name in wanted if not table[name].per_row and not table[name].last]
-    jobs = [job for name in first for job in jobs_of(plan, name, rows[0], table)]
-    for row in rows:
-        jobs += [job for name in wanted if table[name].per_row for job in jobs_of(plan, name, row, table)]
+    per_row = [name for name in wanted if table[name].per_row]
+    whole = [name for name in wanted if not table[name].per_row and not table[name].last]
+    order = list(table)
+    start = min((order.index(name) for name in order if table[name].per_row), default=len(order))
+    before = [name for name in whole if order.index(name) < start]
+    rows = plan.rows
+    jobs = [job for name in before for job in jobs_of(plan, name, rows[0], table)]
+    jobs += [job for row in rows for name in per_row for job in jobs_of(plan, name, row, table)]
+    jobs += [job for name in whole if name not in before for job in jobs_of(plan, name, rows[0], table)]
     read = {path for job in jobs for path in job.inputs}
-    jobs = [job for job in jobs if job.stage in stages or job.stage not in first or read & set(job.outputs)]
+    jobs = [job for job in jobs if job.stage in stages or job.stage not in before or read & set(job.outputs)]
     writer = {path: job.name for job in jobs for path in job.outputs}
     jobs = [replace(job, needs=unique(writer[path] for path in job.inputs if path in writer)) for job in jobs]
-    last = [job for name in wanted if table[name].last for job in jobs_of(plan, name, rows[0], table)]
-    return jobs + [replace(job, needs=tuple(other.name for other in jobs)) for job in last]
+    for name in (name for name in wanted if table[name].last):
+        others = tuple(job.name for job in jobs)
+        jobs += [replace(job, needs=others, fan_in=True) for job in jobs_of(plan, name, rows[0], table)]
+    refuse_twins([job.name for job in jobs])
+    return jobs
+
+
+def refuse_twins(names: list[str]) -> None:
+    twins = unique(name for name in names if names.count(name) > 1) if len(set(names)) < len(names) else ()
+    if twins:
+        raise UserError(f"{', '.join(twins)} is planned twice; name each seed, protocol, benchmark and fraction once")
 
 
 def closure(stages: Iterable[str], table: dict[str, Stage] = STAGES) -> list[str]:
@@ -77,8 +107,9 @@ def jobs_of(plan: Plan, name: str, row: Row, table: dict[str, Stage]) -> Iterato
     stage = table[name]
     for work in stage.work(plan, row):
         folder = plan.runs / work.folder
+        own = {"row": work.folder.partition("/")[0], "label": row.label, "seed": row.seed} if stage.per_row else {}
         yield Job(
-            name=work.folder,
+            name=work.name or work.folder,
             stage=name,
             module=stage.module,
             argv=tuple(work.argv),
@@ -86,6 +117,7 @@ def jobs_of(plan: Plan, name: str, row: Row, table: dict[str, Stage]) -> Iterato
             inputs=work.inputs,
             outputs=tuple(folder / output for output in stage.outputs),
             resources=resources_of(plan, name, stage),
+            **own,
         )
 
 
@@ -116,7 +148,7 @@ def descendants(jobs: list[Job], name: str) -> list[str]:
     """Names of the jobs that cannot run without ``name``; ``jobs`` are in the order of the graph."""
     lost = {name}
     for job in jobs:
-        if lost & set(job.needs):
+        if not job.fan_in and lost & set(job.needs):
             lost.add(job.name)
     return [job.name for job in jobs if job.name in lost and job.name != name]
 

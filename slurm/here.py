@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pretrain.command_line import UserError
 from slurm import ledger
+from slurm.console import tail
 from slurm.graph import Job
-from slurm.job import StageCall, run_stage
+from slurm.job import INTERRUPTED, StageCall, run_stage
 
 YEAR_MIN = 365 * 24 * 60
 CTRL_C = 130
@@ -29,22 +30,26 @@ class LocalJob:
     Args:
         cores: how many CPU cores all its tasks together may use.
         gpus: ids of the GPUs it gets, one task for each.
+        code: folder of the packages that it runs.
     """
 
-    def __init__(self, runs: Path, job: Job, *, cores: int, gpus: list[int]):
+    def __init__(self, runs: Path, job: Job, *, cores: int, gpus: list[int], code: Path):
         import submitit
 
-        self.job = job
-        self.home = ledger.home(runs, job.name)
-        ledger.forget(runs, job)
+        self.job, self.asked_to_stop = job, False
+        self.home = ledger.home(runs, job.name).absolute()
+        ledger.prepare(runs, job)
         tasks = max(1, len(gpus))
         executor = submitit.LocalExecutor(folder=self.home)
         executor.update_parameters(
             timeout_min=YEAR_MIN, tasks_per_node=tasks, gpus_per_node=len(gpus), visible_gpus=tuple(gpus)
         )
-        with environment(OMP_NUM_THREADS=str(max(1, cores // tasks))), interrupts_are_ours():
-            self.submitted = executor.submit(call_of(runs, job))
-        ledger.mark_submitted(runs, job, "local", self.submitted.job_id)
+        call = call_of(runs, job)
+        path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
+        threads = str(max(1, cores // tasks))
+        with environment(OMP_NUM_THREADS=threads, PYTHONPATH=path), working_in(code), interrupts_are_ours():
+            self.submitted = executor.submit(call)
+        ledger.mark_submitted(runs, job, "local", self.submitted.job_id, log=self.submitted.paths.stderr)
 
     def code(self) -> int | None:
         """The worst exit code of its tasks, 1 for a task that ended without a word; None while it runs."""
@@ -57,10 +62,13 @@ class LocalJob:
 
         path = self.submitted.task(rank).paths.result_pickle
         outcome, value = pickle_load(path) if path.exists() else ("no result", None)
+        if outcome == "no result" and self.asked_to_stop and not tail(self.logs):
+            return INTERRUPTED  # told to stop before the stage began: there was nothing to save
         return value if outcome == "success" else 1
 
     def stop(self) -> None:
         """Let it save and end."""
+        self.asked_to_stop = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(self.submitted.job_id), signal.SIGTERM)
 
@@ -89,7 +97,7 @@ class DebugJob:
 
     def __init__(self, runs: Path, job: Job, *, cores: int, gpus: list[int]):
         self.job = job
-        ledger.forget(runs, job)
+        ledger.prepare(runs, job)
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         began = time.monotonic()
         try:
@@ -118,6 +126,17 @@ def environment(**variables: str) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Start processes in a folder: Python looks for modules there before anywhere else."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,13 @@
 """The memory of a runs folder: what was submitted, what is done, and that only one of us works in it.
 
 RUNS/jobs/.lock                      held while jobs are submitted, or run here
-RUNS/jobs/<job>/submitted.json       who runs it: {"executor", "job_id", "host", "argv"}
-RUNS/jobs/<job>/done.json            written where the job ran, once it was complete: {"argv", "seconds", "commit"}
-RUNS/jobs/<job>/<id>_<rank>_log.*    its output and its errors
+RUNS/jobs/graph.json                 every job that was ever asked for in this folder
+RUNS/jobs/<job>/call.json            what is to be run: {"module", "argv", "cwd", "home", "key", "code", "inputs"}
+RUNS/jobs/<job>/submitted.json       who runs it: {"executor", "job_id", "host", "argv", "log"}
+RUNS/jobs/<job>/done.json            written where the job ran, once it was complete: {"argv", "seconds", "commit",
+                                     "key", "code", "inputs"}
+RUNS/jobs/<job>/<id>_<rank>_log.*    its output and its errors; of an array's jobs in RUNS/jobs/arrays/<name>/
+RUNS/.code/<hash>/                   the code that jobs run (slurm.snapshot)
 """
 
 import contextlib
@@ -11,6 +15,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,23 +30,31 @@ def home(runs: Path, name: str) -> Path:
     return runs / "jobs" / name
 
 
-def done(runs: Path, jobs: Sequence[Job]) -> set[str]:
-    """Names of the jobs that need not be run.
+def prepare(runs: Path, job: Job) -> Path:
+    """Note, before a job is submitted, what it is; forget that it was ever done. Returns the path of the note."""
+    folder = home(runs, job.name)
+    (folder / "done.json").unlink(missing_ok=True)
+    call = {"module": job.module, "argv": list(job.argv), "cwd": os.getcwd(), "home": str(folder.absolute())}
+    files.write_json(folder / "call.json", call | dict(job.identity))
+    return folder / "call.json"
 
-    Such a job has run to its end with this very command, its outputs are there, and nothing it needs has to be
-    run. Anything less is run again, and the stage itself decides: it returns at once, resumes, or refuses.
-    """
-    names: set[str] = set()
+
+def set_aside(runs: Path, jobs: Sequence[Job]) -> None:
+    """Move what finished jobs have written to a folder beside ``runs``, so that they start from nothing."""
     for job in jobs:
-        complete = bool(job.outputs) and all(path.exists() for path in job.outputs)
-        if complete and ended_well(runs, job) and names.issuperset(job.needs):
-            names.add(job.name)
-    return names
+        finished = read(home(runs, job.name) / "done.json")
+        if finished and job.outputs and job.folder.exists():
+            aside = runs.with_name(f"{runs.name}.old") / f"{job.name}~{finished.get('key', 'unknown')}"
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            job.folder.rename(aside if not aside.exists() else aside.with_name(f"{aside.name}~{time.time_ns()}"))
 
 
 def mark_done(folder: Path, argv: Sequence[str], seconds: float) -> None:
-    """Record that a job ended well; ``folder`` is its home."""
-    files.write_json(folder / "done.json", {"argv": list(argv), "seconds": round(seconds, 1), "commit": commit()})
+    """Record that a job ended well; ``folder`` is its home, where `prepare` noted its identity."""
+    call = read(folder / "call.json")
+    known = {key: call[key] for key in ("key", "code", "inputs") if call.get("argv") == list(argv) and key in call}
+    record = {"argv": list(argv), "seconds": round(seconds, 1), "commit": commit(), **known}
+    files.write_json(folder / "done.json", record)
 
 
 def ended_well(runs: Path, job: Job) -> bool:
@@ -49,21 +62,25 @@ def ended_well(runs: Path, job: Job) -> bool:
     return read(home(runs, job.name) / "done.json").get("argv") == list(job.argv)
 
 
-def forget(runs: Path, job: Job) -> None:
-    """Forget, before a job is submitted, that it was ever done."""
-    (home(runs, job.name) / "done.json").unlink(missing_ok=True)
-
-
-def mark_submitted(runs: Path, job: Job, executor: str, job_id: str) -> None:
-    """Record who runs a job."""
-    folder = home(runs, job.name)
+def mark_submitted(runs: Path, job: Job, executor: str, job_id: str, *, log: Path) -> None:
+    """Record who runs a job; ``log`` is where its first task writes its errors."""
     record = {"executor": executor, "job_id": job_id, "host": socket.gethostname(), "argv": list(job.argv)}
-    files.write_json(folder / "submitted.json", record)
+    log = os.path.relpath(log, runs)  # the runs folder may be looked at from elsewhere, or be moved
+    files.write_json(home(runs, job.name) / "submitted.json", record | {"log": log})
 
 
 def submitted(runs: Path, job: Job) -> dict:
     """The record of the last submission; empty if there was none."""
     return read(home(runs, job.name) / "submitted.json")
+
+
+def logs(runs: Path, job: Job) -> list[Path]:
+    """Errors and output of the last submission's first task, which reports for all."""
+    record = submitted(runs, job)
+    if not record:
+        return []
+    log = runs / record["log"] if "log" in record else home(runs, job.name) / f"{record['job_id']}_0_log.err"
+    return [log, log.with_suffix(".out")]
 
 
 def read(path: Path) -> dict:
@@ -94,10 +111,10 @@ def lives(process: str) -> bool:
 
 
 @contextlib.contextmanager
-def lock(runs: Path) -> Iterator[None]:
+def lock(runs: Path, *, patience_s: float = 0) -> Iterator[None]:
     """Keep everybody else out of ``runs``; the system lets go of it however this process ends.
 
-    Raises UserError if somebody holds it, or the folder cannot be written.
+    Raises UserError if somebody holds it for longer than ``patience_s``, or the folder cannot be written.
     """
     path = runs / "jobs" / ".lock"
     try:
@@ -106,16 +123,25 @@ def lock(runs: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --runs folder") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise UserError(
-                f"{runs} is in use by {file.read().strip() or 'another run'}; wait for it to end"
-            ) from error
-        except OSError as error:
-            raise UserError(f"{path} cannot be locked ({error.strerror}); choose a --runs folder that can") from error
+        end = time.monotonic() + patience_s
+        while not held(file, path):
+            if time.monotonic() > end:
+                file.seek(0)
+                owner = file.read().strip() or "another run"
+                raise UserError(f"{runs} is in use by {owner}; wait for it to end")
+            time.sleep(0.1)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def held(file, path: Path) -> bool:
+    """Try to take the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise UserError(f"{path} cannot be locked ({error.strerror}); choose a --runs folder that can") from error
+    return True

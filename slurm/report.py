@@ -9,23 +9,43 @@ from slurm.plan import Plan
 from slurm.schedule import Outcome
 
 
-def dry_run(plan: Plan, jobs: Sequence[Job], *, place: Cluster, done: set[str]) -> str:
-    """The graph, job by job: its name, what it asks for and waits for, and its command line."""
-    rows = f"{', '.join(plan.methods)} x seed {', '.join(map(str, plan.seeds))}"
+def dry_run(plan: Plan, jobs: Sequence[Job], *, place: Cluster, done: set[str], scripts: Sequence[str] = ()) -> str:
+    """The graph, job by job: its name, what it asks for and waits for, its command; the batch scripts; the bill."""
+    rows = f"{', '.join([*plan.methods, *plan.variants])} x seed {', '.join(map(str, plan.seeds))}"
     lines = [f"{len(jobs)} jobs on {place.name}, {len(done)} done already: {rows}"]
     for number, job in enumerate(jobs, start=1):
         state = "done already" if job.name in done else asks(job, place)
         others = [other for other in job.needs if other not in done]
-        everything = len(job.needs) > 3 and len(job.needs) == len(jobs) - 1
-        after = "; after all others" if everything else f"; after {', '.join(others)}" if others else ""
+        everything = len(job.needs) > 3 and len(job.needs) >= number - 1
+        after = (
+            "; when all others have ended"
+            if everything and job.fan_in
+            else f"; after {', '.join(others)}"
+            if others
+            else ""
+        )
         lines += ["", f"[{number}/{len(jobs)}] {job.name} ({state}{'' if job.name in done else after})"]
         lines += [f"    {job.command}"]
-    return "\n".join(lines)
+    for number, script in enumerate(scripts, start=1):
+        lines += ["", f"---- script {number} of {len(scripts)} " + "-" * 40, script.rstrip()]
+    return "\n".join([*lines, "", bill(jobs, place=place, done=done)])
+
+
+def bill(jobs: Sequence[Job], *, place: Cluster, done: set[str]) -> str:
+    """The GPU-hours that the jobs ask for, by stage; each job can be queued again at its limit and ask once more."""
+    hours: dict[str, float] = {}
+    for job in jobs:
+        if job.name not in done and job.resources.gpus:
+            hours[job.stage] = hours.get(job.stage, 0) + job.resources.gpus * place.asked(job.resources).hours
+    if not hours:
+        return "asks for no GPU"
+    parts = ", ".join(f"{stage} {value:g}" for stage, value in hours.items())
+    return f"asks for {sum(hours.values()):g} GPU-hours ({parts}), once up to the time limit of each job"
 
 
 def asks(job: Job, place: Cluster) -> str:
     """``2 GPUs, 2 x 4 cores, 16 GB, 24 h``; of this machine, which is all there for one job, only the GPUs."""
-    asked = job.resources
+    asked = place.asked(job.resources)
     tasks = max(1, asked.gpus)
     gpus = {0: "no GPU", 1: "1 GPU"}.get(asked.gpus, f"{asked.gpus} GPUs")
     if place.executor != "slurm":

@@ -7,41 +7,75 @@ Say the same command again to go on after an interruption: what is finished is s
 """
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretrain.command_line import Parser, run
-from slurm import check, cluster, graph, ledger, plan
+try:
+    from pretrain.command_line import Parser, UserError, run
+    from slurm import check, cluster, graph, keys, ledger, partitions, plan, remembered, snapshot
+except ModuleNotFoundError as missing:
+    print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
+    sys.exit(2)
+from pretrain.provenance import ROOT
 from slurm.graph import Job
+from slurm.keys import Settled
 from slurm.plan import Plan
 from slurm.report import dry_run, failures, results
-from slurm.stages import STAGES, Resources, Stage
+from slurm.stage import Resources, Stage
+from slurm.stages import STAGES
+
+PATIENCE_S = 60
+"""How long we wait for somebody else who is just submitting jobs into the same folder."""
 
 
 def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> int:
     """Return 0 when all is done or submitted, 1 if a job failed, 130 if interrupted."""
     options = parse(argv, table)
-    wanted, place, jobs = resolve(options, table)
-    done = ledger.done(wanted.runs, jobs)
-    if options.dry_run:
-        print(dry_run(wanted, jobs, place=place, done=done))
+    if options.init_cluster:
+        print(f"written: {partitions.init_cluster(options.init_cluster, cluster.CLUSTERS)}; look it over")
         return 0
-    with ledger.lock(wanted.runs):
-        if place.executor == "slurm":
+    wanted, place, jobs = resolve(options, table)
+    if options.dry_run:
+        print(what_would_be(options, wanted, place, keys.settle(wanted.runs, jobs, redo=options.redo)))
+        return 0
+    on_slurm = place.executor == "slurm"
+    with ledger.lock(wanted.runs, patience_s=PATIENCE_S if on_slurm else 0):
+        settled = keys.settle(wanted.runs, jobs, redo=options.redo)
+        tell_of_other_code(settled)
+        if options.redo:
+            ledger.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
+        remembered.remember(wanted.runs, settled.jobs)
+        code = ROOT if options.live_code else snapshot.take(wanted.runs)
+        if options.export_sbatch:
+            from slurm import export
+
+            asked = {"done": settled.done, "cluster": place, "code": code, "folder": options.export_sbatch}
+            print(f"written: sh {export.write(wanted.runs, settled.jobs, **asked)} submits the jobs")
+            return 0
+        if on_slurm:
             from slurm import sbatch
 
-            ids = sbatch.submit(wanted.runs, jobs, done=done, cluster=place)
+            at_once = {"cluster": place, "code": code, "at_once": options.max_running}
+            ids = sbatch.submit(wanted.runs, settled.jobs, done=settled.done, **at_once)
         else:
-            outcome = run_here(wanted, jobs, done=done, debug=place.executor == "debug", parallel=options.parallel)
-    if place.executor == "slurm":
+            outcome = run_here(options, wanted, settled, debug=place.executor == "debug", code=code)
+    if on_slurm:
         for name, job_id in ids.items():
             print(f"{name}: job {job_id}")
         if not options.wait:
-            print(f"{len(ids)} jobs are in the queue; logs and records in {wanted.runs / 'jobs'}")
+            print(f"{len(ids)} jobs are in the queue; see them with: python slurm/status.py {wanted.runs}")
             return 0
-        outcome = sbatch.follow(wanted.runs, jobs, ids)
+        from slurm import squeue
+
+        outcome = squeue.follow(wanted.runs, jobs, ids)
+    return conclude(wanted, jobs, outcome)
+
+
+def conclude(wanted: Plan, jobs: Sequence[Job], outcome) -> int:
+    """Say how it ended; return the exit code."""
     if outcome.interrupted:
         print("interrupted; give the same command again to go on", file=sys.stderr)
         return 130
@@ -52,37 +86,79 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
     return 0
 
 
+def what_would_be(options: argparse.Namespace, wanted: Plan, place: cluster.Cluster, settled: Settled) -> str:
+    """What --dry-run prints; nothing is written, and SLURM need not be there."""
+    scripts = []
+    if place.executor == "slurm":
+        from slurm import sbatch
+
+        code = ROOT if options.live_code else snapshot.folder_of(wanted.runs, snapshot.read())
+        asked = {"cluster": place, "code": code, "at_once": options.max_running}
+        scripts = sbatch.scripts(wanted.runs, settled.jobs, done=settled.done, **asked)
+    tell_of_other_code(settled)
+    return dry_run(wanted, settled.jobs, place=place, done=settled.done, scripts=scripts)
+
+
+def tell_of_other_code(settled: Settled) -> None:
+    """Finished work is kept when the code changes, since it may be a month's; but nobody shall not know it."""
+    if settled.other_code:
+        commits = ", ".join(dict.fromkeys(settled.other_code.values()))
+        print(
+            f"{len(settled.other_code)} finished jobs were made by other code ({commits}) and are kept; "
+            f"--redo makes them again",
+            file=sys.stderr,
+        )
+
+
 def parse(argv: list[str] | None, table: dict[str, Stage]) -> argparse.Namespace:
     """The command line, lists split, everything else as it was typed."""
     summaries = "\n".join(f"  {name:<16} {plan.load(name).summary}" for name in plan.available())
     parser = Parser(
         prog="run_all.py",
         description=__doc__,
-        epilog=f"presets:\n{summaries}\n\nstages: {', '.join(table)}",
+        epilog=f"presets:\n{summaries}\n\nstages: {', '.join(table)}\n\n{plan.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--stage", type=words, required=True, metavar="A,B", help="stages to run, with all they imply")
+    parser.add_argument("--stage", type=words, metavar="A,B", help="stages to run, with all they imply")
     parser.add_argument("--preset", default="demo", metavar="NAME", help="what to run: a preset or a yaml file (demo)")
-    parser.add_argument("--methods", type=words, metavar="A,B", help="rows of the table; random: train from scratch")
+    parser.add_argument(
+        "--methods", type=words, metavar="A,B", help="rows: methods, variants of the preset; random: from scratch"
+    )
     parser.add_argument("--seeds", type=numbers, metavar="0,1", help="run each row once per seed")
     parser.add_argument("--recipe", metavar="NAME", help="how to pretrain")
     parser.add_argument("--protocols", type=words, metavar="A,B", help="how to fine-tune")
     parser.add_argument("--benchmarks", type=words, metavar="A,B", help="what to fine-tune on")
-    parser.add_argument("--cluster", default="auto", metavar="NAME", help="auto, a cluster, or a yaml file (auto)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where to write (runs)")
-    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="jobs at a time on this machine (1)")
-    parser.add_argument("--dry-run", action="store_true", help="print the jobs and their commands; run nothing")
-    parser.add_argument(
-        "--wait", action=argparse.BooleanOptionalAction, help="follow the jobs to their end (on SLURM: no, else: yes)"
-    )
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="where to write (the cluster's `runs`, or runs)")
+    parser.add_argument("--redo", action="store_true", help="redo what other code or settings made; see docs/slurm.md")
+    parser.add_argument("--live-code", action="store_true", help="jobs run this checkout, not a copy of it")
+    add_options_of_place(parser)
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="STAGE.KEY=VALUE",
         help="a setting of a stage's command, or what it asks for: pretrain.optim.lr=0.5 transfer.SOLVER.BASE_LR=0.04 "
-        f"data.images=500 pretrain.resources.gpus=2 (of {', '.join(Resources.__dataclass_fields__)})",
+        "data.images=500 pretrain@simclr.optim.lr=0.3 (of one method) "
+        f"pretrain.resources.gpus=2 (of {', '.join(Resources.__dataclass_fields__)})",
     )
-    return parser.parse_intermixed_args(argv)  # settings may stand before, between and after the options
+    options = parser.parse_intermixed_args(argv)  # settings may stand before, between and after the options
+    if not (options.stage or options.init_cluster):
+        raise UserError(f"--stage is missing: what shall be run, of {', '.join(table)} (see --help)")
+    return options
+
+
+def add_options_of_place(parser: Parser) -> None:
+    """Where and how the jobs run."""
+    parser.add_argument("--cluster", default="auto", metavar="NAME", help="auto, a cluster, or a yaml file (auto)")
+    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="jobs at a time on this machine (1)")
+    parser.add_argument("--max-running", type=int, metavar="N", help="jobs of a stage at a time on SLURM (no limit)")
+    parser.add_argument("--dry-run", action="store_true", help="print jobs, batch scripts, GPU-hours; run nothing")
+    parser.add_argument(
+        "--export-sbatch", type=Path, metavar="DIR", help="write plain scripts and a submit.sh; submit nothing"
+    )
+    parser.add_argument(
+        "--wait", action=argparse.BooleanOptionalAction, help="follow the jobs to their end (on SLURM: no, else: yes)"
+    )
+    parser.add_argument("--init-cluster", metavar="NAME", help="ask SLURM and write slurm/clusters/NAME.yaml")
 
 
 def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan, cluster.Cluster, list[Job]]:
@@ -92,33 +168,40 @@ def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan,
     faults += wrong + check.unknown("preset", [options.preset], presets_like(options.preset))
     faults += filter(None, [check.caught(cluster.load, options.cluster)])
     check.stop_at(faults)
-    fields = ("methods", "seeds", "recipe", "protocols", "benchmarks", "runs")
-    wanted = plan.load(options.preset, **{name: getattr(options, name) for name in fields}).changed(settings)
     place = cluster.load(options.cluster)
+    fields = ("methods", "seeds", "recipe", "protocols", "benchmarks")
+    runs = options.runs or Path(place.runs or "runs")
+    wanted = plan.load(options.preset, runs=runs, **{name: getattr(options, name) for name in fields}).changed(settings)
     stages = graph.closure(options.stage, table)
-    faults = check.faults_of(wanted, stages)
+    faults = check.faults_of(wanted, stages, table)
     if place.executor != "slurm" and options.wait is False:
         faults.append(f"--no-wait is for SLURM; --cluster {place.name} runs the jobs itself")
-    if options.parallel < 1:
-        faults.append(f"--parallel is {options.parallel}; expected at least 1")
+    for name in ("parallel", "max_running"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            faults.append(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least 1")
+    if options.export_sbatch and (place.executor != "slurm" or options.max_running):
+        faults.append("--export-sbatch needs a --cluster whose executor is slurm, and knows no --max-running")
+    if place.executor != "slurm" and options.max_running:
+        faults.append(f"--max-running is for SLURM; on {place.name} say --parallel")
     check.stop_at(faults)
     jobs = graph.build(wanted, options.stage, table)
-    check.stop_at(graph.missing_inputs(jobs) + check.impossible(jobs, place))
+    limits = partitions.limits() if place.executor == "slurm" else {}
+    check.stop_at(graph.missing_inputs(jobs) + check.impossible(jobs, place, limits))
     return wanted, place, jobs
 
 
-def run_here(wanted: Plan, jobs: Sequence[Job], *, done: set[str], debug: bool, parallel: int):
+def run_here(options: argparse.Namespace, wanted: Plan, settled: Settled, *, debug: bool, code: Path):
     """Run the graph on this machine and return its outcome."""
     from slurm import here
     from slurm.schedule import Schedule
 
-    ledger.refuse_leftovers(wanted.runs, jobs)
+    ledger.refuse_leftovers(wanted.runs, settled.jobs)
     return Schedule(
         wanted.runs,
-        jobs,
-        done=done,
-        start=here.DebugJob if debug else here.LocalJob,
-        parallel=1 if debug else parallel,
+        settled.jobs,
+        done=settled.done,
+        start=here.DebugJob if debug else functools.partial(here.LocalJob, code=code),
+        parallel=1 if debug else options.parallel,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         gpus=here.visible_gpus(),
     ).run()

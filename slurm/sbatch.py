@@ -1,24 +1,31 @@
 """The graph on a SLURM cluster: everything is submitted at once, chained by dependencies, and nothing stays behind."""
 
 import math
-import re
-import subprocess
-import time
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain.command_line import UserError
 from pretrain.provenance import ROOT
-from slurm import ledger
+from slurm import arrays, ledger
+from slurm.arrays import Group
 from slurm.cluster import Cluster
-from slurm.console import View, tail
 from slurm.graph import Job
 from slurm.here import call_of
-from slurm.schedule import Outcome
+from slurm.squeue import queued
 
 REQUEUES = 10_000
 """How often submitit lets a job be queued again; its own default of 3 would end a month-long run by surprise."""
+
+CLEAN = [
+    "code=$?",
+    'id="${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}"',
+    '[ $code -ne 0 ] || rm -f "{folder}/${{id:-$SLURM_JOB_ID}}"_*.pkl',
+    "exit $code",
+]
+"""What a batch script does at its end: the pickles of a job that ended well are of no more use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,46 +50,82 @@ def shape(job: Job, cluster: Cluster) -> Shape:
     return Shape(nodes=tasks // per_node, tasks_per_node=per_node)
 
 
-def parameters(job: Job, cluster: Cluster, after: Sequence[str]) -> dict:
-    """What submitit writes into the batch script of ``job``, which starts once the job ids ``after`` ended well."""
-    asked = job.resources
+def partition_of(job: Job, cluster: Cluster) -> str | None:
+    return cluster.partition if job.resources.gpus else cluster.cpu_partition or cluster.partition
+
+
+def parameters(
+    job: Job, cluster: Cluster, *, dependency: str = "", name: str = "", code: Path = ROOT, at_once: int | None = None
+) -> dict:
+    """What submitit writes into the batch script of ``job``, or of an array of jobs like it.
+
+    Args:
+        name: of the job in the queue, where it is not its own.
+        code: folder of the packages that it runs.
+        at_once: most elements of an array that run at the same time.
+    """
+    asked = cluster.asked(job.resources)
     place = shape(job, cluster)
-    hours = min(asked.hours, cluster.max_hours or asked.hours)
-    dependent = {"dependency": "afterok:" + ":".join(after)} if after else {}
-    return dependent | {
-        "job_name": job.name,
-        "partition": cluster.partition if asked.gpus else cluster.cpu_partition or cluster.partition,
+    return {
+        **({"dependency": dependency} if dependency else {}),
+        "job_name": name or job.name,
+        "partition": partition_of(job, cluster),
         "account": cluster.account,
         "qos": cluster.qos,
         "constraint": cluster.constraint,
         "wckey": cluster.wckey,
-        "time": math.ceil(hours * 60),
+        "time": math.ceil(asked.hours * 60),
         "nodes": place.nodes,
         "ntasks_per_node": place.tasks_per_node,
         "gpus_per_node": place.tasks_per_node if asked.gpus else None,
         "cpus_per_task": asked.cpus,
         "mem": f"{math.ceil(asked.mem_gb * place.tasks_per_node)}GB" if cluster.mem else None,
         "signal_delay_s": cluster.signal_delay_s,
+        "array_parallelism": at_once or REQUEUES,
         # A dependency that can no longer be met would keep its job pending for ever.
         "additional_parameters": {"kill-on-invalid-dep": "yes", "requeue": True} | cluster.extra,
         # srun does not inherit the number of cores from sbatch (since 22.05), and without the second flag the other
-        # ranks of a job wait for one that died.
-        "srun_args": [f"--cpus-per-task={asked.cpus}", "--kill-on-bad-exit=1"],
-        "setup": [
-            *cluster.setup,
-            f"export OMP_NUM_THREADS={asked.cpus}",
-            f'export PYTHONPATH="{ROOT}${{PYTHONPATH:+:$PYTHONPATH}}"',
-        ],
+        # ranks of a job wait for one that died. Python looks for modules where it starts before anywhere else: there
+        # must be no other copy of the packages.
+        "srun_args": [f"--cpus-per-task={asked.cpus}", "--kill-on-bad-exit=1", f"--chdir={code}"],
+        "setup": setup(cluster, asked.cpus, code),
     }
 
 
-def submit(runs: Path, jobs: Sequence[Job], *, done: set[str], cluster: Cluster) -> dict[str, str]:
+def setup(cluster: Cluster, cpus: int, code: Path) -> list[str]:
+    """The lines of shell before the stage."""
+    lines = [*cluster.setup, f"export OMP_NUM_THREADS={cpus}"]
+    lines += [f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"']
+    if cluster.scratch:
+        on_each_node = 'srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1'
+        lines += [
+            f'export TMPDIR="{cluster.scratch}/$SLURM_JOB_ID"',
+            f'{on_each_node} mkdir -p "$TMPDIR"',
+            f"trap '{on_each_node} rm -rf \"$TMPDIR\"' EXIT",
+        ]
+    return lines
+
+
+def python_of(cluster: Cluster) -> str:
+    """The words that start Python on a node."""
+    python = shlex.quote(cluster.python or sys.executable)
+    return f"{cluster.container_command} {shlex.quote(cluster.container)} {python}" if cluster.container else python
+
+
+def folder_of(runs: Path, one: Group) -> Path:
+    """Where the logs of a group's jobs lie."""
+    if len(one.jobs) == 1:
+        return ledger.home(runs, one.jobs[0].name)
+    return ledger.home(runs, "arrays") / one.name.replace("/", "-")
+
+
+def submit(
+    runs: Path, jobs: Sequence[Job], *, done: set[str], cluster: Cluster, code: Path, at_once: int | None = None
+) -> dict[str, str]:
     """Submit what is neither done nor in the queue; return the job id of each job that is not done.
 
     Raises UserError, before anything is submitted, if a job is in the queue with other settings.
     """
-    import submitit
-
     ids = queued(runs, [job for job in jobs if job.name not in done])
     for job in jobs:
         if job.name in ids and ledger.submitted(runs, job)["argv"] != list(job.argv):
@@ -90,80 +133,63 @@ def submit(runs: Path, jobs: Sequence[Job], *, done: set[str], cluster: Cluster)
                 f"{job.name} is in the queue as job {ids[job.name]} with other settings; "
                 f"cancel it (scancel {ids[job.name]}) or repeat its settings"
             )
-    for job in jobs:
-        if job.name in done or job.name in ids:
-            continue
-        ledger.forget(runs, job)
-        executor = submitit.SlurmExecutor(folder=ledger.home(runs, job.name), max_num_timeout=REQUEUES)
-        executor.update_parameters(**parameters(job, cluster, [ids[need] for need in job.needs if need in ids]))
-        try:
-            submitted = executor.submit(call_of(runs, job))
-        except submitit.core.utils.FailedJobError as error:
-            raise UserError(f"sbatch refused {job.name}: {' '.join(str(error).split())}") from error
-        ids[job.name] = submitted.job_id
-        ledger.mark_submitted(runs, job, "slurm", submitted.job_id)
+    todo = [job for job in jobs if job.name not in done and job.name not in ids]
+    groups = arrays.group(todo, queued=ids, largest=cluster.max_array)
+    member = {job.name: one for one in groups for job in one.jobs}
+    for one in groups:
+        dependency = arrays.dependency(one, member, ids)
+        at_most = at_once or cluster.max_running
+        asked = parameters(one.jobs[0], cluster, dependency=dependency, name=one.name, code=code, at_once=at_most)
+        ids |= submit_group(runs, one, asked, cluster)
     return ids
 
 
-def queued(runs: Path, jobs: Sequence[Job]) -> dict[str, str]:
-    """Name -> job id of the jobs that SLURM still has; from squeue alone, since accounting may be off.
-
-    Raises UserError if squeue does not answer, or if a job is just being ended.
-    """
-    records = {job.name: ledger.submitted(runs, job) for job in jobs}
-    ids = {name: record["job_id"] for name, record in records.items() if record.get("executor") == "slurm"}
-    states = squeue(ids.values())
-    for name, job_id in ids.items():
-        if states.get(job_id) == "COMPLETING":
-            raise UserError(f"{name} is just ending as job {job_id}; give the same command again in a minute")
-    return {name: job_id for name, job_id in ids.items() if job_id in states}
-
-
-def squeue(ids) -> dict[str, str]:
-    """Job id -> state (PENDING, RUNNING, ...) of those of ``ids`` that are in the queue."""
-    ids = sorted(ids)
-    if not ids:
-        return {}
-    answer = subprocess.run(
-        ["squeue", "--noheader", "--format=%A %T", f"--jobs={','.join(ids)}"], capture_output=True, text=True
-    )
-    # The controller forgets a job some minutes after its end; asked for a single forgotten one, squeue fails.
-    if answer.returncode and not re.search("invalid job id", answer.stderr, re.IGNORECASE):
-        raise UserError(f"squeue does not answer ({answer.stderr.strip()}); try again once SLURM does")
-    return dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if line.strip())
+def scripts(
+    runs: Path, jobs: Sequence[Job], *, done: set[str], cluster: Cluster, code: Path, at_once: int | None = None
+) -> list[str]:
+    """The batch scripts that `submit` would send off, in this order; <3> stands for the id that the third one gets."""
+    todo = [job for job in jobs if job.name not in done]
+    groups = arrays.group(todo, largest=cluster.max_array)
+    member = {job.name: one for one in groups for job in one.jobs}
+    ids = {}
+    texts = []
+    for number, one in enumerate(groups, start=1):
+        dependency = arrays.dependency(one, member, ids)
+        at_most = at_once or cluster.max_running
+        asked = parameters(one.jobs[0], cluster, dependency=dependency, name=one.name, code=code, at_once=at_most)
+        command = f"{python_of(cluster)} -u -m submitit.core._submit {folder_of(runs, one).absolute()}"
+        texts.append(script(runs, one, asked, command))
+        several = len(one.jobs) > 1
+        ids |= {job.name: f"<{number}>_{k}" if several else f"<{number}>" for k, job in enumerate(one.jobs)}
+    return texts
 
 
-def follow(runs: Path, jobs: Sequence[Job], ids: dict[str, str], *, every_s: float = 10.0) -> Outcome:
-    """Wait until none of ``ids`` is left in the queue, telling of every change; Ctrl-C only ends the watching."""
-    view = View([job.name for job in jobs])
-    said: dict[str, str] = {}
-    outcome = Outcome()
-    left = [job for job in jobs if job.name in ids]
-    while left:
-        states = squeue(ids.values())
-        for job in list(left):
-            job_id = ids[job.name]
-            state = "done" if ledger.ended_well(runs, job) else states.get(job_id, "gone").lower()
-            if state != said.get(job.name):
-                said[job.name] = state
-                # The record that it is done may reach us later than the news that it left the queue.
-                if state != "gone":
-                    view.say(job.name, f"{state} (job {job_id})")
-            elif state == "gone":
-                note_end(runs, job.name, job_id, outcome, view)
-            if state == "done" or job.name in outcome.failed or job.name in outcome.never_ran:
-                left.remove(job)
-        if left:
-            time.sleep(every_s)
-    return outcome
+def submit_group(runs: Path, one: Group, asked: dict, cluster: Cluster) -> dict[str, str]:
+    """One call of sbatch; returns the id of each job."""
+    import submitit
+
+    for job in one.jobs:
+        ledger.prepare(runs, job)
+    folder = folder_of(runs, one)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=REQUEUES, python=python_of(cluster))
+    executor.update_parameters(**asked, teardown=[line.format(folder=folder.absolute()) for line in CLEAN])
+    try:
+        with executor.batch():
+            submitted = [executor.submit(call_of(runs, job)) for job in one.jobs]
+        ids = {job.name: sent.job_id for job, sent in zip(one.jobs, submitted, strict=True)}
+    except submitit.core.utils.FailedJobError as error:
+        raise UserError(f"sbatch refused {one.name}: {' '.join(str(error).split())}") from error
+    for job in one.jobs:
+        log = folder / f"{ids[job.name]}_0_log.err"
+        ledger.mark_submitted(runs, job, "slurm", ids[job.name], log=log)
+    return ids
 
 
-def note_end(runs: Path, name: str, job_id: str, outcome: Outcome, view: View) -> None:
-    """A job left the queue without being done: it failed if it ever wrote a log, else it never ran."""
-    logs = [ledger.home(runs, name) / f"{job_id}_0_log.{kind}" for kind in ("err", "out")]
-    if any(log.exists() for log in logs):
-        outcome.failed[name] = [str(logs[0]), *tail(logs)]
-        view.say(name, f"failed (job {job_id})")
-    else:
-        outcome.never_ran.append(name)
-        view.say(name, f"never ran (job {job_id})")
+def script(runs: Path, one: Group, asked: dict, command: str, *, teardown: Sequence[str] | None = CLEAN) -> str:
+    """The text of the batch script of a group, as submitit writes it."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    folder = folder_of(runs, one).absolute()
+    lines = [line.format(folder=folder) for line in teardown] if teardown else None
+    count = len(one.jobs) if len(one.jobs) > 1 else None
+    return _make_sbatch_string(command=command, folder=folder, map_count=count, teardown=lines, **asked)

@@ -93,12 +93,17 @@ class Schedule:
             wanted = job.resources.gpus
             if len(self.running) == self.parallel:
                 return
-            if wanted <= len(self.free_gpus) and self.done.issuperset(job.needs):
+            if wanted <= len(self.free_gpus) and self.may_start(job):
                 self.waiting.remove(job)
                 gpus, self.free_gpus = self.free_gpus[:wanted], self.free_gpus[wanted:]
                 self.view.say(job.name, "starts")
                 process = self.start(self.runs, job, cores=self.cores, gpus=gpus)
                 self.running[job.name] = Started(process=process, gpus=gpus)
+
+    def may_start(self, job: Job) -> bool:
+        """Whether what it needs is done; what gathers the results of others waits only for their end."""
+        ended = self.done.union(self.outcome.failed, self.outcome.never_ran) if job.fan_in else self.done
+        return ended.issuperset(job.needs)
 
     def collect(self, *, resume: bool) -> None:
         """Take note of the jobs that have ended."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.stages import Resources, Stage, Work, options
+from slurm.stage import Resources, Stage, Work, options
 
 TINY = Resources(cpus=1, mem_gb=1, hours=1)
 
@@ -16,15 +16,15 @@ def draw(plan, row):
 
 
 def train(plan, row):
-    folder = f"{row.method}-seed{row.seed}/train"
+    folder = f"{row.label}-seed{row.seed}/train"
     argv = ["--out", str(plan.runs / folder), "--name", row.method, *options(plan.told("train"))]
     return [Work(folder=folder, argv=argv, inputs=(plan.runs / "draw" / "out.txt",))]
 
 
 def probe(plan, row):
-    folder = f"{row.method}-seed{row.seed}/probe"
+    folder = f"{row.label}-seed{row.seed}/probe"
     argv = ["--out", str(plan.runs / folder), *options(plan.told("probe"))]
-    return [Work(folder=folder, argv=argv, inputs=(plan.runs / f"{row.method}-seed{row.seed}/train/out.txt",))]
+    return [Work(folder=folder, argv=argv, inputs=(plan.runs / f"{row.label}-seed{row.seed}/train/out.txt",))]
 
 
 def collect(plan, row):
@@ -80,7 +80,7 @@ def fake_slurm(tmp_path, monkeypatch):
     commands = tmp_path / "bin"
     commands.mkdir()
     fake = Path(__file__).parent / "fakes" / "fake_slurm.py"
-    for name in ("sbatch", "squeue", "sinfo", "srun", "scontrol"):
+    for name in ("sbatch", "squeue", "sacct", "scancel", "sinfo", "srun", "scontrol"):
         (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake}" {name} "$@"\n')
         (commands / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(commands), prepend=":")

@@ -52,8 +52,10 @@ after matrix_ssl-demo-seed0/pretrain, data/scenes)
     python -m transfer.knn --weights runs/matrix_ssl-demo-seed0/pretrain/backbone.pth --benchmark scenes \
 --data runs/data/scenes/classification --out runs/matrix_ssl-demo-seed0/knn-scenes --seed 0
 
-[8/8] results (no GPU, 1 core, 8 GB, 1 h; after all others)
-    python -m analysis.tables runs"""
+[8/8] results (no GPU, 1 core, 8 GB, 1 h; when all others have ended)
+    python -m analysis.tables runs
+
+asks for 96 GPU-hours (transfer 96), once up to the time limit of each job"""
 
 
 def test_the_demo_is_these_commands_in_this_order():
@@ -93,11 +95,11 @@ def test_transfer_without_pretrain_says_which_file_is_missing(tmp_path):
     assert graph.missing_inputs(graph.build(plan, ["pretrain", "transfer"])) == []
 
 
-def test_a_failed_pretraining_takes_its_row_and_the_table_with_it_but_no_other_row():
+def test_a_failed_pretraining_takes_its_row_with_it_but_no_other_row_and_not_the_table():
     jobs = graph.build(PLAN, ["pretrain", "transfer"])
     row = "matrix_ssl-demo-seed0"
     lost = graph.descendants(jobs, f"{row}/pretrain")
-    assert lost == [f"{row}/convert", f"{row}/demo-fpn-scenes", f"{row}/knn-scenes", "results"]
+    assert lost == [f"{row}/convert", f"{row}/demo-fpn-scenes", f"{row}/knn-scenes"], "the table takes what there is"
 
 
 @pytest.mark.parametrize("key, value", [("gpu", "1"), ("gpus", "two"), ("cpus", "0")])

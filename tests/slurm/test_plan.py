@@ -28,7 +28,7 @@ def test_a_preset_of_ones_own_is_a_file_and_is_checked(tmp_path):
     path.write_text("methods: [random]\nrecipe: demo\nprotocols: [demo-fpn]\nbenchmarks: [scenes]\n")
     assert plan.load(str(path)).benchmarks == ("scenes",)
     path.write_text("method: [random]\n")
-    with pytest.raises(UserError, match="unknown key in preset mine.yaml 'method'; known: benchmarks, knn, methods"):
+    with pytest.raises(UserError, match="unknown key in preset mine.yaml 'method'; known: benchmarks, classification"):
         plan.load(str(path))
     path.write_text("methods: [random]\n")
     with pytest.raises(UserError, match="preset mine.yaml lacks recipe, protocols, benchmarks"):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pretrain.command_line import UserError
-from slurm import cluster, graph, sbatch
+from pretrain.provenance import ROOT
+from slurm import cluster, graph, sbatch, squeue
 from slurm.plan import Plan
 
 SLURM = ("--cluster", "slurm")
@@ -20,8 +21,10 @@ def test_everything_is_submitted_at_once_in_a_chain_and_runs_to_the_end(suite, f
     assert suite.main(*SLURM) == 0
     assert "6 jobs are in the queue" in capsys.readouterr().out
     assert "dependency" not in text_of(fake_slurm, "draw")
-    assert "#SBATCH --dependency=afterok:100\n" in text_of(fake_slurm, "random-seed0/train")
-    assert "#SBATCH --dependency=afterok:100:101:102:103:104\n" in text_of(fake_slurm, "results")
+    train, probe = text_of(fake_slurm, "train"), text_of(fake_slurm, "probe")
+    assert "#SBATCH --dependency=afterok:100\n" in train and "#SBATCH --array=0-1%2\n" in train
+    assert "#SBATCH --dependency=aftercorr:101\n" in probe and "#SBATCH --array=0-1%2\n" in probe
+    assert "#SBATCH --dependency=afterany:100:101:102\n" in text_of(fake_slurm, "results")
 
     fake_slurm.run_queue()
     assert {fake_slurm.state(job) for job in fake_slurm.jobs()} == {"COMPLETED"}
@@ -39,10 +42,10 @@ def test_the_script_of_a_job_with_gpus(suite):
         resources={"pretrain": {"gpus": 16, "cpus": 10, "mem_gb": 20, "hours": 48}},
     )
     job = graph.build(plan, ["pretrain"])[0]
-    place = cluster.Cluster(name="x", executor="slurm", partition="gpu", max_hours=24, setup=["module load cuda"])
+    place = cluster.Cluster(name="x", executor="slurm", partition="gpu", hours=24, setup=["module load cuda"])
     from submitit.slurm.slurm import _make_sbatch_string
 
-    text = _make_sbatch_string("python", "logs", **sbatch.parameters(job, place, ["7", "8"]))
+    text = _make_sbatch_string("python", "logs", **sbatch.parameters(job, place, dependency="afterok:7:8"))
     for line in (
         "--dependency=afterok:7:8",
         "--gpus-per-node=8",
@@ -59,7 +62,7 @@ def test_the_script_of_a_job_with_gpus(suite):
         assert f"#SBATCH {line}\n" in text
     assert "wckey" not in text
     assert "module load cuda\nexport OMP_NUM_THREADS=10\n" in text
-    assert "--cpus-per-task=10 --kill-on-bad-exit=1 python" in text
+    assert f"--cpus-per-task=10 --kill-on-bad-exit=1 --chdir={ROOT} python" in text
 
 
 def test_a_job_without_gpus_asks_for_none_and_goes_to_the_cpu_partition(suite, fake_slurm):
@@ -81,13 +84,13 @@ def test_the_same_command_while_jobs_are_queued_submits_nothing(suite, fake_slur
 def test_failed_work_is_submitted_again_and_chained_to_what_is_still_queued(suite, fake_slurm):
     assert suite.main(*SLURM, "train.fails=random") == 0
     fake_slurm.run_queue()
-    states = {fake_slurm.option(job, "job-name"): fake_slurm.state(job) for job in fake_slurm.jobs()}
-    assert states["random-seed0/train"] == "FAILED"
-    assert states["random-seed0/probe"] == states["results"] == "CANCELLED"
-    assert states["matrix_ssl-seed0/probe"] == "COMPLETED"
+    states = {job.name: fake_slurm.state(job) for job in fake_slurm.jobs()}
+    assert states["101_0"] == "FAILED" and states["102_0"] == "CANCELLED", "random-seed0: train, probe"
+    assert states["101_1"] == states["102_1"] == "COMPLETED", "matrix_ssl-seed0: train, probe"
+    assert states["103"] == "COMPLETED", "a failed cell does not cost the table"
     assert suite.main(*SLURM, "train.fails=nobody") == 0
-    assert "--dependency" not in fake_slurm.script("106"), "the images are drawn already"
-    assert "afterok:106\n" in fake_slurm.script("107")
+    assert "--dependency" not in fake_slurm.script("104_0"), "the images are drawn already"
+    assert "aftercorr:104\n" in fake_slurm.script("105_0")
 
 
 def test_a_signal_makes_the_job_save_queue_itself_again_and_finish(suite, fake_slurm):
@@ -128,11 +131,11 @@ def test_the_tasks_of_a_job_find_each_other(suite, fake_slurm):
 
 def test_wait_follows_to_the_end_and_names_the_failure(suite, fake_slurm, capsys, monkeypatch):
     looks = []
-    monkeypatch.setattr(sbatch.time, "sleep", lambda seconds: looks.append(seconds) or fake_slurm.run_queue())
+    monkeypatch.setattr(squeue.time, "sleep", lambda seconds: looks.append(seconds) or fake_slurm.run_queue())
     assert suite.main(*SLURM, "--wait", "train.fails=random") == 1
     err = capsys.readouterr().err
     assert "failed: random-seed0/train" in err and "the data of random is not there" in err
-    assert "did not run, because it needs that: random-seed0/probe, results" in err
+    assert "did not run, because it needs that: random-seed0/probe" in err
 
 
 def test_gpus_fill_whole_nodes(suite, fake_slurm):

@@ -5,7 +5,7 @@ from pathlib import Path
 from slurm.console import last_words, tail
 from slurm.graph import Job
 from slurm.schedule import Schedule
-from slurm.stages import Resources
+from slurm.stage import Resources
 
 
 def job(name, needs=(), gpus=0):

@@ -1,4 +1,4 @@
-"""sbatch, squeue, sinfo, srun and scontrol of a SLURM whose queue is a folder and whose jobs run when told to.
+"""sbatch, squeue and their kin of a SLURM whose queue is a folder and whose jobs run when told to.
 
 ``FAKE_SLURM/<id>/`` holds a job's ``script`` and its ``state``. ``run_queue()`` runs what may run, in order.
 """
@@ -16,7 +16,8 @@ def queue() -> Path:
 
 
 def jobs() -> list[Path]:
-    return sorted(queue().glob("*"), key=lambda path: int(path.name)) if queue().exists() else []
+    """Folders ``<id>``, or ``<id>_<k>`` of an array's elements, in the order of submission."""
+    return sorted(queue().glob("*"), key=lambda path: [int(part) for part in path.name.split("_")])
 
 
 def script(job_id: str) -> str:
@@ -38,17 +39,32 @@ def run_queue(*, signal: str = "") -> None:
     """Run every job whose dependencies ended well; remove those whose never will. A signal goes to the first job."""
     while pending := [job for job in jobs() if state(job) == "PENDING"]:
         job = pending[0]
-        needs = [queue() / number for number in option(job, "dependency").split(":")[1:]]
-        if any(state(need) in ("FAILED", "CANCELLED") for need in needs):
+        if any(state(need) in ("FAILED", "CANCELLED") for need in needs(job)):
             state(job, "CANCELLED")
             continue
         state(job, "RUNNING")
-        place = {"SLURM_JOB_ID": job.name, "SLURM_JOB_NUM_NODES": option(job, "nodes", "1"), "FAKE_SIGNAL": signal}
+        number, _, element = job.name.partition("_")
+        place = {"SLURM_JOB_ID": number, "SLURM_JOB_NUM_NODES": option(job, "nodes", "1"), "FAKE_SIGNAL": signal}
+        if element:
+            place |= {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": element}
+            place["SLURM_JOB_ID"] = f"{number}{int(element):03}"
         place["SLURM_NTASKS"] = str(int(option(job, "nodes", "1")) * int(option(job, "ntasks-per-node", "1")))
         ended = subprocess.run(["bash", str(job / "script")], env=os.environ | place, check=False)
         signal = ""
         if state(job) == "RUNNING":  # not put back into the queue meanwhile
             state(job, "FAILED" if ended.returncode else "COMPLETED")
+
+
+def needs(job: Path) -> list[Path]:
+    """The jobs that have to end well before ``job``; it comes after all that it waits for anyhow."""
+    found = []
+    for part in option(job, "dependency").split(","):
+        kind, *ids = part.split(":")
+        if kind == "aftercorr":
+            found += [queue() / f"{ids[0]}_{job.name.partition('_')[2]}"]
+        elif kind == "afterok":
+            found += [queue() / number for number in ids]
+    return found
 
 
 def srun(arguments: list[str]) -> int:
@@ -58,7 +74,10 @@ def srun(arguments: list[str]) -> int:
     tasks = []
     for rank in range(int(os.environ["SLURM_NTASKS"])):
         place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_JOB_NODELIST": "localhost"}
-        task_logs = [name.replace("%j", os.environ["SLURM_JOB_ID"]).replace("%t", str(rank)) for name in logs]
+        names = {"%j": "SLURM_JOB_ID", "%A": "SLURM_ARRAY_JOB_ID", "%a": "SLURM_ARRAY_TASK_ID"}
+        task_logs = [name.replace("%t", str(rank)) for name in logs]
+        for pattern, variable in names.items():
+            task_logs = [name.replace(pattern, os.environ.get(variable, "")) for name in task_logs]
         with Path(task_logs[0]).open("a") as out, Path(task_logs[1]).open("a") as err:
             tasks.append(subprocess.Popen(command, env=os.environ | place, stdout=out, stderr=err))
     if os.environ["FAKE_SIGNAL"]:
@@ -72,17 +91,29 @@ def srun(arguments: list[str]) -> int:
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
     if name == "sbatch":
-        number = str(100 + len(jobs()))
-        (queue() / number).mkdir(parents=True)
-        (queue() / number / "script").write_text(Path(arguments[-1]).read_text())
-        state(queue() / number, "PENDING")
-        print(f"Submitted batch job {number}")
+        number = str(100 + len({job.name.partition("_")[0] for job in jobs()}))
+        text = Path(arguments[-1]).read_text()
+        for word in arguments[:-1]:  # what is said on the command line counts as said in the script
+            if word.startswith("--dependency"):
+                text += f"\n#SBATCH {word}\n"
+        array = re.search(r"^#SBATCH --array=0-(\d+)", text, re.MULTILINE)
+        for folder in [f"{number}_{k}" for k in range(int(array[1]) + 1)] if array else [number]:
+            (queue() / folder).mkdir(parents=True)
+            (queue() / folder / "script").write_text(text)
+            state(queue() / folder, "PENDING")
+        print(number if "--parsable" in arguments else f"Submitted batch job {number}")
     elif name == "squeue":
         asked = re.search(r"--jobs=(\S+)", " ".join(arguments))[1].split(",")
-        alive = [job for job in jobs() if job.name in asked and state(job) in ("PENDING", "RUNNING", "COMPLETING")]
+        found = [job for job in jobs() if {job.name, job.name.partition("_")[0]} & set(asked)]
+        alive = [job for job in found if state(job) in ("PENDING", "RUNNING", "COMPLETING")]
         lone = "--format=%T" in arguments
-        print("\n".join(state(job) if lone else f"{job.name} {state(job)}" for job in alive))
+        print("\n".join(state(job) if lone else f"{job.name}|{state(job)}|None" for job in alive))
     elif name == "scontrol":
         state(queue() / arguments[1], "PENDING")
+    elif name == "scancel":
+        for number in arguments:
+            state(queue() / number, "CANCELLED")
+    elif name == "sacct":
+        sys.exit("sacct: error: Slurm accounting storage is disabled")
     elif name == "srun":
         sys.exit(srun(arguments))

@@ -1,0 +1,24 @@
+"""Run one job from its note, without submitit: what a plain batch script of --export-sbatch calls.
+
+srun python -m slurm.call runs/jobs/JOB/call.json
+"""
+
+from pathlib import Path
+
+from pretrain.command_line import Parser, UserError, run
+from slurm import ledger
+from slurm.job import StageCall
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="call.py", description=__doc__.partition("\n")[0])
+    parser.add_argument("note", type=Path, metavar="CALL", help="the call.json of a job")
+    note = parser.parse_args(argv).note
+    call = ledger.read(note)
+    if not call:
+        raise UserError(f"{note} does not exist; it is written by slurm/run_all.py --export-sbatch")
+    return StageCall(module=call["module"], argv=tuple(call["argv"]), cwd=call["cwd"], home=call["home"])()
+
+
+if __name__ == "__main__":
+    run(main)

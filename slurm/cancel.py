@@ -1,0 +1,93 @@
+"""Take jobs of a runs folder out of the queue, with everything that needs them; what runs saves first.
+
+    python slurm/cancel.py runs --method simclr
+    python slurm/cancel.py runs --stage transfer,knn --seeds 1,2
+
+What was done stays, and slurm/run_all.py goes on from there. Without a choice everything is cancelled.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    from pretrain.command_line import Parser, UserError, run
+    from slurm import ledger, remembered, states
+except ModuleNotFoundError as missing:
+    print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
+    sys.exit(2)
+from pretrain import files
+from slurm.check import stop_at, unknown
+from slurm.graph import Job, descendants
+from slurm.run_all import numbers, words
+from slurm.squeue import ask
+from slurm.states import Standing
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    jobs = remembered.recall(options.runs)
+    if not jobs:
+        raise UserError(f"{options.runs} has no graph of jobs (jobs/graph.json); nothing was ever submitted from there")
+    chosen = choose(jobs, options)
+    found = [one for one in states.look(options.runs, jobs) if one.job.name in chosen]
+    alive = [one for one in found if one.state in ("running", "queued") and one.job_id]
+    cancel(options.runs, alive)
+    for one in alive:
+        print(f"cancelled: {one.job.name} (job {one.job_id}, it was {one.state})")
+    print(f"{len(alive)} of {len(chosen)} jobs were in the queue; the others needed nothing")
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="cancel.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, metavar="RUNS", help="the --runs folder of slurm/run_all.py")
+    parser.add_argument("--method", type=words, metavar="A,B", help="rows of these methods (or METHOD+VARIANT)")
+    parser.add_argument("--stage", type=words, metavar="A,B", help="these stages")
+    parser.add_argument("--seeds", type=numbers, metavar="0,1", help="rows of these seeds")
+    return parser.parse_args(argv)
+
+
+def choose(jobs: Sequence[Job], options: argparse.Namespace) -> set[str]:
+    """Names of the jobs that are meant, and of all that cannot run without them."""
+    labels = {job.label for job in jobs if job.label}
+    methods = labels | {label.partition("+")[0] for label in labels}
+    faults = unknown("method", options.method or [], methods)
+    faults += unknown("stage", options.stage or [], {job.stage for job in jobs})
+    faults += unknown("seed", map(str, options.seeds or []), {str(job.seed) for job in jobs if job.row})
+    stop_at(faults)
+    meant = [job for job in jobs if is_meant(job, options)]
+    return {name for job in meant for name in (job.name, *descendants(list(jobs), job.name))}
+
+
+def is_meant(job: Job, options: argparse.Namespace) -> bool:
+    return (
+        (options.method is None or bool({job.label, job.label.partition("+")[0]} & set(options.method)))
+        and (options.stage is None or job.stage in options.stage)
+        and (options.seeds is None or job.seed in options.seeds)
+    )
+
+
+def cancel(runs: Path, alive: Sequence[Standing]) -> None:
+    """Note it, so that nobody takes them for failed, then tell SLURM, or the process."""
+    records = {one.job_id: ledger.submitted(runs, one.job) for one in alive}
+    for one in alive:
+        path = ledger.home(runs, one.job.name) / "submitted.json"
+        files.write_json(path, records[one.job_id] | {"cancelled": True})
+    queued = [one.job_id for one in reversed(alive) if records[one.job_id]["executor"] == "slurm"]
+    if queued:
+        answer = ask(["scancel", *queued])
+        if answer.returncode:
+            raise UserError(f"scancel: {' '.join(answer.stderr.split())}")
+    for one in alive:
+        if records[one.job_id]["executor"] == "local":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(one.job_id), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    run(main)

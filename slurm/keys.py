@@ -1,0 +1,139 @@
+"""What makes a job the same job: its command, the code it can reach, and what it reads."""
+
+import ast
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pretrain.provenance import PACKAGES, ROOT
+from slurm import ledger
+from slurm.graph import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """A graph whose jobs know who they are, and which of them need not be run."""
+
+    jobs: list[Job]
+
+    done: set[str] = field(default_factory=set)
+    """Names of the jobs that ran to their end with this command and these inputs, and still have their outputs."""
+
+    other_code: dict[str, str] = field(default_factory=dict)
+    """Those of them that other code made -> its commit."""
+
+
+def settle(runs: Path, jobs: Sequence[Job], *, redo: bool = False) -> Settled:
+    """Give every job its identity and find what is done; with ``redo``, what other code made is not.
+
+    Identity is ``{"key", "code", "inputs"}``: ``inputs`` are the keys of the jobs that wrote what this one reads, as
+    they were when they ran, so whatever is done again takes with it all that was made from it.
+    """
+    settled = Settled(jobs=[])
+    keys: dict[str, str] = {}
+    writer = {path: job.name for job in jobs for path in job.outputs}
+    for job in jobs:
+        inputs = {} if job.fan_in else {str(p): written_by(runs, p, writer, keys) for p in job.inputs}
+        code = code_of(job.module, job.argv)
+        key = digest(job.module, job.argv, code, inputs)
+        record = ledger.read(ledger.home(runs, job.name) / "done.json")
+        complete = bool(job.outputs) and all(path.exists() for path in job.outputs)
+        same = record.get("argv") == list(job.argv) and record.get("inputs", inputs) == inputs
+        changed = record.get("code", code) != code
+        if complete and same and settled.done.issuperset(job.needs) and not (changed and redo):
+            settled.done.add(job.name)
+            if changed:
+                settled.other_code[job.name] = record["commit"]
+        keys[job.name] = record.get("key", key) if job.name in settled.done else key
+        settled.jobs.append(replace(job, identity={"key": key, "code": code, "inputs": inputs}))
+    return settled
+
+
+def written_by(runs: Path, path: Path, writer: Mapping[Path, str], keys: Mapping[str, str]) -> str:
+    """The key of the job that writes, or wrote, a file; of a file from elsewhere its size and date."""
+    if path in writer:
+        return keys[writer[path]]
+    if path.is_relative_to(runs):
+        record = ledger.read(ledger.home(runs, str(path.parent.relative_to(runs))) / "done.json")
+        if "key" in record:
+            return record["key"]
+    return f"{path.stat().st_size} bytes of {path.stat().st_mtime_ns}" if path.exists() else ""
+
+
+def digest(*parts) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def code_of(module: str, argv: Sequence[str]) -> str:
+    """Hash of the code a command can reach: what its module imports, and the files in the packages its words name.
+
+    ``--method simclr`` names pretrain/methods/simclr.py, ``--protocol demo-fpn`` its yaml. Comments, docstrings and
+    layout do not count.
+    """
+    reached: dict[Path, None] = {}
+    todo = [*paths_of(module), *named(frozenset(word.rpartition("=")[2] for word in argv))]
+    while todo:
+        path = todo.pop()
+        if path not in reached:
+            reached[path] = None
+            todo += reads(path)
+    return digest(*(f"{path.relative_to(ROOT)} {fingerprint(path)}" for path in sorted(reached)))
+
+
+@functools.cache
+def reads(path: Path) -> list[Path]:
+    """The files of the packages that a file imports, wherever in it, or stands on (``_BASE_`` of a yaml)."""
+    if path.suffix != ".py":
+        bases = re.findall(r"^_BASE_:\s*(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        return [path.parent / base for base in bases if (path.parent / base).exists()]
+    return [found for name in imported(tree_of(path)) for found in paths_of(name)]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def paths_of(module: str) -> list[Path]:
+    """The file of a module of ours, and those of the packages around it; none for anybody else's."""
+    parts = module.split(".")
+    if parts[0] not in PACKAGES:
+        return []
+    around = [ROOT.joinpath(*parts[:k], "__init__.py") for k in range(1, len(parts) + 1)]
+    return [path for path in [*around, ROOT.joinpath(*parts).with_suffix(".py")] if path.exists()]
+
+
+@functools.cache
+def named(words: frozenset[str]) -> list[Path]:
+    """Files in the packages' folders of choices (methods, recipes, protocols) whose name is one of ``words``."""
+    choices = (path for package in PACKAGES for path in (ROOT / package).glob("*/*") if path.suffix in (".py", ".yaml"))
+    return [path for path in choices if path.stem in words]
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+@functools.cache
+def fingerprint(path: Path) -> str:
+    """Hash of a file; of Python, of what it does: without comments, docstrings and layout."""
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    tree = tree_of(path)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = [line for line in node.body if not is_text(line)]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def is_text(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
