@@ -120,6 +120,12 @@ def on_slurm() -> bool:
     return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
 
 
+def own_id() -> str:
+    """The job's id as SLURM takes it; the number of an array's last element alone would mean the whole array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
 def requeue(rank: int) -> None:
     """Put this SLURM job back in the queue and end.
 
@@ -130,7 +136,7 @@ def requeue(rank: int) -> None:
     if rank:
         time.sleep(60)  # the requeue by rank 0 ends every task; going first would make srun end rank 0
         sys.exit(INTERRUPTED)
-    job_id = os.environ["SLURM_JOB_ID"]
+    job_id = own_id()
     asked = ["squeue", "--noheader", "--format=%T", f"--jobs={job_id}"]
     state = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
     if state in ("RUNNING", ""):
