@@ -1,6 +1,6 @@
 """How many directions a representation uses: within classes, between classes and in all (arXiv 2305.17326, appendix D).
 
-    python analysis/effective_rank.py features.safetensors --out DIR         writes DIR/effective_rank/result.json
+    python analysis/effective_rank.py features.safetensors --out DIR
 
 Every rank is given over covariance eigenvalues (``cov``, the papers' definition) and over singular values (``sv``,
 about twice as large), by name. A rank cannot exceed the number of images less one, and reads off that number long
@@ -122,10 +122,8 @@ def main(argv: list[str] | None = None) -> None:
     for line in found["warnings"]:
         print(f"warning: {line}")
     context = {"n_per_class": n, "resamples": arguments.resamples, "seed": arguments.seed}
-    path = arguments.out / "effective_rank" / "result.json"
-    measured.write(
-        path, features, found["values"], n=len(h), **context, **{k: found[k] for k in ("intervals", "warnings")}
-    )
+    context |= {"intervals": found["intervals"], "warnings": found["warnings"]}
+    measured.write(arguments.out, "effective_rank", features, found["values"], n=len(h), **context)
 
 
 def equalised(
@@ -137,6 +135,8 @@ def equalised(
     """
     if len(features.h) < 2:
         raise UserError(f"{features.about['path']} holds {len(features.h)} image; a rank needs at least 2")
+    if (features.h == features.h[0]).all():
+        raise UserError(f"{features.about['path']}: all images have the same features (collapse); nothing to measure")
     if (features.y < 0).all():
         if per_class:
             raise UserError(f"{features.about['path']} has no labels; leave out --per-class")

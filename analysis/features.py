@@ -116,7 +116,7 @@ def write_features(arguments) -> None:
     )
     module = network.module.to(device, memory_format=torch.channels_last)
     if arguments.backbone == "random":
-        measure_statistics(module, prepared, seed=arguments.seed, device=device)
+        measure_statistics(module, prepared, seed=arguments.seed, device=device, prepare=network.normalise)
     h, drawn = extract(
         module,
         prepared,

@@ -1,29 +1,36 @@
-"""Measures of a representation as records, like any other result."""
+"""Measures of a representation: one JSON file per command, and records beside those of other commands."""
 
 from pathlib import Path
 
 from analysis.feature_file import Features
+from pretrain.command_line import UserError
+from pretrain.files import write_json
 from pretrain.provenance import commit
 from transfer import results
 from transfer.results import Record
 
+RUN = ("method", "recipe", "variant", "epochs", "benchmark", "seed", "weights_sha256")
+SOURCE = ("layer", "images_sha256", "weights_sha256", "settings", "commit")
 
-def write(path: Path, features: Features, values: dict[str, float], *, n: int, **context) -> None:
-    """Write ``values`` (metric -> number) to a result.json as records of the task ``representation``; n images."""
-    about = features.about
-    run = {key: about[key] for key in ("method", "recipe", "variant", "epochs", "benchmark", "seed", "weights_sha256")}
-    records = [
-        Record(
-            **run,
-            protocol=f"features-{about['layer']}",
-            task="representation",
-            metric=metric,
-            value=value,
-            commit=commit(),
-            n=n,
-        )
+
+def write(folder: Path, command: str, features: Features, values: dict[str, float], *, n: int, **context) -> None:
+    """Write FOLDER/COMMAND.json and put ``values`` (metric -> number, of n images) into FOLDER/result.json.
+
+    Records of other commands on the same features stay. Raises UserError if the folder is of other features.
+    """
+    source = {key: features.about[key] for key in SOURCE}
+    path = folder / "result.json"
+    kept = []
+    if path.exists():
+        there = results.context(path).get("features", {})
+        if any(there.get(key) != source[key] for key in SOURCE[:3]):
+            raise UserError(f"{path} measures other features than {features.about['path']}; choose another --out")
+        kept = [record for record in results.read(path) if record.metric not in values]
+    run = {key: features.about[key] for key in RUN} | {"protocol": f"features-{features.about['layer']}"}
+    made = [
+        Record(task="representation", metric=metric, value=value, commit=commit(), n=n, **run)
         for metric, value in values.items()
     ]
-    source = {key: about[key] for key in ("layer", "settings", "images_sha256", "commit")}
-    results.write(path, records, features=source, **context)
-    print(f"written: {path}")
+    write_json(folder / f"{command}.json", {"values": values, "n": n, **context, "features": source})
+    results.write(path, kept + made, features=source)
+    print(f"written: {folder / command}.json, {path}")

@@ -80,8 +80,7 @@ def features(path, h, labels, classes):
 def test_records_name_definition_and_n(tmp_path, capsys):
     path = features(tmp_path / "f.safetensors", rows(25, 6).float(), [0] * 10 + [1] * 15, ["cat", "dog"])
     effective_rank.main([path, "--out", str(tmp_path), "--resamples", "5"])
-    file = tmp_path / "effective_rank/result.json"
-    records = {record.metric: record for record in results.read(file)}
+    records = {record.metric: record for record in results.read(tmp_path / "result.json")}
     assert {"rank-intra-cov", "rank-intra-sv", "rank-inter-cov", "rank-total-sv", "mce-512"} <= records.keys()
     record = records["rank-intra-cov"]
     assert (record.method, record.task, record.protocol, record.n) == (
@@ -90,14 +89,14 @@ def test_records_name_definition_and_n(tmp_path, capsys):
         "features-backbone",
         20,
     )
-    assert json.loads(file.read_text())["n_per_class"] == 10
+    assert json.loads((tmp_path / "effective_rank.json").read_text())["n_per_class"] == 10
     assert "n: 20 images, 10 of each of 2 classes" in capsys.readouterr().out
 
 
 def test_unlabelled_features_have_a_total_only(tmp_path):
     path = features(tmp_path / "f.safetensors", rows(9, 4), [-1] * 9, [])
     effective_rank.main([path, "--out", str(tmp_path), "--resamples", "0"])
-    metrics = {record.metric for record in results.read(tmp_path / "effective_rank/result.json")}
+    metrics = {record.metric for record in results.read(tmp_path / "result.json")}
     assert metrics == {"rank-total-cov", "rank-total-sv", "mce-512", "spread"}
 
 
@@ -115,4 +114,4 @@ def test_wrong_input_is_one_line(tmp_path, labels, extra, message):
     path = features(tmp_path / "f.safetensors", rows(6, 4), labels, ["cat", "dog"])
     with pytest.raises(UserError, match=message):
         effective_rank.main([path, "--out", str(tmp_path), *extra])
-    assert not (tmp_path / "effective_rank").exists()
+    assert not (tmp_path / "effective_rank.json").exists()

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+import torch
+
+from analysis import effective_rank, feature_file, spectra
+from pretrain.command_line import UserError
+from transfer import results
+
+ABOUT = {"method": "mine", "recipe": "demo", "variant": "", "epochs": 3, "seed": 1, "step": 9, "benchmark": "scenes"}
+ABOUT |= {"layer": "backbone", "settings": {}, "commit": "x", "classes": ["cat", "dog"]}
+
+
+def features(path, *, seed=0, views=None, sha="aa", n=30) -> str:
+    h = torch.randn(n, 40, generator=torch.Generator().manual_seed(seed))
+    names, labels = [f"{i}.png" for i in range(n)], [i % 2 for i in range(n)]
+    about = {**ABOUT, "weights_sha256": sha}
+    feature_file.write(path, h, labels=labels, names=names, views=views, about=about)
+    return str(path)
+
+
+@pytest.fixture
+def views():
+    return torch.randn(30, 3, 40, generator=torch.Generator().manual_seed(5))
+
+
+def test_both_commands_share_one_result_and_the_same_again_replaces_its_own(tmp_path, views):
+    path = features(tmp_path / "f.safetensors", views=views)
+    out = ["--out", str(tmp_path)]
+    effective_rank.main([path, *out, "--resamples", "0"])
+    spectra.main([path, *out])
+    spectra.main([path, *out])
+    metrics = [record.metric for record in results.read(tmp_path / "result.json")]
+    assert len(metrics) == len(set(metrics)) and {"rank-intra-cov", "rankme", "lidar", "nc1"} <= set(metrics)
+    content = json.loads((tmp_path / "spectra.json").read_text())
+    assert len(content["eigenvalues"]) == 30 and content["views"] == 3 and content["n_per_class"] == 15
+    assert (tmp_path / "spectrum.svg").stat().st_size > 0 and (tmp_path / "spectrum.png").stat().st_size > 0
+
+
+def test_views_of_another_file_count_if_it_is_of_the_same_backbone(tmp_path, views, capsys):
+    plain = features(tmp_path / "f.safetensors")
+    other = features(tmp_path / "v.safetensors", views=views)
+    spectra.main([plain, "--out", str(tmp_path / "a")])
+    assert "without alignment, LiDAR" in capsys.readouterr().out
+    spectra.main([plain, "--views", other, "--out", str(tmp_path / "b")])
+    assert "alignment" in capsys.readouterr().out
+    with pytest.raises(UserError, match="different backbones"):
+        spectra.main([plain, "--views", features(tmp_path / "w.safetensors", sha="bb"), "--out", str(tmp_path / "c")])
+    with pytest.raises(UserError, match="holds no random views"):
+        spectra.main([plain, "--views", plain, "--out", str(tmp_path / "c")])
+
+
+def test_a_folder_of_other_features_is_not_mixed_up(tmp_path):
+    spectra.main([features(tmp_path / "f.safetensors"), "--out", str(tmp_path)])
+    with pytest.raises(UserError, match="measures other features"):
+        spectra.main([features(tmp_path / "g.safetensors", sha="bb"), "--out", str(tmp_path)])
+
+
+def test_collapsed_features_are_one_line(tmp_path):
+    path = tmp_path / "f.safetensors"
+    about = {**ABOUT, "weights_sha256": "aa"}
+    feature_file.write(path, torch.ones(4, 3), labels=[0, 0, 1, 1], names=list("abcd"), views=None, about=about)
+    with pytest.raises(UserError, match="all images have the same features"):
+        spectra.main([str(path), "--out", str(tmp_path)])
