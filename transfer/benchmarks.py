@@ -1,44 +1,97 @@
-"""The downstream data sets, one ``Benchmark`` entry each. Any COCO-format set works by four paths, with no entry."""
+"""The downstream data sets, one ``Benchmark`` entry each. Any COCO-format set works by four paths, with no entry.
 
+Sets in another layout (Pascal VOC, Cityscapes, LVIS) and parts of a set become a COCO json in the user's cache.
+"""
+
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain.command_line import UserError, one_of
+from transfer import part
+from transfer.data_layouts import LAYOUTS
+from transfer.derived import derive
+
+DATASETS = "DETECTRON2_DATASETS"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """Where a COCO-format data set keeps its files, below a root folder."""
+    """Where a data set keeps its files, below a root folder."""
 
     name: str
-    train_json: str
+    train_labels: tuple[str, ...]
+    """What holds the labels: a COCO json, or the files and folders that its layout names."""
     train_images: str
-    val_json: str
+    """The folder that image names are relative to."""
+    val_labels: tuple[str, ...]
     val_images: str
-    environment: str = ""
+    layout: str = "coco"
+    """``coco``, or one of ``transfer.data_layouts.LAYOUTS``."""
+    fraction: float = 1.0
+    """Part of the training images that is used, as ``transfer.part`` chooses it."""
+    environment: str = DATASETS
     """The variable that names the folder above the root; empty where ``default_root`` is used."""
     below: str = ""
-    """The root's name in that folder."""
+    """The root's name in that folder; empty if it is that folder."""
     default_root: str = ""
+
+    def tree(self, below: str = "") -> str:
+        """What the root must hold, in one line; what the folder above it must hold if ``below`` is the root's name."""
+        places = [*self.train_labels, self.train_images, *self.val_labels, self.val_images]
+        return ", ".join(str(Path(below) / place) for place in dict.fromkeys(places) if place)
+
+
+def _coco(name: str, labels: str, **changes) -> Benchmark:
+    return Benchmark(
+        name=name,
+        train_labels=(f"annotations/{labels}_train2017.json",),
+        train_images="train2017",
+        val_labels=(f"annotations/{labels}_val2017.json",),
+        val_images="val2017",
+        below="coco",
+        **changes,
+    )
 
 
 BENCHMARKS = [
+    _coco("coco_2017", "instances"),
+    _coco("coco_2017_10pct", "instances", fraction=0.1),
+    _coco("coco_2017_1pct", "instances", fraction=0.01),
+    _coco("coco_2017_keypoints", "person_keypoints"),
     Benchmark(
-        name="coco_2017",
-        train_json="annotations/instances_train2017.json",
-        train_images="train2017",
-        val_json="annotations/instances_val2017.json",
-        val_images="val2017",
-        environment="DETECTRON2_DATASETS",
-        below="coco",
+        name="voc_2007_2012",
+        layout="voc",
+        train_labels=("VOC2007/ImageSets/Main/trainval.txt", "VOC2012/ImageSets/Main/trainval.txt"),
+        train_images="",
+        val_labels=("VOC2007/ImageSets/Main/test.txt",),
+        val_images="",
+    ),
+    Benchmark(
+        name="cityscapes",
+        layout="cityscapes",
+        train_labels=("gtFine/train",),
+        train_images="leftImg8bit",
+        val_labels=("gtFine/val",),
+        val_images="leftImg8bit",
+        below="cityscapes",
+    ),
+    Benchmark(
+        name="lvis_v1",
+        layout="lvis",
+        train_labels=("lvis/lvis_v1_train.json",),
+        train_images="coco",
+        val_labels=("lvis/lvis_v1_val.json",),
+        val_images="coco",
     ),
     Benchmark(
         name="scenes",
-        train_json="detection/train.json",
+        train_labels=("detection/train.json",),
         train_images="detection/train",
-        val_json="detection/val.json",
+        val_labels=("detection/val.json",),
         val_images="detection/val",
+        environment="",
         default_root="runs/data/scenes",
     ),
 ]
@@ -67,7 +120,7 @@ def available() -> list[str]:
 
 
 def locate(name: str, *, root: str | None, paths: dict[str, str | None]) -> Paths:
-    """Find the files of benchmark ``name``.
+    """Find the files of benchmark ``name``; what is not in COCO's format is converted once.
 
     Args:
         name: one of ``available()``, or any name if all four ``paths`` are given.
@@ -77,42 +130,64 @@ def locate(name: str, *, root: str | None, paths: dict[str, str | None]) -> Path
     Raises UserError for an unknown name, some but not all paths, an unset variable, and a missing file or folder.
     """
     given = [key for key, value in paths.items() if value]
-    if given and len(given) < 4:
+    if not given:
+        return _named(one_of("benchmark", name, available()), root)
+    if len(given) < 4:
         lacking = ", ".join("--" + key.replace("_", "-") for key in paths if key not in given)
         raise UserError(f"a data set by paths needs all four of them; {lacking} not given")
-    if given:
-        if name in available() or root:
-            raise UserError(f"the four paths need a --benchmark name of their own, not {name!r}, and no --data")
-        found = Paths(
-            name,
-            Split(Path(paths["train_json"]), Path(paths["train_images"])),
-            Split(Path(paths["val_json"]), Path(paths["val_images"])),
-        )
-    else:
-        found = _named(one_of("benchmark", name, available()), root)
-    for split in (found.train, found.val):
-        for path in (split.json, split.images):
-            if not path.exists():
-                raise UserError(f"benchmark {name}: {path} does not exist; give the data set's folder with --data")
-    return found
+    if name in available() or root:
+        raise UserError(f"the four paths need a --benchmark name of their own, not {name!r}, and no --data")
+    for path in paths.values():
+        if not Path(path).exists():
+            raise UserError(f"benchmark {name}: {path} does not exist; correct the path")
+    return Paths(
+        name,
+        Split(Path(paths["train_json"]), Path(paths["train_images"])),
+        Split(Path(paths["val_json"]), Path(paths["val_images"])),
+    )
 
 
 def _named(name: str, root: str | None) -> Paths:
     entry = next(benchmark for benchmark in BENCHMARKS if benchmark.name == name)
-    if root:
-        folder = Path(root)
-    elif entry.environment:
-        parent = os.environ.get(entry.environment)
-        if not parent:
+    folder = _root(entry, root)
+    labels = {"train": entry.train_labels, "val": entry.val_labels}
+    images = {"train": folder / entry.train_images, "val": folder / entry.val_images}
+    for path in [*(folder / place for places in labels.values() for place in places), *images.values()]:
+        if not path.exists():
             raise UserError(
-                f"benchmark {name}: set {entry.environment} to the folder that holds {entry.below}/{entry.val_json} "
-                f"and {entry.below}/{entry.val_images}/, or give --data"
+                f"benchmark {name}: {path} does not exist; give the data set's folder with --data (it holds "
+                f"{entry.tree()})"
             )
-        folder = Path(parent) / entry.below
-    else:
-        folder = Path(entry.default_root)
-    return Paths(
-        name,
-        Split(folder / entry.train_json, folder / entry.train_images),
-        Split(folder / entry.val_json, folder / entry.val_images),
-    )
+    halves = {
+        half: Split(_json(entry, half, [folder / place for place in labels[half]]), images[half]) for half in labels
+    }
+    return Paths(name, halves["train"], halves["val"])
+
+
+def _root(entry: Benchmark, root: str | None) -> Path:
+    if root:
+        return Path(root)
+    if not entry.environment:
+        return Path(entry.default_root)
+    parent = os.environ.get(entry.environment)
+    if not parent:
+        raise UserError(
+            f"benchmark {entry.name}: set {entry.environment} to the folder that holds {entry.tree(entry.below)}; "
+            f"or give {entry.below or 'that folder'} itself with --data"
+        )
+    return Path(parent) / entry.below
+
+
+def _json(entry: Benchmark, half: str, labels: list[Path]) -> Path:
+    """The COCO json of one half: the file itself, or the one in the cache."""
+    name = f"{entry.name}-{half}"
+    if entry.layout != "coco":
+        layout = LAYOUTS[entry.layout]
+        return derive(name, layout.sources(labels), lambda: layout.read(labels), metric=layout.metric)
+    if entry.fraction < 1 and half == "train":
+        return derive(name, labels, lambda: _fraction(labels[0], entry.fraction))
+    return labels[0]
+
+
+def _fraction(path: Path, fraction: float) -> dict:
+    return part.split(json.loads(path.read_bytes()), fraction, salt=part.LABELS)[0]

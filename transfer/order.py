@@ -5,14 +5,18 @@ was killed and resumed sees the images, the flips and the sizes that a run never
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 import torch
 from detectron2.data import DatasetFromList
 from detectron2.data.build import trivial_batch_collator
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
+"""Detectron2's names for an order that shows every image once an epoch, and one that repeats rare categories."""
 
 
 class TrainingBatches(Sampler):
@@ -26,11 +30,23 @@ class TrainingBatches(Sampler):
         batch: images in a batch of one rank.
         seed: of the whole stream.
         start: the first iteration to give out.
+        repeats: how often each image occurs in an epoch; the fraction is rounded up by chance, anew in each epoch.
     """
 
-    def __init__(self, shapes: list[int], batch: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1):
+    def __init__(
+        self,
+        shapes: list[int],
+        batch: int,
+        *,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        repeats: Sequence[float] | None = None,
+    ):
         self.shapes, self.batch, self.seed, self.start = shapes, batch, seed, start
         self.rank, self.world_size = rank, world_size
+        self.repeats = None if repeats is None else np.asarray(repeats, dtype=np.float64)
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
         first = self.start * self.world_size + self.rank
@@ -41,13 +57,21 @@ class TrainingBatches(Sampler):
         buckets: dict[int, list[int]] = {shape: [] for shape in self.shapes}
         epoch = 0
         while True:
-            for index in np.random.default_rng([self.seed, epoch]).permutation(len(self.shapes)).tolist():
+            for index in self._epoch(epoch):
                 bucket = buckets[self.shapes[index]]
                 bucket.append(index)
                 if len(bucket) == self.batch:
                     yield bucket.copy()
                     bucket.clear()
             epoch += 1
+
+    def _epoch(self, epoch: int) -> list[int]:
+        chance = np.random.default_rng([self.seed, epoch])
+        if self.repeats is None:
+            return chance.permutation(len(self.shapes)).tolist()
+        whole = np.floor(self.repeats)
+        times = whole + (chance.random(len(whole)) < self.repeats - whole)
+        return chance.permutation(np.repeat(np.arange(len(whole)), times.astype(int))).tolist()
 
 
 class SeededImages(Dataset):
@@ -82,3 +106,14 @@ def loader(records: list[dict], mapper: Callable[[dict], dict], batches: Trainin
 def shape_buckets(records: list[dict], *, grouped: bool) -> list[int]:
     """1 for a landscape image, 0 for another; all 0 without grouping."""
     return [int(grouped and record["width"] > record["height"]) for record in records]
+
+
+def repeat_factors(records: list[dict], *, sampler: str, threshold: float) -> Sequence[float] | None:
+    """How often each image occurs in an epoch: None is once, for a ``sampler`` that repeats none.
+
+    Images whose rarest category stands in a share f of all images, f < ``threshold``, occur sqrt(threshold / f) times
+    (LVIS, arXiv 1908.03195, appendix B.2).
+    """
+    if sampler == "TrainingSampler":
+        return None
+    return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(records, threshold).tolist()

@@ -1,12 +1,16 @@
 """Several processes under Detectron2 without its launcher: SLURM or torchrun has started them already."""
 
 import socket
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from detectron2.utils import comm
 
 from pretrain import distributed
 from pretrain.command_line import UserError
+
+Value = TypeVar("Value")
 
 
 def join(device: str) -> torch.device:
@@ -23,3 +27,19 @@ def join(device: str) -> torch.device:
             raise UserError(f"each machine must run as many processes as the others; found {sorted(hosts)}")
         comm.create_local_process_group(here)
     return chosen
+
+
+def main_first(function: Callable[[], Value]) -> Value:
+    """Call ``function`` in the main process, then in the others, which find its files there.
+
+    A UserError in the main process is raised in all of them: none waits for one that is gone.
+    """
+    value, failure = None, ""
+    if distributed.is_main():
+        try:
+            value = function()
+        except UserError as error:
+            failure = str(error)
+    if failure := comm.all_gather(failure)[0]:
+        raise UserError(failure)
+    return value if distributed.is_main() else function()

@@ -1,8 +1,11 @@
 """Protocols: a fine-tuning recipe is a Detectron2 yaml in protocols/, known by its file name.
 
-A yaml may name a ``_BASE_`` and then states only its difference. Files that begin with ``_`` are such bases only.
+A yaml may name a ``_BASE_`` and then states only its difference. Files that begin with ``_`` are such bases only. The
+comment at the head of each says what it is, then ``Source:`` and ``Expected:``, the cells of other people's tables that
+a run of it should come near. ``TRANSFER.VERSION`` rises when a protocol's numbers change; it goes into every result.
 """
 
+from itertools import takewhile
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
@@ -28,6 +31,8 @@ def default_config() -> CfgNode:
     cfg.MODEL.WEIGHTS = ""
     cfg.TRANSFER = CfgNode(
         {
+            # Of the protocol, from its yaml.
+            "VERSION": 0,
             # Train the detector on a fixed trunk: no weight of the ResNet under `backbone` moves, neither convolutions
             # nor the affine part of its norms, and its forward pass keeps no gradients. Its norms still use the
             # statistics of the batch. (FREEZE_AT instead fixes the statistics, which a random trunk does not have.)
@@ -35,6 +40,9 @@ def default_config() -> CfgNode:
             "FREEZE_BACKBONE_WEIGHTS": False,
             # Memory format of the convolutions; on CPU it is faster, the numbers stay the same.
             "CHANNELS_LAST": False,
+            # Recompute the activations of each stage in the backward pass instead of keeping them: less memory for a
+            # third more time, the same gradients.
+            "CHECKPOINT_ACTIVATIONS": False,
             # hotcoco or pycocotools: the same figures, the first in a fraction of the time.
             "EVALUATION_ENGINE": "hotcoco",
             # Images per forward pass in evaluation, per process.
@@ -50,14 +58,24 @@ def default_config() -> CfgNode:
     return cfg
 
 
+def read(name: str) -> CfgNode:
+    """The settings of protocol ``name``. Raises UserError for an unknown one."""
+    one_of("protocol", name, available())
+    cfg = default_config()
+    cfg.merge_from_file(str(FOLDER / f"{name}.yaml"))
+    return cfg
+
+
 def load(name: str, overrides: list[str]) -> CfgNode:
     """The settings of protocol ``name`` with ``overrides`` (KEY VALUE KEY VALUE ...) on top.
 
     Raises UserError for an unknown protocol or key (near ones are listed) and for a value of another type.
     """
-    one_of("protocol", name, available())
-    cfg = default_config()
-    cfg.merge_from_file(str(FOLDER / f"{name}.yaml"))
+    return override(read(name), overrides)
+
+
+def override(cfg: CfgNode, overrides: list[str]) -> CfgNode:
+    """Put ``overrides`` on top of ``cfg``, which is also returned."""
     if len(overrides) % 2:
         raise UserError(f"settings come in pairs KEY VALUE; {overrides[-1]!r} is left over")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
@@ -67,6 +85,14 @@ def load(name: str, overrides: list[str]) -> CfgNode:
         except (ValueError, TypeError, AssertionError) as error:
             raise UserError(f"{key} cannot be {value!r}: {' '.join(str(error).split())}") from error
     return cfg
+
+
+def header(name: str) -> dict[str, str]:
+    """What the head of a protocol's yaml says: ``{"title": ..., "source": ..., "expected": ...}``."""
+    comment = takewhile(lambda line: line.startswith("#"), (FOLDER / f"{name}.yaml").read_text("utf-8").splitlines())
+    title, _, rest = " ".join(line.lstrip("# ") for line in comment).partition(" Source: ")
+    source, _, expected = rest.partition(" Expected: ")
+    return {"title": title, "source": source, "expected": expected}
 
 
 def flatten(cfg: CfgNode, prefix: str = "") -> dict:

@@ -7,10 +7,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from pretrain.command_line import UserError, one_of
-from transfer import protocol
-from transfer.benchmarks import Paths
+from transfer import keypoints, order, protocol
+from transfer.benchmarks import Paths, Split
 from transfer.coco_check import Summary
-from transfer.evaluate import ENGINES
+from transfer.coco_metrics import ENGINES
+from transfer.scaling import linear_rule
 
 OWNED = {
     "SEED": "--seed",
@@ -23,14 +24,33 @@ OWNED = {
 """Settings that an option decides."""
 
 
-def load(name: str, overrides: list[str]) -> CfgNode:
-    """Protocol ``name`` with the command line's ``overrides``; refuses the settings that belong to an option."""
+def load(name: str, overrides: list[str], *, base_lr: float | None = None, scale: int = 1) -> CfgNode:
+    """Protocol ``name``, scaled, with the command line's ``overrides`` last, which are taken as they are.
+
+    Args:
+        base_lr: learning rate in place of the protocol's, for the protocol's own batch.
+        scale: how many times smaller the batch is (``transfer.scaling``).
+
+    Raises UserError for the settings that belong to an option, and for values that nothing knows.
+    """
+    owned = OWNED | ({"SOLVER.BASE_LR": "--search-lr"} if base_lr is not None else {})
     for key in overrides[::2]:
-        if key in OWNED:
-            raise UserError(f"{key} is decided by {OWNED[key]}; use that option")
-    cfg = protocol.load(name, overrides)
+        if key in owned:
+            raise UserError(f"{key} is decided by {owned[key]}; use that option")
+    cfg = protocol.read(name)
+    if base_lr is not None:
+        cfg.SOLVER.BASE_LR = base_lr
+    linear_rule(cfg, scale)
+    protocol.override(cfg, overrides)
     one_of("evaluation engine", cfg.TRANSFER.EVALUATION_ENGINE, ENGINES)
+    one_of("DATALOADER.SAMPLER_TRAIN", cfg.DATALOADER.SAMPLER_TRAIN, order.SAMPLERS)
     return cfg
+
+
+def tasks(cfg: CfgNode) -> list[str]:
+    """What the detector predicts: ``bbox``, and ``segm`` and ``keypoints`` where it has those heads."""
+    heads = {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
+    return ["bbox", *(task for task, on in heads.items() if on)]
 
 
 def apply_input(cfg: CfgNode, about: dict, overrides: list[str]) -> None:
@@ -72,15 +92,20 @@ def resolve(
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (f"{paths.name}/train",), (f"{paths.name}/val",)
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(summary.categories)
     cfg.INPUT.MASK_FORMAT = "bitmask" if summary.has_rle else "polygon"
-    for node in (cfg.MODEL.RESNETS, cfg.MODEL.FPN):
+    model, points = cfg.MODEL, []
+    if model.KEYPOINT_ON:
+        points = keypoints.names(paths.train.json)
+        model.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS = len(points)
+    for node in (model.RESNETS, model.FPN, model.ROI_BOX_HEAD, model.ROI_MASK_HEAD):
         node.NORM = protocol.norm_for(node.NORM, world_size=world_size, device=device)
     cfg.freeze()
     for split, half in (("train", paths.train), ("val", paths.val)):
-        _register(f"{paths.name}/{split}", half)
+        _register(f"{paths.name}/{split}", half, points)
 
 
-def _register(name: str, half) -> None:
+def _register(name: str, half: Split, points: list[str]) -> None:
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
-    register_coco_instances(name, {}, str(half.json), str(half.images))
+    about = {"keypoint_names": points, "keypoint_flip_map": keypoints.mirrored(points)} if points else {}
+    register_coco_instances(name, about, str(half.json), str(half.images))

@@ -15,6 +15,7 @@ from pretrain import distributed
 from pretrain.stopping import StopRequest
 from transfer import hooks as our_hooks
 from transfer import loaded, order
+from transfer.activations import checkpoint_stages
 from transfer.checkpointer import Checkpointer
 from transfer.frozen import freeze_trunk
 from transfer.precision import in_bfloat16
@@ -37,7 +38,14 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         self.cfg = cfg
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
-        self.records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+        self.records = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN,
+            cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0,
+        )
+        self.repeats = order.repeat_factors(
+            self.records, sampler=cfg.DATALOADER.SAMPLER_TRAIN, threshold=cfg.DATALOADER.REPEAT_THRESHOLD
+        )
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         if comm.get_world_size() > 1:
@@ -58,6 +66,8 @@ class Trainer(DefaultTrainer):
             model = model.to(memory_format=torch.channels_last)
         if cfg.TRANSFER.FREEZE_BACKBONE_WEIGHTS:
             freeze_trunk(model)
+        if cfg.TRANSFER.CHECKPOINT_ACTIVATIONS:
+            checkpoint_stages(model)
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             in_bfloat16(model)
         return model
@@ -91,6 +101,7 @@ class Trainer(DefaultTrainer):
             start=start,
             rank=comm.get_rank(),
             world_size=world_size,
+            repeats=self.repeats,
         )
         workers = cfg.DATALOADER.NUM_WORKERS if workers is None else workers
         return order.loader(self.records, DatasetMapper(cfg, is_train=True), batches, workers=workers)

@@ -187,9 +187,10 @@ def test_a_run_terminated_then_killed_then_resumed_ends_with_the_same_weights(tm
 
 def _train_as_a_rank(arguments: list[str]) -> dict:
     from pretrain import distributed
-    from transfer import train
+    from pretrain.stopping import StopRequest
+    from transfer import fine_tuning, train
 
-    run = train.Run(train._parser().parse_args(arguments))
+    run = fine_tuning.Run(train.plan(train._parser().parse_args(arguments)), stop=StopRequest())
     run.prepare()
     run.train()
     metrics = run.evaluate()
