@@ -1,0 +1,110 @@
+"""The papers' numbers are read as they stand, each once, each with its source, and none from memory."""
+
+import pytest
+
+from analysis import published
+from pretrain.command_line import UserError
+from pretrain.methods import available
+from transfer import classifier_protocol, protocol
+
+HEAD = "method,variant,epochs,benchmark,protocol,task,metric,value,std,n,source,caveat\n"
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    return published.load(protocols=[*protocol.available(), *classifier_protocol.available("linear"), *semi()])
+
+
+def semi() -> list[str]:
+    return classifier_protocol.available("semi")
+
+
+def of(numbers, **wanted):
+    return [entry for entry in numbers if all(getattr(entry, key) == value for key, value in wanted.items())]
+
+
+def triple(numbers, task, **wanted):
+    [*found] = (of(numbers, task=task, metric=metric, **wanted) for metric in ("AP50", "AP", "AP75"))
+    return [entry.value for [entry] in found]
+
+
+def test_every_number_names_a_known_method_and_protocol_and_its_source(numbers):
+    assert len(numbers) > 400 and {entry.method for entry in numbers} >= set(available())
+    assert all(entry.source and "(M)" not in entry.caveat for entry in numbers)
+
+
+def test_every_table_of_the_paper_is_there(numbers):
+    ours = [entry for entry in numbers if entry.source.startswith("Matrix-SSL")]
+    counts = {source: len(of(ours, source=source)) for source in sorted({entry.source for entry in ours})}
+    assert counts == {
+        "Matrix-SSL Table 1": 25,  # nine methods at 100, 200, 400 epochs, VICReg at 100 only
+        "Matrix-SSL Table 4": 8,
+        "Matrix-SSL Table 5": 7,
+        "Matrix-SSL Table 6": 3,
+        "Matrix-SSL Table 7": 22,
+        "Matrix-SSL Tables 2-3": 44,  # seven methods in full, VICReg's two AP
+    }
+
+
+def test_the_papers_own_row_and_its_caveat(numbers):
+    ours = {"method": "matrix_ssl", "benchmark": "coco_2017", "source": "Matrix-SSL Tables 2-3"}
+    assert triple(numbers, "bbox", **ours) == [60.8, 41.0, 44.2]
+    assert triple(numbers, "segm", **ours) == [57.5, 35.6, 38.0]
+    assert {entry.protocol for entry in of(numbers, **ours)} == {"moco-c4-2x"}
+    assert all("its baselines are C4 1x" in entry.caveat for entry in of(numbers, **ours))
+    borrowed = of(numbers, method="vicreg", source="Matrix-SSL Tables 2-3")
+    assert all("not VICReg's own row" in entry.caveat and entry.protocol == "vicreg-fpn-1x" for entry in borrowed)
+
+
+def test_quoted_rows_agree_with_the_table_they_were_quoted_from(numbers):
+    """What Matrix-SSL prints for its baselines stands in SimSiam's and Barlow Twins' tables with the same value."""
+    pairs = {"Matrix-SSL Table 1": ["SimSiam Table 4", "VICReg paper and README"]}
+    pairs["Matrix-SSL Tables 2-3"] = ["SimSiam Table 5", "Barlow Twins Table 4"]
+    compared = 0
+    for source, origins in pairs.items():
+        for entry in of(numbers, source=source):
+            keys = ("method", "variant", "epochs", "benchmark", "protocol", "task", "metric")
+            same = {key: getattr(entry, key) for key in keys}
+            for origin in origins:
+                for there in of(numbers, source=origin, **same):
+                    assert there.value == entry.value, same
+                    compared += 1
+    assert compared == 16 + 12 + 18  # Table 1; SimCLR and BYOL; MoCo v2, SwAV and Barlow Twins
+
+
+def test_what_was_read_in_a_transcript_says_so(numbers):
+    second_hand = [entry for entry in numbers if entry.source.startswith("MoCo v1")]
+    assert len(second_hand) == 18 + 2 + 6 and all("transcript" in entry.caveat for entry in second_hand)
+
+
+def test_numbers_from_memory_stay_out(numbers):
+    assert not of(numbers, method="mec", epochs=800, benchmark="imagenet")
+    assert not of(numbers, method="mec", benchmark="voc_2007_2012")
+    assert not of(numbers, method="simclr", protocol="semi-simclr-1pct", metric="top5")
+
+
+def test_a_drawn_data_set_has_no_published_numbers(numbers):
+    assert not of(numbers, benchmark="scenes") and "scenes" not in published.QUOTABLE
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "byal,,100,imagenet,linear-moco,classification,top1,66.5,,,A,",
+            "line 2: unknown method 'byal'; known: barlow",
+        ),
+        ("byol,,100,imagnet,linear-moco,classification,top1,66.5,,,A,", "unknown benchmark 'imagnet'"),
+        ("byol,,100,imagenet,linear-mocco,classification,top1,66.5,,,A,", "unknown protocol 'linear-mocco'"),
+        ("byol,,100,imagenet,linear-moco,class,top1,66.5,,,A,", "unknown task 'class'"),
+        ("byol,,100,imagenet,linear-moco,classification,top1,665,,,A,", "value 665 is no percentage"),
+        ("byol,,100,imagenet,linear-moco,classification,top1,,,,A,", "line 2: could not convert"),
+        ("byol,,100,imagenet,linear-moco,classification,top1,66.5,,,,", "without a source"),
+        ("byol,,100,imagenet,linear-moco,classification,top1,66.5,0.1,,A,", "needs the number of runs"),
+        ("byol,,100,imagenet,linear-moco,classification,top1,66.5,,,A,\n" * 2, "line 3 repeats line 2"),
+    ],
+)
+def test_a_faulty_line_is_named(tmp_path, line, message):
+    (tmp_path / "p.csv").write_text(HEAD + line)
+    with pytest.raises(UserError, match=message):
+        published.load(tmp_path / "p.csv", protocols=["linear-moco"])
