@@ -1,114 +1,218 @@
-"""The checkpoint formats the converter knows, one entry each: where the trunk is, and what is left behind and why.
+"""The checkpoint formats the converter knows, one entry each.
 
-To add a format, add a ``Format``. The first whose ``recognises`` holds is taken, so the specific ones come first.
+To add a format, add a ``Format``; ``transfer/layout.py`` says what its fields mean. A file must fit exactly one entry.
 """
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from transfer.layout import IMAGENET, Format
+from transfer.renaming import from_sequential, to_torchvision
 
-from pretrain.command_line import UserError
-
-COUNTER = ("BatchNorm's step counter, which inference never reads", r"\.num_batches_tracked$")
-CLASSIFIER = ("classifier", r"^fc\.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """One way of storing a ResNet trunk with torchvision's names."""
-
-    name: str
-    recognises: Callable[[dict], bool]
-    """Whether a loaded file has this format."""
-    tensors: Callable[[dict], dict]
-    """The file's name -> tensor dictionary."""
-    prefix: str = ""
-    """What stands before the trunk's torchvision names."""
-    dropped: tuple[tuple[str, str], ...] = ()
-    """(reason, regular expression) of the names left behind, besides the step counters."""
-    about: Callable[[dict], dict] = field(default=lambda checkpoint: {})
-    """What the file tells of its origin, with the keys of ``ORIGIN``."""
-
-
-ORIGIN = {"method": "", "recipe": "", "epochs": 0, "seed": 0, "commit": ""}
+ORIGIN = {"method": "", "recipe": "", "variant": "", "epochs": 0, "seed": 0, "commit": ""}
 """What is known of weights whose file tells nothing."""
 
-TORCHVISION_INPUT = {"order": "RGB", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+CLASSIFIER = (("classifier", r"^fc\."),)
+PROJECTOR_AS_FC = (("projector, which the authors keep where the classifier was", r"fc\."),)
+SUITE = "this repository: pretrain/checkpoint.py"
 
 
-def _of_suite(kind: str) -> Callable[[dict], bool]:
-    return lambda checkpoint: str(checkpoint.get("format", "")).startswith(f"ssl-transfer-bench/{kind}/")
+def _of_suite(content: dict) -> dict:
+    told = {key: content[key] for key in ORIGIN if key in content}
+    if seen := content.get("input"):
+        scale = {f"pixel_{key}": [round(255 * value, 4) for value in seen[key]] for key in ("mean", "std")}
+        told["input"] = {"order": seen["order"], **scale, "stride_in_1x1": seen.get("stride_in_1x1", False)}
+    return told
 
 
-def _about_suite(checkpoint: dict) -> dict:
-    return {key: checkpoint[key] for key in (*ORIGIN, "input") if key in checkpoint}
+def _moco(addresses: set[str]) -> str:
+    return "moco_v2" if any(".fc.2." in address for address in addresses) else "moco_v1"
 
 
-def _is_bare_state_dict(checkpoint: dict) -> bool:
-    return "conv1.weight" in checkpoint and "layer1.0.conv1.weight" in checkpoint
+def _solo_learn(content: dict) -> dict:
+    settings = content.get("hyper_parameters", {})
+    method = getattr(settings, "_content", settings).get("method", "")  # omegaconf, of which only the fields are read
+    method = getattr(method, "_val", method)
+    return {"method": method} if isinstance(method, str) else {}
 
 
 FORMATS = [
     Format(
         name="this suite's backbone",
-        recognises=_of_suite("backbone"),
-        tensors=lambda checkpoint: checkpoint["state_dict"],
-        about=_about_suite,
+        written_as="ssl-transfer-bench/backbone/",
+        takes={"online": "state_dict:"},
+        origin=_of_suite,
+        source=SUITE,
     ),
     Format(
         name="this suite's training checkpoint",
-        recognises=_of_suite("checkpoint"),
-        tensors=lambda checkpoint: checkpoint["model"],
-        prefix="backbone.",
-        dropped=(
-            ("teacher: a moving average; the online trunk is the one that is evaluated", r"^teacher\."),
-            ("projector, predictor or other state of the method, used only in pretraining", r"^(?!backbone\.)"),
-        ),
-        about=_about_suite,
+        written_as="ssl-transfer-bench/checkpoint/",
+        takes={"online": "model:backbone.", "teacher": "model:teacher.backbone."},
+        origin=_of_suite,
+        source=SUITE,
     ),
     Format(
-        name="torchvision state dict",
-        recognises=_is_bare_state_dict,
-        tensors=lambda checkpoint: checkpoint,
-        dropped=(CLASSIFIER,),
-        about=lambda checkpoint: {"method": "supervised"},
+        name="MoCo v1/v2",
+        takes={"query": "state_dict:encoder_q.", "key": "state_dict:encoder_k."},
+        lacks=("state_dict:backbone.",),
+        dropped=PROJECTOR_AS_FC,
+        method=_moco,
+        source="facebookresearch/moco, main_moco.py",
+    ),
+    Format(
+        name="SimSiam",
+        takes={"online": "state_dict:encoder."},
+        has=("state_dict:predictor.",),
+        lacks=("state_dict:teacher.", "state_dict:classifier.", "state_dict:backbone."),
+        dropped=PROJECTOR_AS_FC,
+        method="simsiam",
+        source="facebookresearch/simsiam, simsiam/builder.py",
+    ),
+    Format(
+        name="MEC or Matrix-SSL (authors' code)",
+        takes={"online": "state_dict:encoder.", "teacher": "state_dict:teacher."},
+        has=("state_dict:predictor.", "state_dict:teacher."),
+        dropped=PROJECTOR_AS_FC,
+        source="xinliu20/MEC and yifanzhang-pro/Matrix-SSL, mec/builder.py",
+    ),
+    Format(
+        name="SwAV",
+        takes={"trunk": ":|state_dict:"},
+        has=(":projection_head.|state_dict:projection_head.", ":prototypes.|state_dict:prototypes."),
+        dropped=(("projector or prototypes", r"^(projection_head|prototypes)\."),),
+        # its standard deviation of red is .228, where everybody else has .229
+        input=IMAGENET | {"pixel_std": [58.14, 57.12, 57.375]},
+        method="swav",
+        source="facebookresearch/swav, main_swav.py and src/multicropdataset.py",
+    ),
+    Format(
+        name="Barlow Twins (full checkpoint)",
+        takes={"online": "model:backbone."},
+        has=("model:projector.", "model:bn."),
+        method="barlow_twins",
+        source="facebookresearch/barlowtwins, main.py",
+    ),
+    Format(
+        name="VICReg (full checkpoint)",
+        takes={"online": "model:backbone."},
+        has=("model:projector.",),
+        lacks=("model:bn.",),
+        method="vicreg",
+        source="facebookresearch/vicreg, main_vicreg.py",
+    ),
+    Format(
+        name="bare backbone (Barlow Twins, VICReg and DINO resnet50.pth)",
+        takes={"trunk": ":"},
+        lacks=(":fc.", ":projection_head."),
+        source="facebookresearch/barlowtwins, vicreg and dino, README",
+    ),
+    Format(
+        name="DINO (full checkpoint)",
+        takes={"teacher": "teacher:backbone.", "student": "student:backbone."},
+        dropped=(("DINO's head", r"^head\."),),
+        method="dino",
+        source="facebookresearch/dino, main_dino.py; eval_linear.py takes the teacher",
+    ),
+    Format(
+        name="solo-learn",
+        takes={
+            "online": "state_dict:backbone.|state_dict:encoder.",
+            "momentum": "state_dict:momentum_backbone.|state_dict:momentum_encoder.",
+        },
+        has=("state_dict:classifier.",),
+        lacks=("state_dict:projection_head.", "state_dict:neck.", "state_dict:head."),
+        origin=_solo_learn,
+        epochs=("epoch", 1),
+        source="vturrisi/solo-learn, solo/methods/base.py",
+    ),
+    Format(
+        name="lightly",
+        takes={
+            "backbone": "state_dict:backbone.",
+            "query": "state_dict:query_backbone.",
+            "key": "state_dict:key_backbone.",
+            "teacher": "state_dict:teacher_backbone.",
+            "student": "state_dict:student_backbone.",
+            "momentum": "state_dict:backbone_momentum.",
+        },
+        has=("state_dict:projection_head.|state_dict:online_classifier.",),
+        lacks=("state_dict:classifier.", "state_dict:neck."),
+        epochs=("epoch", 1),
+        source="lightly-ai/lightly, benchmarks/imagenet/resnet50",
+    ),
+    Format(
+        name="lightly (numbered layers)",
+        takes={"backbone": "state_dict:backbone.|state_dict:|:", "momentum": "state_dict:backbone_momentum."},
+        has=("state_dict:backbone.0.|state_dict:0.|:0.",),
+        dropped=(("heads of the method", r"^[a-z_]*(head|classifier)[a-z_]*\."),),
+        rename=from_sequential,
+        epochs=("epoch", 1),
+        source="lightly-ai/lightly, docs/source/getting_started: nn.Sequential(*list(resnet.children())[:-1])",
+    ),
+    Format(
+        name="VISSL (classy_state_dict)",
+        takes={"trunk": "classy_state_dict/base_model/model/trunk:_feature_blocks."},
+        epochs=("classy_state_dict/train_phase_idx", 1),
+        source="facebookresearch/vissl, vissl/models/base_ssl_model.py and trunks/resnext.py",
+    ),
+    Format(
+        name="VISSL (model_state_dict)",
+        takes={"trunk": "model_state_dict:_feature_blocks.|model_state_dict:trunk._feature_blocks."},
+        source="facebookresearch/vissl, extra_scripts/convert_vissl_to_detectron2.py",
+    ),
+    Format(
+        name="mmselfsup, mmpretrain, OpenSelfSup",
+        takes={
+            "backbone": "state_dict:backbone.",
+            "momentum": "state_dict:encoder_k.0.|state_dict:encoder_k.module.0.|"
+            "state_dict:target_net.0.|state_dict:target_net.module.0.",
+        },
+        has=("state_dict:neck.|state_dict:head.",),
+        lacks=("state_dict:classifier.", "state_dict:projection_head."),
+        epochs=("meta/epoch", 0),
+        source="open-mmlab/mmselfsup, mmselfsup/models/algorithms",
+    ),
+    Format(
+        name="extracted backbone (mmselfsup, DenseCL)",
+        takes={"trunk": "state_dict:"},
+        lacks=("state_dict:fc.", "state_dict:projection_head."),
+        source="open-mmlab/mmselfsup, tools/model_converters; WXinlong/DenseCL, tools/extract_backbone_weights.py",
+    ),
+    Format(
+        name="torchvision or timm state dict",
+        takes={"trunk": ":|model:|state_dict:"},
+        has=(":fc.|model:fc.|state_dict:fc.",),
+        lacks=("state_dict_ema:",),
+        dropped=CLASSIFIER,
+        method="supervised",
+        source="pytorch/vision, torchvision/models/resnet.py; timm's resnet50 has the same names",
+    ),
+    Format(
+        name="timm training checkpoint",
+        takes={"ema": "state_dict_ema:", "online": "state_dict:"},
+        has=("state_dict_ema:fc.",),
+        keys=("arch", "version"),
+        dropped=CLASSIFIER,
+        method="supervised",
+        epochs=("epoch", 1),
+        source="huggingface/pytorch-image-models, timm/utils/checkpoint_saver.py; timm loads the average by default",
+    ),
+    Format(
+        name="Detectron2 backbone",
+        takes={"trunk": "model:"},
+        has=("model:stem.",),
+        dropped=(("classifier", r"^stem\.fc\."),),
+        rename=to_torchvision,
+        source="facebookresearch/detectron2, detectron2/checkpoint; the other way of this converter",
+    ),
+    Format(
+        name="Detectron2 detector (FPN or C4)",
+        takes={"trunk": "model:backbone.bottom_up.|model:backbone.|model:roi_heads."},
+        has=("model:backbone.bottom_up.stem.|model:backbone.stem.",),
+        dropped=(
+            ("detector's proposals and heads", r"^(proposal_generator|roi_heads\.(?!res5\.)|pixel_)"),
+            ("detector's pyramid", r"^backbone\.(fpn_|top_block)"),
+            ("extra norm of the MoCo protocol", r"^roi_heads\.res5\.norm\."),
+        ),
+        rename=to_torchvision,
+        epochs=("", 0),
+        source="facebookresearch/detectron2, detectron2/modeling",
     ),
 ]
-
-
-@dataclass(frozen=True)
-class Trunk:
-    """A trunk found in a file."""
-
-    format: str
-    tensors: dict
-    """Source name -> tensor."""
-    names: dict[str, str]
-    """Source name -> torchvision name."""
-    dropped: dict[str, str]
-    """Source name -> why it was left behind."""
-    about: dict
-    """``ORIGIN``'s keys and ``input``."""
-
-
-def find_trunk(checkpoint: dict, path) -> Trunk:
-    """Recognise the format of a loaded ``checkpoint`` and split its tensors into kept and dropped.
-
-    Raises UserError if no known format fits; ``path`` is only named in the message.
-    """
-    found = next((entry for entry in FORMATS if entry.recognises(checkpoint)), None)
-    if found is None:
-        keys = ", ".join(sorted(map(str, checkpoint))[:5]) or "nothing"
-        known = "; ".join(entry.name for entry in FORMATS)
-        raise UserError(f"{path}: no known checkpoint format, its keys are {keys}; known formats: {known}")
-    names, dropped = {}, {}
-    rules = [COUNTER, *found.dropped]
-    tensors = found.tensors(checkpoint)
-    for name in tensors:
-        reason = next((reason for reason, pattern in rules if re.search(pattern, name)), None)
-        if reason:
-            dropped[name] = reason
-        else:
-            names[name] = name.removeprefix(found.prefix)
-    about = {**ORIGIN, "input": TORCHVISION_INPUT, **found.about(checkpoint)}
-    return Trunk(found.name, tensors, names, dropped, about)

@@ -1,4 +1,8 @@
-"""The proof that converted weights compute the same thing: torchvision's trunk against Detectron2's, stage by stage."""
+"""The proof that converted weights compute the same thing: torchvision's trunk against Detectron2's, stage by stage.
+
+Detectron2 builds the network in two ways: whole, under a feature pyramid (FPN), or cut before res5, which then stands
+in the heads of the detector (C4). Both are built as Detectron2 builds them, filled and compared.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,18 +11,23 @@ from pretrain.backbone import resnet50, stages
 
 TOLERANCE = 1e-5
 STAGES = ("stem", "res2", "res3", "res4", "res5")
+DETECTORS = ("FPN", "C4")
 
 
 def stage_differences(torchvision_tensors: dict[str, Tensor], detectron2_arrays: dict) -> dict[str, float]:
-    """Largest difference per stage, relative to the stage's largest value, on one fixed random image.
+    """Largest difference per detector and stage, relative to the stage's largest value, on one fixed random image.
 
-    Both networks run in float64 and in inference mode. A stage that is all zero, or not finite, counts as infinitely
-    far, because agreement there would prove nothing.
+    The networks run in float64 and in inference mode. A stage that is all zero, or not finite, counts as infinitely
+    far, because agreement there would prove nothing. Keys: ``FPN stem`` ... ``C4 res5``.
     """
     image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ours = _torchvision_stages(torchvision_tensors, image)
-    theirs = _detectron2_stages(detectron2_arrays, image)
-    return {stage: _relative(ours[stage], theirs[stage]) for stage in STAGES}
+    theirs = {"FPN": _fpn_stages(detectron2_arrays, image), "C4": _c4_stages(detectron2_arrays, image)}
+    return {
+        f"{detector} {stage}": _relative(ours[stage], theirs[detector][stage])
+        for detector in DETECTORS
+        for stage in STAGES
+    }
 
 
 def _relative(a: Tensor, b: Tensor) -> float:
@@ -29,27 +38,51 @@ def _relative(a: Tensor, b: Tensor) -> float:
 
 
 def _with_weights(network: nn.Module, tensors: dict) -> nn.Module:
-    result = network.load_state_dict({name: torch.as_tensor(value) for name, value in tensors.items()}, strict=False)
+    """``network``, built on the meta device, with its parameters and statistics taken from ``tensors``."""
+    doubles = {name: torch.as_tensor(value).double() for name, value in tensors.items()}
+    result = network.load_state_dict(doubles, strict=False, assign=True)
     missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
     assert not missing and not result.unexpected_keys, (missing, result.unexpected_keys)
-    return network.double().eval()
+    return network.eval()
 
 
 @torch.inference_mode()
 def _torchvision_stages(tensors: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
-    return stages(_with_weights(resnet50(), tensors), image)
+    with torch.device("meta"):
+        network = resnet50()
+    return stages(_with_weights(network, tensors), image)
+
+
+def _config(builder: str, outputs: tuple[str, ...]):
+    from detectron2.config import get_cfg
+
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE.NAME = builder
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
+    cfg.MODEL.RESNETS.NORM = "BN"
+    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
+    cfg.MODEL.RESNETS.OUT_FEATURES = list(outputs)
+    cfg.MODEL.FPN.IN_FEATURES = list(STAGES[1:])
+    return cfg
 
 
 @torch.inference_mode()
-def _detectron2_stages(arrays: dict, image: Tensor) -> dict[str, Tensor]:
-    from detectron2.config import get_cfg
-    from detectron2.layers import ShapeSpec
-    from detectron2.modeling.backbone.resnet import build_resnet_backbone
+def _fpn_stages(arrays: dict, image: Tensor) -> dict[str, Tensor]:
+    from detectron2.modeling import build_backbone
 
-    cfg = get_cfg()
-    cfg.MODEL.RESNETS.NORM = "BN"
-    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
-    cfg.MODEL.RESNETS.OUT_FEATURES = list(STAGES)
-    cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    network = build_resnet_backbone(cfg, ShapeSpec(channels=3))
+    with torch.device("meta"):
+        network = build_backbone(_config("build_resnet_fpn_backbone", STAGES)).bottom_up
     return _with_weights(network, arrays)(image)
+
+
+@torch.inference_mode()
+def _c4_stages(arrays: dict, image: Tensor) -> dict[str, Tensor]:
+    from detectron2.modeling import build_backbone
+    from detectron2.modeling.roi_heads import Res5ROIHeads
+
+    cfg = _config("build_resnet_backbone", STAGES[:-1])
+    with torch.device("meta"):
+        backbone, (head, _) = build_backbone(cfg), Res5ROIHeads._build_res5_block(cfg)
+    res5 = {name.removeprefix("res5."): array for name, array in arrays.items() if name.startswith("res5.")}
+    outputs = _with_weights(backbone, {name: a for name, a in arrays.items() if not name.startswith("res5.")})(image)
+    return {**outputs, "res5": _with_weights(head, res5)(outputs["res4"])}

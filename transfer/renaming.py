@@ -35,3 +35,14 @@ def to_detectron2(name: str) -> str:
 def to_torchvision(name: str) -> str:
     """The inverse of ``to_detectron2``."""
     return _apply(TO_TORCHVISION, name)
+
+
+SEQUENTIAL = {0: "conv1", 1: "bn1", 4: "layer1", 5: "layer2", 6: "layer3", 7: "layer4"}
+"""Children of a torchvision ResNet that hold tensors, by their number in ``nn.Sequential(*resnet.children())``."""
+
+
+def from_sequential(name: str) -> str:
+    """``4.0.conv1.weight`` -> ``layer1.0.conv1.weight``; a name without such a number is marked as foreign."""
+    first, _, rest = name.partition(".")
+    known = first.isdigit() and int(first) in SEQUENTIAL
+    return f"{SEQUENTIAL[int(first)]}.{rest}" if known else f"(foreign) {name}"

@@ -1,5 +1,12 @@
 """What a ResNet-50 trunk is made of: the 265 tensors, by their torchvision names, with shapes."""
 
+import re
+from pathlib import Path
+
+from torch import Tensor
+
+from pretrain.command_line import UserError
+
 BLOCKS = (3, 4, 6, 3)
 """Bottleneck blocks in layer1 to layer4."""
 
@@ -25,6 +32,41 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+DEPTHS = {
+    ((2, 2, 2, 2), "basic (two 3x3)"): "ResNet-18",
+    ((3, 4, 6, 3), "basic (two 3x3)"): "ResNet-34",
+    ((3, 4, 6, 3), "bottleneck"): "ResNet-50",
+    ((3, 4, 23, 3), "bottleneck"): "ResNet-101",
+    ((3, 8, 36, 3), "bottleneck"): "ResNet-152",
+    ((3, 24, 36, 3), "bottleneck"): "ResNet-200",
+}
+
+
+def depth(shapes: dict[str, tuple[int, ...]]) -> str:
+    """``ResNet-50: [3, 4, 6, 3] bottleneck blocks per stage``, from the names."""
+    blocks = tuple(
+        len({name.split(".")[1] for name in shapes if name.startswith(f"layer{stage}.")}) for stage in range(1, 5)
+    )
+    kind = "bottleneck" if any(".conv3." in name for name in shapes) else "basic (two 3x3)"
+    return f"{DEPTHS.get((blocks, kind), 'no usual ResNet')}: {list(blocks)} {kind} blocks per stage"
+
+
+def stem(shapes: dict[str, tuple[int, ...]]) -> str:
+    """What stands before the first stage: the ImageNet stem, CIFAR's, a deep one, or none."""
+    if any(re.match(r"conv1\.\d", name) for name in shapes):
+        return "deep stem (several 3x3)"
+    if "conv1.weight" not in shapes:
+        return "no stem"
+    kind = {(7, 7): "ImageNet stem", (3, 3): "CIFAR stem"}.get(tuple(shapes["conv1.weight"][2:]), "unusual stem")
+    return f"{kind}, conv1.weight {list(shapes['conv1.weight'])}"
+
+
+def width(shapes: dict[str, tuple[int, ...]]) -> str:
+    """``x1``, or by how much the 3x3 convolutions of the first stage are wider than ResNet-50's."""
+    channels = next((shape[0] for name, shape in shapes.items() if re.match(r"layer1\.\d+\.conv2\.weight", name)), 64)
+    return f"x{channels / 64:g}"
+
+
 def fault(shapes: dict[str, tuple[int, ...]]) -> str | None:
     """Say in one clause why a trunk with these ``shapes`` is no ImageNet ResNet-50; None if it is one.
 
@@ -33,23 +75,16 @@ def fault(shapes: dict[str, tuple[int, ...]]) -> str | None:
     expected = expected_shapes()
     if not shapes:
         return "no tensor of a ResNet trunk was found in it"
-    stem = shapes.get("conv1.weight")
-    if stem and stem[2:] == (3, 3):
-        return f"its conv1.weight is {list(stem)}: a CIFAR stem (3x3), where Detectron2 needs the 7x7 ImageNet stem"
+    if not stem(shapes).startswith(("ImageNet", "no ")):
+        return f"it has a {stem(shapes)}, where Detectron2 needs the 7x7 ImageNet stem [64, 3, 7, 7]"
     stages = sorted({name.split(".")[0] for name in expected} - {name.split(".")[0] for name in shapes})
     if stages:
         return f"it lacks all of {', '.join(stages)}"
-    return _depth_fault(shapes) or _tensor_fault(shapes, expected)
-
-
-def _depth_fault(shapes: dict[str, tuple[int, ...]]) -> str | None:
-    blocks = tuple(
-        len({name.split(".")[1] for name in shapes if name.startswith(f"layer{stage}.")}) for stage in range(1, 5)
-    )
-    kind = "bottleneck" if "layer1.0.conv3.weight" in shapes else "basic (two 3x3)"
-    if blocks != BLOCKS or kind != "bottleneck":
-        return f"it has {list(blocks)} {kind} blocks per stage, ResNet-50 has {list(BLOCKS)} bottleneck blocks"
-    return None
+    if not depth(shapes).startswith("ResNet-50:"):
+        return f"it is a {depth(shapes)}, a ResNet-50 has {list(BLOCKS)} bottleneck"
+    if width(shapes) != "x1":
+        return f"it is a ResNet-50 of width {width(shapes)}; {_tensor_fault(shapes, expected)}"
+    return _tensor_fault(shapes, expected)
 
 
 def _tensor_fault(shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str | None:
@@ -61,3 +96,17 @@ def _tensor_fault(shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[
         found = list(shapes[wrong[0]])
         return f"{len(wrong)} shapes differ, the first {wrong[0]} is {found}, expected {list(expected[wrong[0]])}"
     return None
+
+
+def check(source: Path, tensors: dict[str, Tensor]) -> None:
+    """Raise UserError unless ``tensors`` (torchvision names) are a trained ImageNet ResNet-50 with finite values."""
+    if why := fault({name: tuple(tensor.shape) for name, tensor in tensors.items()}):
+        raise UserError(f"{source} is not a ResNet-50 for Detectron2: {why}")
+    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise UserError(f"{source}: {len(bad)} tensors hold NaN or infinity, the first {bad[0]}; training diverged")
+    variances = [tensor for name, tensor in tensors.items() if name.endswith("running_var")]
+    if all((variance == 1).all() for variance in variances):
+        raise UserError(
+            f"{source} is untrained: all {len(variances)} BatchNorm variances are exactly 1; "
+            f"for a row from scratch use transfer/train.py --weights random"
+        )

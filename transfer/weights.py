@@ -7,12 +7,17 @@ numbers get through, whatever file a user brings along.
 import codecs
 import hashlib
 import pickle
+import pickletools
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import torch
 
+from pretrain import checkpoint
 from pretrain.command_line import UserError
 from pretrain.files import replacing
+from transfer.renaming import to_torchvision
 
 AUTHOR = "ssl-transfer-bench"
 ABOUT = "ssl_transfer_bench"
@@ -26,28 +31,67 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], about: dict) -> None:
         pickle.dump(content, file, protocol=4)
 
 
+def write_torch(path: str | Path, arrays: dict[str, np.ndarray], about: dict) -> None:
+    """Write ``arrays`` as a ``backbone.pth`` of this suite (torchvision's names) that Detectron2 loads as well.
+
+    The tensors stand in it once, under both their names: ``state_dict`` is what the suite's probes and analysis read,
+    ``model`` what Detectron2 does.
+    """
+    model = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    scale = {key: [round(value / 255, 6) for value in about["input"][f"pixel_{key}"]] for key in ("mean", "std")}
+    seen = {"order": about["input"]["order"], **scale, "stride_in_1x1": about["input"]["stride_in_1x1"]}
+    content = {
+        **{key: about[key] for key in ("method", "recipe", "variant", "epochs", "seed", "commit")},
+        "format": checkpoint.BACKBONE,
+        "config": {"backbone": {"stem": "imagenet"}},
+        "input": seen,
+        "state_dict": {to_torchvision(name): tensor for name, tensor in model.items()},
+        "model": model,
+        "matching_heuristics": True,
+        ABOUT: about,
+    }
+    checkpoint.save(path, content)
+
+
 def read(path: str | Path) -> dict:
     """Read a Detectron2 ``.pkl`` that holds only arrays, strings, numbers, dictionaries and lists.
 
     Returns the whole dictionary. Raises UserError for a missing or truncated file, one that is not such a pickle,
     and one that wants to run code (the code is named and not run).
     """
+    if not Path(path).is_file():
+        raise UserError(f"weights {path} do not exist; give a .pkl of transfer/convert.py, or random")
+    content = read_plain(path)
+    if not (isinstance(content.get("model"), dict) and "__author__" in content):
+        raise UserError(f"{path} lacks Detectron2's keys 'model' and '__author__'; convert it with transfer/convert.py")
+    if bad := [name for name, value in content["model"].items() if not isinstance(value, np.ndarray)]:
+        raise UserError(f"{path}: {bad[0]} is not an array of numbers; convert the source with transfer/convert.py")
+    return content
+
+
+def read_plain(path: str | Path) -> dict:
+    """Read a pickled dictionary of arrays and plain values, whatever its keys; UserError for anything else."""
     try:
         with Path(path).open("rb") as file:
+            _check_claims(file)
+            file.seek(0)
             content = _PlainUnpickler(file, encoding="latin1").load()
-    except FileNotFoundError as error:
-        raise UserError(f"weights {path} do not exist; give a .pkl of transfer/convert.py, or random") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # a broken pickle can fail in any of a dozen ways
         raise UserError(
             f"{path} is no Detectron2 weight file ({type(error).__name__}); convert it with transfer/convert.py"
         ) from error
-    if not (isinstance(content, dict) and isinstance(content.get("model"), dict) and "__author__" in content):
-        raise UserError(f"{path} lacks Detectron2's keys 'model' and '__author__'; convert it with transfer/convert.py")
-    if bad := [name for name, value in content["model"].items() if not isinstance(value, np.ndarray)]:
-        raise UserError(f"{path}: {bad[0]} is not an array of numbers; convert the source with transfer/convert.py")
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__} and lacks Detectron2's keys 'model' and '__author__'")
     return content
+
+
+def _check_claims(file: BinaryIO) -> None:
+    """Stop at a memo slot that cannot be: the unpickler would clear all the memory up to it."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise ValueError(f"memo slot {argument} after {count} steps")
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pretrain import checkpoint
 from pretrain.command_line import UserError
 from transfer import convert, parity, weights
 
@@ -22,7 +23,7 @@ def test_both_formats_of_the_suite_give_the_same_265_tensors(tmp_path, backbone_
 def test_a_torchvision_file_converts_without_its_classifier(tmp_path, trunk):
     torch.save({**trunk, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path / "r50.pth")
     ledger = convert.convert(tmp_path / "r50.pth", tmp_path / "r50.pkl")
-    assert ledger["tensors"]["fc.weight"] == {"dropped": "classifier"}
+    assert ledger["tensors"]["fc.weight"] == {"dropped": "classifier"} and ledger["method"] == "supervised"
     assert len(weights.read(tmp_path / "r50.pkl")["model"]) == 265
 
 
@@ -51,19 +52,20 @@ def test_the_ledger_and_the_file_say_where_the_weights_come_from(converted, back
             "stride_in_1x1": False,
         }
     assert ledger["output_sha256"] == weights.digest(weights.read(converted)["model"])
-    assert set(ledger["parity"]) == set(parity.STAGES)
+    assert set(ledger["parity"]) == {f"{detector} {stage}" for detector in ("FPN", "C4") for stage in parity.STAGES}
     assert max(ledger["parity"].values()) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["res4.3.conv2.weight", "res2.0.shortcut.norm.running_mean", "stem.conv1.norm.bias"])
+@pytest.mark.parametrize("name", ["res5.0.conv2.weight", "res2.0.shortcut.norm.running_mean", "stem.conv1.norm.bias"])
 def test_parity_sees_one_changed_tensor_from_its_stage_on(trunk, converted, name):
     arrays = dict(weights.read(converted)["model"])
     arrays[name] = arrays[name] + 0.05
     differences = parity.stage_differences({k: v for k, v in trunk.items() if "tracked" not in k}, arrays)
     stage = name.split(".")[0]
-    for before in parity.STAGES[: parity.STAGES.index(stage)]:
-        assert differences[before] < parity.TOLERANCE
-    assert differences[stage] > parity.TOLERANCE
+    for detector in parity.DETECTORS:
+        for before in parity.STAGES[: parity.STAGES.index(stage)]:
+            assert differences[f"{detector} {before}"] < parity.TOLERANCE
+        assert differences[f"{detector} {stage}"] > parity.TOLERANCE
 
 
 def test_a_failed_parity_writes_nothing(tmp_path, backbone_pth, monkeypatch):
@@ -85,8 +87,10 @@ def _other(depth):
     def state(trunk):
         import torchvision
 
-        network = getattr(torchvision.models, depth)()
-        return {name: value for name, value in network.state_dict().items() if not name.startswith("fc.")}
+        with torch.device("meta"):
+            network = getattr(torchvision.models, depth)()
+        shapes = {name: value.shape for name, value in network.state_dict().items() if not name.startswith("fc.")}
+        return {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
 
     return state
 
@@ -95,18 +99,35 @@ def _untrained(trunk):
     return {name: torch.ones_like(value) if name.endswith("running_var") else value for name, value in trunk.items()}
 
 
+def _doubled(trunk):
+    """SimCLR's and SwAV's R50-w2: every width twice."""
+    return {
+        name: tensor.repeat(
+            *[2 if size > 3 or i == 0 else 1 for i, size in enumerate(tensor.shape[:2])], *[1] * len(tensor.shape[2:])
+        )
+        if tensor.dim()
+        else tensor
+        for name, tensor in trunk.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_with(conv1__weight=torch.zeros(64, 3, 3, 3)), "CIFAR stem"),
+        (_with(conv1__weight=torch.zeros(64, 3, 3, 3)), "CIFAR stem, conv1.weight .64, 3, 3, 3."),
+        (_with(conv1__0__weight=torch.zeros(32, 3, 3, 3)), "deep stem"),
+        (_with(conv1__weight=torch.zeros(64, 1, 7, 7)), r"conv1.weight is .64, 1, 7, 7., expected .64, 3, 7, 7."),
         (_without("layer3."), "lacks all of layer3"),
+        (_without("conv1."), "lacks all of conv1"),
         (_without("layer2.1.bn2.running_mean"), "lacks 1 of 265 tensors, the first layer2.1.bn2.running_mean"),
-        (_other("resnet18"), r"\[2, 2, 2, 2\] basic"),
-        (_other("resnet101"), r"\[3, 4, 23, 3\] bottleneck"),
-        (_other("wide_resnet50_2"), "layer1.0.conv1.weight is .128, 64, 1, 1., expected .64, 64, 1, 1."),
+        (_other("resnet18"), r"ResNet-18: \[2, 2, 2, 2\] basic"),
+        (_other("resnet34"), r"ResNet-34: \[3, 4, 6, 3\] basic"),
+        (_other("resnet101"), r"ResNet-101: \[3, 4, 23, 3\] bottleneck"),
+        (_other("wide_resnet50_2"), "width x2; .*layer1.0.conv1.weight is .128, 64, 1, 1., expected .64, 64, 1, 1."),
+        (_doubled, "ResNet-50 of width x2; .*conv1.weight is .128, 3, 7, 7."),
         (_with(attention__weight=torch.zeros(1)), "a ResNet-50 has not, the first attention.weight"),
         (_with(bn1__weight=torch.full((64,), float("nan"))), "NaN"),
-        (_untrained, "untrained.*--weights random"),
+        (_untrained, "untrained: all 53 .*--weights random"),
         (lambda trunk: {}, "no tensor of a ResNet"),
     ],
 )
@@ -121,7 +142,7 @@ def test_what_is_no_trained_resnet50_is_refused_with_what_was_found(tmp_path, tr
 
 def test_an_unknown_format_is_refused_with_its_keys_and_the_known_ones(tmp_path):
     torch.save({"epoch": 3, "arch": "vit"}, tmp_path / "vit.pth")
-    with pytest.raises(UserError, match="keys are arch, epoch; known formats: this suite's backbone"):
+    with pytest.raises(UserError, match="no tensors, its keys are arch, epoch; known formats: this suite's backbone"):
         convert.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl")
 
 
@@ -135,15 +156,79 @@ def test_converting_twice_is_free_and_another_source_is_refused(tmp_path, backbo
         convert.convert(checkpoint_pth, destination)
 
 
-def test_detectron2s_own_checkpointer_takes_the_file_as_it_is(converted):
+def test_a_folder_holds_one_conversion_and_a_source_is_not_overwritten(tmp_path, backbone_pth, checkpoint_pth):
+    convert.convert(checkpoint_pth, tmp_path / "backbone.pkl")
+    with pytest.raises(
+        UserError, match="conversion.json is the ledger of .*backbone.pkl; give b.pkl a folder of its own"
+    ):
+        convert.convert(backbone_pth, tmp_path / "b.pkl")
+    with pytest.raises(UserError, match="taking online, not as .* taking teacher"):
+        convert.convert(checkpoint_pth, tmp_path / "backbone.pkl", take="teacher")
+    with pytest.raises(UserError, match="is the source itself"):
+        convert.convert(backbone_pth, backbone_pth)
+    with pytest.raises(UserError, match="must end in .pkl or .pth"):
+        convert.convert(backbone_pth, tmp_path / "backbone.safetensors")
+
+
+def test_the_teacher_is_taken_when_asked_for_and_the_ledger_says_so(tmp_path, trunk, about, capsys):
+    model = {f"backbone.{name}": torch.zeros_like(tensor) for name, tensor in trunk.items()}
+    model |= {f"teacher.backbone.{name}": tensor for name, tensor in trunk.items()}
+    torch.save({"format": "ssl-transfer-bench/checkpoint/1", "model": model, **about}, tmp_path / "checkpoint.pth")
+    convert.main([str(tmp_path / "checkpoint.pth"), str(tmp_path / "backbone.pkl"), "--take", "teacher"])
+    assert "it also holds online (--take)" in capsys.readouterr().out
+    array = weights.read(tmp_path / "backbone.pkl")["model"]["res4.3.conv2.weight"]
+    assert np.array_equal(array, trunk["layer3.3.conv2.weight"].numpy())
+    ledger = json.loads((tmp_path / "conversion.json").read_text())
+    assert ledger["take"] == "teacher" and ledger["not_taken"] == ["online"]
+
+
+@pytest.fixture(scope="module")
+def back(tmp_path_factory, converted):
+    """The .pkl turned back into a .pth."""
+    path = tmp_path_factory.mktemp("back") / "backbone.pth"
+    convert.convert(converted, path)
+    return path
+
+
+def test_to_detectron2_and_back_is_the_same_to_the_byte(tmp_path, trunk, converted, back):
+    content = checkpoint.read_backbone(back)
+    assert set(content["state_dict"]) == {name for name in trunk if "tracked" not in name}
+    for name, tensor in content["state_dict"].items():
+        assert tensor.dtype == trunk[name].dtype and tensor.numpy().tobytes() == trunk[name].numpy().tobytes()
+    convert.convert(back, tmp_path / "again.pkl")
+    assert (tmp_path / "again.pkl").read_bytes() == converted.read_bytes()
+
+
+def test_the_pth_is_a_backbone_that_the_probes_read(back, trunk, about):
+    from torchvision.models import resnet50
+
+    content = checkpoint.read_backbone(back)
+    assert {key: content[key] for key in ("method", "recipe", "variant", "epochs", "seed")} == {
+        "method": "matrix_ssl", "recipe": "demo", "variant": "", "epochs": 8, "seed": 3,
+    }  # fmt: skip
+    assert content["config"]["backbone"]["stem"] == "imagenet"
+    assert content["input"]["mean"] == [0.485, 0.456, 0.406] and content["input"]["order"] == "RGB"
+    with torch.device("meta"):
+        network = resnet50()
+    network.fc = torch.nn.Identity()
+    network.load_state_dict(content["state_dict"], assign=True)
+    assert back.stat().st_size < 1.02 * sum(tensor.nbytes for tensor in trunk.values())  # two names, one copy
+
+
+@pytest.mark.parametrize("protocol", ["moco-fpn-1x", "moco-c4-1x"])
+def test_detectron2s_own_checkpointer_takes_both_files_as_they_are(converted, back, protocol):
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.modeling import build_model
 
-    from transfer import protocol
+    from transfer import loaded
+    from transfer import protocol as protocols
 
-    cfg = protocol.load("moco-fpn-1x", ["MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN"])
-    model = build_model(cfg)
-    DetectionCheckpointer(model).load(str(converted))
-    state = model.state_dict()
-    for name, array in weights.read(converted)["model"].items():
-        assert np.array_equal(state[f"backbone.bottom_up.{name}"].numpy(), array), name
+    cfg = protocols.load(protocol, ["MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN"])
+    model, arrays = build_model(cfg), weights.read(converted)["model"]
+    untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for path in (converted, back):
+        model.load_state_dict(untouched)
+        with pytest.raises(UserError, match="they were not loaded"):
+            loaded.prove(model.state_dict(), arrays)
+        DetectionCheckpointer(model).load(str(path))
+        assert len(set(loaded.prove(model.state_dict(), arrays).arrived.values())) == 265

@@ -1,0 +1,135 @@
+"""How a checkpoint format is described, and how a file is recognised by its description.
+
+Every tensor of a file has an address, ``container:name``: the keys that lead to its state dict, joined by slashes, and
+its name there without DDP's ``module.``. ``state_dict:encoder_q.conv1.weight`` is MoCo's first convolution,
+``teacher:backbone.bn1.bias`` one of DINO's; the container of a bare state dict is empty, as in ``:conv1.weight``.
+A description names addresses by how they begin, several of them with ``|`` between.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+IMAGENET = {
+    "order": "RGB",
+    "pixel_mean": [123.675, 116.28, 103.53],
+    "pixel_std": [58.395, 57.12, 57.375],
+    "stride_in_1x1": False,
+}
+"""What a torchvision network expects, in Detectron2's terms: values in [0, 255], the stride in the 3x3 convolution."""
+
+TRUNK = re.compile(r"^(conv1|bn1|layer[1-4])\.")
+DEEPEST = 6
+"""Dictionaries inside dictionaries that are searched for tensors; VISSL's trunk is at 4."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One way of storing a ResNet trunk."""
+
+    name: str
+    takes: dict[str, str]
+    """The trunks such a file can hold, the one its authors evaluate first: name for --take -> addresses."""
+    has: tuple[str, ...] = ()
+    """Addresses that are also there."""
+    lacks: tuple[str, ...] = ()
+    """Addresses that are not."""
+    keys: tuple[str, ...] = ()
+    """Keys of the file that are also there."""
+    written_as: str = ""
+    """How the file's own ``format`` begins; a file that names its format is recognised by nothing else."""
+    dropped: tuple[tuple[str, str], ...] = ()
+    """(reason, regular expression) of the names left behind. Names beside the trunk need no rule, those in it do."""
+    rename: Callable[[str], str] = str
+    """A trunk tensor's name here -> torchvision's."""
+    input: dict = field(default_factory=lambda: IMAGENET)
+    """What the authors' own code fed the network."""
+    method: str | Callable[[set[str]], str] = ""
+    """The method that such a file comes from, or how the addresses tell it."""
+    epochs: tuple[str, int] = ("epoch", 0)
+    """Key of the epoch, and what to add to it."""
+    origin: Callable[[dict], dict] = lambda content: {}
+    """What else the file tells of its origin."""
+    source: str
+    """Where the layout is written."""
+
+    def trunks(self, addresses: set[str]) -> list[str]:
+        """Which of ``takes`` a file with these addresses holds."""
+        return [take for take, places in self.takes.items() if any(self.name_in(a, places) for a in addresses)]
+
+    def name_in(self, address: str, places: str) -> str | None:
+        """torchvision's name of the tensor at ``address`` if it is a trunk tensor of one of the ``places``."""
+        rest = below(address, places)
+        new = None if rest is None else self.rename(rest)
+        return new if new and TRUNK.match(new) else None
+
+    def recognises(self, content: dict, addresses: set[str]) -> bool:
+        if self.written_as or "format" in content:
+            return bool(self.written_as) and str(content.get("format", "")).startswith(self.written_as)
+        return (
+            all(any(begins(address, places) for address in addresses) for places in self.has)
+            and not any(begins(address, places) for places in self.lacks for address in addresses)
+            and all(key in content for key in self.keys)
+            and bool(self.trunks(addresses))
+        )
+
+    def recognised_by(self) -> str:
+        """The description in words, for the documentation."""
+        if self.written_as:
+            return f"its `format`, `{self.written_as}...`"
+        words = [_words(next(iter(self.takes.values())))]
+        words += [f"with {_words(places)}" for places in self.has]
+        words += [f"without {_words(places)}" for places in self.lacks]
+        words += [f"with the key {' and '.join(f'`{key}`' for key in self.keys)}"] if self.keys else []
+        return ", ".join(words)
+
+
+def _words(places: str) -> str:
+    return " or ".join(f"`{place.removeprefix(':') or 'bare names'}`" for place in places.split("|"))
+
+
+def begins(address: str, places: str) -> bool:
+    return any(address.startswith(place) for place in places.split("|"))
+
+
+def below(address: str, places: str) -> str | None:
+    """What follows the longest of ``places`` that the address begins with."""
+    fitting = [place for place in places.split("|") if address.startswith(place)]
+    return address[len(max(fitting, key=len)) :] if fitting else None
+
+
+def state_dicts(content: dict) -> dict[str, dict[str, Tensor]]:
+    """Every dictionary of the file that holds tensors by name, but for optimisers: container -> name -> tensor."""
+    found: dict[str, dict[str, Tensor]] = {}
+
+    def visit(node: Mapping, container: str, depth: int) -> None:
+        own = {key: _tensor(value) for key, value in node.items() if isinstance(key, str)}
+        if own := {key: value for key, value in own.items() if value is not None}:
+            found[container] = own
+        for key, value in node.items():
+            if isinstance(key, str) and isinstance(value, Mapping) and depth < DEEPEST and "optim" not in key:
+                visit(value, f"{container}/{key}" if container else key, depth + 1)
+
+    visit(content, "", 0)
+    return found
+
+
+def _tensor(value) -> Tensor | None:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return torch.as_tensor(value)
+    return value.detach() if isinstance(value, Tensor) and value.layout == torch.strided else None
+
+
+def address_of(container: str, name: str) -> str:
+    return f"{container}:{name.removeprefix('module.')}"
+
+
+def at(content: dict, path: str):
+    """The value under keys joined by slashes, or None."""
+    for key in path.split("/"):
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
