@@ -133,3 +133,126 @@ def coco(tmp_path) -> Path:
         )
     (tmp_path / "data.json").write_text(json.dumps(content))
     return tmp_path
+
+
+VOC_OF = ["person", "car", "dog", "boat", "chair", "bottle", "bird", "sofa"]
+"""A VOC class for each of the eight drawn shapes."""
+
+
+def _drawn(scenes: Path, half: str) -> tuple[dict, dict[int, list[dict]]]:
+    content = json.loads((scenes / f"detection/{half}.json").read_text())
+    objects = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        objects[annotation["image_id"]].append(annotation)
+    return content, objects
+
+
+@pytest.fixture(scope="session")
+def layouts(tmp_path_factory, scenes) -> Path:
+    """The drawn scenes as they would lie under DETECTRON2_DATASETS: VOC2007, VOC2012, cityscapes, lvis, coco."""
+    root = tmp_path_factory.mktemp("datasets")
+    _write_voc(root, scenes)
+    _write_cityscapes(root / "cityscapes", scenes)
+    _write_coco(root, scenes)
+    return root
+
+
+@pytest.fixture
+def datasets(layouts, tmp_path, monkeypatch) -> Path:
+    """``layouts``, found through the environment, with a cache of its own."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(layouts))
+    monkeypatch.setenv("SSL_TRANSFER_CACHE", str(tmp_path / "cache"))
+    return layouts
+
+
+def _write_voc(root: Path, scenes: Path) -> None:
+    for year, name, half in (("2007", "trainval", "train"), ("2012", "trainval", "train"), ("2007", "test", "val")):
+        content, objects = _drawn(scenes, half)
+        folder = root / f"VOC{year}"
+        for part in ("ImageSets/Main", "Annotations", "JPEGImages"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        stems = []
+        for image in content["images"]:
+            stems.append(f"{name}_{image['id']:06d}")
+            source = scenes / "detection" / half / image["file_name"]
+            (folder / f"JPEGImages/{stems[-1]}.jpg").write_bytes(source.read_bytes())
+            found = "".join(map(_voc_object, objects[image["id"]]))
+            size = f"<size><width>{image['width']}</width><height>{image['height']}</height><depth>3</depth></size>"
+            (folder / f"Annotations/{stems[-1]}.xml").write_text(f"<annotation>{size}{found}</annotation>")
+        (folder / f"ImageSets/Main/{name}.txt").write_text("\n".join(stems) + "\n")
+
+
+def _voc_object(annotation: dict) -> str:
+    x, y, width, height = (round(value) for value in annotation["bbox"])
+    edges = {"xmin": x + 1, "ymin": y + 1, "xmax": x + width, "ymax": y + height}
+    box = "".join(f"<{edge}>{value}</{edge}>" for edge, value in edges.items())
+    return (
+        f"<object><name>{VOC_OF[annotation['category_id'] - 1]}</name><pose>Unspecified</pose><truncated>0</truncated>"
+        f"<difficult>{int(annotation['area'] < 80)}</difficult><bndbox>{box}</bndbox></object>"
+    )
+
+
+def _write_cityscapes(root: Path, scenes: Path) -> None:
+    import cv2
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
+    labels = [24, 25, 26, 27, 28, 31, 32, 33]
+    for half in ("train", "val"):
+        content, objects = _drawn(scenes, half)
+        for part in ("gtFine", "leftImg8bit"):
+            (root / part / half / "drawnville").mkdir(parents=True)
+        for image in content["images"]:
+            name = f"{half}/drawnville/drawnville_{image['id']:06d}_000019"
+            pixels = np.full((image["height"], image["width"]), 7, np.uint16)  # road
+            pixels[:4] = 0  # void
+            for number, annotation in enumerate(objects[image["id"]]):
+                label = labels[annotation["category_id"] - 1]
+                value = label if annotation["area"] > 400 else 1000 * label + number  # the large ones are groups
+                pixels[coco_mask.decode(annotation["segmentation"]) > 0] = value
+            cv2.imwrite(str(root / "gtFine" / f"{name}_gtFine_instanceIds.png"), pixels)
+            picture = cv2.imread(str(scenes / "detection" / half / image["file_name"]))
+            cv2.imwrite(str(root / "leftImg8bit" / f"{name}_leftImg8bit.png"), picture)
+
+
+def _write_coco(root: Path, scenes: Path) -> None:
+    """COCO with its persons' keypoints, and LVIS' labels for the same images."""
+    points = ["nose"] + [
+        f"{side}_{point}" for point in ("eye", "ear", "shoulder", "elbow") for side in ("left", "right")
+    ]
+    points += [f"{side}_{point}" for point in ("wrist", "hip", "knee", "ankle") for side in ("left", "right")]
+    (root / "coco/annotations").mkdir(parents=True)
+    (root / "lvis").mkdir()
+    for half in ("train", "val"):
+        content, _ = _drawn(scenes, half)
+        folder = root / f"coco/{half}2017"
+        folder.mkdir()
+        for image in content["images"]:
+            (folder / image["file_name"]).write_bytes((scenes / "detection" / half / image["file_name"]).read_bytes())
+        (root / f"coco/annotations/instances_{half}2017.json").write_text(json.dumps(content))
+        persons = [
+            annotation | {"category_id": 1} | _seventeen(annotation["bbox"]) for annotation in content["annotations"]
+        ]
+        person = [{"id": 1, "name": "person", "keypoints": points, "skeleton": []}]
+        keypoints = content | {"annotations": persons, "categories": person}
+        (root / f"coco/annotations/person_keypoints_{half}2017.json").write_text(json.dumps(keypoints))
+        (root / f"lvis/lvis_v1_{half}.json").write_text(json.dumps(_as_lvis(content, half)))
+
+
+def _seventeen(box: list[float]) -> dict:
+    """Seventeen visible points along the diagonal of a box."""
+    x, y, width, height = box
+    steps = [step / 18 for step in range(1, 18)]
+    flat = [value for step in steps for value in (int(x + step * width), int(y + step * height), 2)]
+    return {"keypoints": flat, "num_keypoints": 17}
+
+
+def _as_lvis(content: dict, half: str) -> dict:
+    images = []
+    for image in content["images"]:
+        named = {key: value for key, value in image.items() if key != "file_name"}
+        address = f"http://images.cocodataset.org/{half}2017/{image['file_name']}"
+        images.append(named | {"coco_url": address, "neg_category_ids": [1], "not_exhaustive_category_ids": [2]})
+    annotations = [{k: v for k, v in entry.items() if k != "iscrowd"} for entry in content["annotations"]]
+    categories = [entry | {"frequency": "rcf"[entry["id"] % 3]} for entry in content["categories"]]
+    return {"images": images, "annotations": annotations, "categories": categories}
