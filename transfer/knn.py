@@ -1,126 +1,156 @@
 """Weighted k-nearest-neighbour classification on frozen features.
 
-    python transfer/knn.py --weights backbone.pth --data DIR --benchmark imagenet --out OUT
+    python transfer/knn.py --weights backbone.pth --benchmark imagenet --data DIR --out OUT
 
-DIR holds train/CLASS/IMAGE and val/CLASS/IMAGE. Features are the backbone's 2048 pooled outputs, of unit length; a
-validation image is given the class with the largest sum of exp(cosine / T) over its k nearest training images
-(Wu et al., arXiv 1805.01978, section 3.4; k = 20 and T = 0.07 as in the DINO evaluation, arXiv 2104.14294).
---weights random is the untrained network of a seed. It has no batch statistics yet, so they are measured on training
-images, as they are for a detector trained from scratch (--bn-statistics initial leaves mean 0 and variance 1).
+Features are the backbone's 2048 pooled outputs of the central crop, of unit length. A validation image gets the class
+with the largest sum of exp(cosine / T) over its k nearest training images (Wu et al., arXiv 1805.01978, section 3.4).
+Two rules vote unless you say otherwise: k = 20 with T = 0.07 (the DINO evaluation, arXiv 2104.14294), recorded as
+protocol knn-20, and k = 200 with T = 0.1 (Wu et al.), recorded as knn-200-T0.1. A T other than 0.07 is in the name.
+
+DIR holds train/CLASS/IMAGE and val/CLASS/IMAGE; for the benchmarks cifar10 and cifar100 the unpacked archive. Started
+by torchrun or SLURM, each process extracts and classifies its share. --weights random is the untrained network of a
+seed. It has no batch statistics yet, so they are measured on training images, as they are for a detector trained from
+scratch (--bn-statistics initial leaves mean 0 and variance 1).
 """
 
+import argparse
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
-from torchvision.transforms import v2
 
-from pretrain import backbone, checkpoint, distributed
+from pretrain import distributed
 from pretrain.command_line import Parser, UserError, run
-from pretrain.data import image_paths
-from pretrain.files import sha256
-from pretrain.progress import Progress
 from pretrain.provenance import commit
-from pretrain.views import normalise
-from transfer import results
+from transfer import accuracy, classification, neighbours, results, shares
+from transfer.backbones import RANDOM, Backbone, features, measure_statistics, read
+from transfer.claims import claim
+from transfer.crops import CentreCrops
 from transfer.results import Record
 
-
-class LabelledFolder(Dataset):
-    """DIR/CLASS/IMAGE -> (uint8 (3, size, size), label); short side to ``resize`` pixels, then a centre crop."""
-
-    def __init__(self, root: Path, *, size: int, resize: int):
-        self.paths = image_paths(root)
-        self.classes = sorted({path.relative_to(root).parts[0] for path in self.paths})
-        self.labels = [self.classes.index(path.relative_to(root).parts[0]) for path in self.paths]
-        self.prepare = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.PILToTensor()])
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        try:
-            with Image.open(self.paths[index]) as image:
-                return self.prepare(image.convert("RGB")), self.labels[index]
-        except OSError as error:
-            raise UserError(f"{self.paths[index]} cannot be read; an evaluation set must be whole") from error
+VOTING = [(20, 0.07), (200, 0.1)]
+"""k and T of the published evaluations."""
 
 
-def network_of(weights: str, seed: int) -> tuple[nn.Module, dict]:
-    """The backbone in eval mode and what is known of it; UserError for a file that is no ResNet-50 of this suite."""
-    if weights == "random":
-        about = {"method": "random", "recipe": "", "epochs": 0, "weights_sha256": ""}
-        return backbone.random_resnet50(seed).eval(), about
-    content = checkpoint.read_backbone(weights)
-    network = backbone.resnet50(stem=content["config"]["backbone"]["stem"])
-    try:
-        network.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise UserError(f"{weights} is not a ResNet-50: {' '.join(str(error).split())[:200]}") from error
-    about = {key: content[key] for key in ("method", "recipe", "epochs")}
-    return network.eval(), {**about, "weights_sha256": sha256(weights)}
+def voting_of(k: list[int] | None, temperature: list[float] | None, images: int) -> list[tuple[int, float]]:
+    """The rules (k, T) asked for; of the usual ones those that ``images`` training images suffice for.
 
-
-@torch.no_grad()
-def measure_statistics(
-    network: nn.Module, images: Dataset, *, seed: int, device: torch.device, batches: int = 10
-) -> None:
-    """Set every batch norm to the mean statistics of ``batches`` random batches of 100 images, as PreciseBN does."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # a plain average instead of a moving one
-    count = min(len(images), 100 * batches)
-    count -= count % 100 == 1  # a batch of one has no variance
-    if count < 2:
-        raise UserError(f"batch statistics need at least 2 training images, found {len(images)}")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
-    network.train()
-    for batch, _ in DataLoader(Subset(images, order.tolist()), batch_size=100):
-        network(normalise(batch.to(device)))
-    network.eval()
-
-
-@torch.inference_mode()
-def features(network: nn.Module, images: Dataset, *, device: torch.device, workers: int) -> tuple[Tensor, Tensor]:
-    """Unit features (n, 2048) and labels (n,) of every image, in order."""
-    loader = DataLoader(images, batch_size=100, num_workers=workers)
-    progress, rows, labels = Progress(len(images), "features"), [], []
-    for batch, targets in loader:
-        inputs = normalise(batch.to(device)).contiguous(memory_format=torch.channels_last)
-        rows.append(F.normalize(network(inputs), dim=1))
-        labels.append(targets.to(device))
-        progress.update(sum(map(len, rows)))
-    return torch.cat(rows), torch.cat(labels)
-
-
-def accuracy(train: Tensor, train_labels: Tensor, val: Tensor, val_labels: Tensor, *, k: int, temperature: float):
-    """Share of validation rows whose class wins the weighted vote of their ``k`` nearest training rows.
-
-    Rows are of unit length, (n, D); exact, in chunks that bound the memory for similarities.
+    Raises UserError for a k beyond the training images and for lists that do not pair up.
     """
-    classes = int(max(train_labels.max(), val_labels.max())) + 1
-    right = 0
-    for rows, labels in zip(val.split(256), val_labels.split(256), strict=True):
-        similarity, nearest = (rows @ train.T).topk(k, dim=1)
-        votes = torch.zeros(len(rows), classes, device=rows.device)
-        votes.scatter_add_(1, train_labels[nearest], (similarity / temperature).exp())
-        right += (votes.argmax(1) == labels).sum().item()
-    return right / len(val)
+    if k is None and temperature is None:
+        usual = [rule for rule in VOTING if rule[0] <= images] or [(images, VOTING[0][1])]
+        if len(usual) < len(VOTING):
+            print(f"note: {images} training images; voting with k = {usual[0][0]} only", file=sys.stderr)
+        return usual
+    k, temperature = k or [20], temperature or [0.07]
+    if wrong := [number for number in k if not 1 <= number <= images]:
+        raise UserError(f"--k must lie between 1 and the {images} training images, got {wrong[0]}")
+    if wrong := [number for number in temperature if not number > 0]:
+        raise UserError(f"--temperature must be above 0, got {wrong[0]}")
+    length = max(len(k), len(temperature))
+    if {len(k), len(temperature)} - {1, length}:
+        raise UserError(f"{len(k)} values of --k and {len(temperature)} of --temperature do not pair up")
+    return list(zip(k * (length // len(k)), temperature * (length // len(temperature)), strict=True))
+
+
+def protocol_of(k: int, temperature: float) -> str:
+    return f"knn-{k}" + ("" if temperature == 0.07 else f"-T{temperature:g}")
+
+
+def bn_statistics(asked: str | None, weights: str) -> str:
+    """Which statistics the batch norms use. Raises UserError where what was asked for makes no sense."""
+    statistics = asked or ("measured" if weights == RANDOM else "stored")
+    if statistics == ("stored" if weights == RANDOM else "initial"):
+        raise UserError(f"--bn-statistics {statistics} does not go with --weights {weights}")
+    return statistics
+
+
+def classify(arguments: argparse.Namespace, trunk: Backbone, halves, device: torch.device) -> list[dict]:
+    """Per rule of ``arguments.voting``: its protocol and its accuracies."""
+    resize = arguments.resize or round(arguments.size * 8 / 7)
+    train, val = (CentreCrops(images, size=arguments.size, resize=resize) for images in halves)
+    trunk = replace(trunk, network=trunk.network.to(device, memory_format=torch.channels_last))
+    if arguments.bn_statistics == "measured":
+        measure_statistics(trunk.network, train, seed=arguments.seed, device=device, prepare=trunk.inputs)
+    settings = {"device": device, "workers": arguments.workers, "precision": arguments.precision}
+    (bank, bank_labels), (rows, labels) = (features(trunk, crops, **settings) for crops in (train, val))
+    mine, classes = shares.mine(len(val)), len(val.images.classes)
+    bank, rows = F.normalize(bank, dim=1), F.normalize(rows[mine], dim=1)
+    found = neighbours.scores(rows, bank, bank_labels, classes=classes, voting=arguments.voting)
+    return [
+        {
+            "protocol": protocol_of(*rule),
+            "metrics": accuracy.percent(accuracy.places(votes, labels[mine]), count=len(val), classes=classes),
+        }
+        for rule, votes in zip(arguments.voting, found, strict=True)
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser(description="Classify images by their nearest neighbours among frozen features.")
+    arguments, began = _parser().parse_args(argv), time.monotonic()
+    try:
+        device = distributed.init(arguments.device)
+        arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
+        trunk = read(arguments.weights, arguments.seed)
+        halves = classification.load(arguments.benchmark, arguments.data)
+        arguments.voting = voting_of(arguments.k, arguments.temperature, len(halves[0]))
+        identity = {key: getattr(arguments, key) for key in ("benchmark", "seed", "size", "resize", "precision")}
+        identity |= {"bn_statistics": arguments.bn_statistics, "weights_sha256": trunk.about["weights_sha256"]}
+        identity |= {"voting": [list(rule) for rule in arguments.voting]}
+        identity |= {"train_sha256": halves[0].fingerprint(), "val_sha256": halves[1].fingerprint()}
+        claim(arguments.out, identity)
+        path = arguments.out / "result.json"
+        if path.exists():
+            if distributed.is_main():
+                print(f"done already: {path}")
+            return
+        found = classify(arguments, trunk, halves, device)
+        if distributed.is_main():
+            about = {**trunk.about, "benchmark": arguments.benchmark, "seed": arguments.seed, "commit": commit()}
+            records = [
+                Record(
+                    task="classification",
+                    protocol=one["protocol"],
+                    metric=metric,
+                    value=value,
+                    n=len(halves[1]),
+                    **about,
+                )
+                for one in found
+                for metric, value in one["metrics"].items()
+            ]
+            context = {"processes": distributed.world_size(), "device": device.type, "torch": torch.__version__}
+            results.write(path, records, settings=identity, **context, wall_s=round(time.monotonic() - began, 1))
+            for record in records:
+                print(f"{record.protocol} {record.metric}: {record.value:.1f}% of {record.n} images")
+            print(path)
+    finally:
+        distributed.shutdown()
+
+
+def _list_of(kind: type):
+    def parse(text: str) -> list:
+        try:
+            return [kind(word) for word in text.split(",")]
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"expected numbers parted by commas, got {text!r}") from error
+
+    return parse
+
+
+def _parser() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True, metavar="W", help="a backbone.pth, or random")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train/CLASS/ and val/CLASS/")
-    parser.add_argument("--benchmark", required=True, metavar="B", help="name of the data set in tables")
+    parser.add_argument("--benchmark", required=True, metavar="B", help="scenes, cifar10, cifar100, or any name")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the images (default for scenes: runs/data/scenes)")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for result.json")
-    parser.add_argument("--k", type=int, default=20, help="neighbours that vote (default %(default)s)")
-    parser.add_argument("--temperature", type=float, default=0.07, help="T of exp(cosine / T) (default %(default)s)")
+    parser.add_argument("--k", type=_list_of(int), metavar="K[,K]", help="neighbours that vote (default 20,200)")
+    parser.add_argument(
+        "--temperature", type=_list_of(float), metavar="T[,T]", help="T of exp(cosine / T), one for each k (0.07,0.1)"
+    )
     parser.add_argument("--size", type=int, default=224, help="side of the centre crop, pixels (default %(default)s)")
     parser.add_argument("--resize", type=int, help="short side before the crop, pixels (default size * 8 / 7)")
     parser.add_argument(
@@ -128,43 +158,11 @@ def main(argv: list[str] | None = None) -> None:
         choices=["stored", "measured", "initial"],
         help="of batch norm: stored (default for a file), measured on training images (default for random), initial",
     )
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the features (fp32)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--seed", type=int, default=0, help="of the untrained network, and recorded (default 0)")
-    arguments = parser.parse_args(argv)
-    path, began = arguments.out / "result.json", time.monotonic()
-    settings = {key: str(value) for key, value in vars(arguments).items() if key not in ("out", "workers", "device")}
-    if path.exists():
-        if results.context(path).get("settings") != settings:
-            raise UserError(f"{path} is of other settings; choose another --out")
-        print(f"done already: {path}")
-        return
-    network, about = network_of(arguments.weights, arguments.seed)
-    resize = arguments.resize or round(arguments.size * 8 / 7)
-    train, val = (
-        LabelledFolder(arguments.data / split, size=arguments.size, resize=resize) for split in ("train", "val")
-    )
-    if train.classes != val.classes:
-        odd = sorted(set(train.classes) ^ set(val.classes))
-        raise UserError(f"{arguments.data}: train and val must hold the same classes; {odd[0]!r} is only in one")
-    if not 1 <= arguments.k <= len(train):
-        raise UserError(f"--k must lie between 1 and the {len(train)} training images, got {arguments.k}")
-    device = distributed.init(arguments.device)
-    network = network.to(device, memory_format=torch.channels_last)
-    statistics = arguments.bn_statistics or ("measured" if arguments.weights == "random" else "stored")
-    if statistics in (("stored",) if arguments.weights == "random" else ("initial",)):
-        raise UserError(f"--bn-statistics {statistics} does not go with --weights {arguments.weights}")
-    if statistics == "measured":
-        measure_statistics(network, train, seed=arguments.seed, device=device)
-    known = [features(network, part, device=device, workers=arguments.workers) for part in (train, val)]
-    top1 = accuracy(*known[0], *known[1], k=arguments.k, temperature=arguments.temperature)
-    protocol = f"knn-{arguments.k}"
-    about |= {"benchmark": arguments.benchmark, "protocol": protocol, "seed": arguments.seed, "commit": commit()}
-    record = Record(task="classification", metric="top1", value=100 * top1, n=len(val), **about)
-    results.write(
-        path, [record], settings=settings, bn_statistics=statistics, wall_s=round(time.monotonic() - began, 1)
-    )
-    print(f"{protocol}: {record.value:.1f}% of {len(val)} images ({path})")
+    return parser
 
 
 if __name__ == "__main__":

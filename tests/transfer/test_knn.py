@@ -1,5 +1,5 @@
+import argparse
 import json
-import math
 
 import pytest
 import torch
@@ -7,32 +7,8 @@ from PIL import Image
 
 from pretrain import backbone, checkpoint
 from pretrain.command_line import UserError
-from transfer import knn, results
-
-
-def unit(*degrees: float) -> torch.Tensor:
-    angle = torch.tensor(degrees) * math.pi / 180
-    return torch.stack([angle.cos(), angle.sin()], 1)
-
-
-def test_the_nearest_wins_alone_and_the_many_win_together():
-    """Training points at 0 degrees (class 0) and at 50, 55, 60 (class 1); the question lies at 20 degrees."""
-    train, labels, question = unit(0, 50, 55, 60), torch.tensor([0, 1, 1, 1]), unit(20)
-    vote = lambda **settings: knn.accuracy(train, labels, question, torch.tensor([1]), **settings)  # noqa: E731
-    assert vote(k=1, temperature=1.0) == 0.0
-    assert vote(k=4, temperature=1.0) == 1.0
-    assert vote(k=4, temperature=0.01) == 0.0  # cold: exp(cos/T) leaves only the nearest
-
-
-def test_chunks_do_not_change_the_answer():
-    generator = torch.Generator().manual_seed(0)
-    train, val = (torch.nn.functional.normalize(torch.randn(n, 8, generator=generator)) for n in (100, 600))
-    train_labels, val_labels = (torch.randint(5, (n,), generator=generator) for n in (100, 600))
-    whole = sum(
-        knn.accuracy(train, train_labels, val[i : i + 1], val_labels[i : i + 1], k=7, temperature=0.1)
-        for i in range(600)
-    )
-    assert knn.accuracy(train, train_labels, val, val_labels, k=7, temperature=0.1) == pytest.approx(whole / 600)
+from transfer import backbones, classification, knn, results
+from transfer.crops import CentreCrops
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +19,77 @@ def arguments(scenes):
 
 def test_result_of_a_backbone_and_of_the_untrained_network(arguments, tmp_path):
     config = {"backbone": {"stem": "imagenet"}}
-    about = {"method": "matrix_ssl", "recipe": "demo", "epochs": 3, "seed": 0, "config": config, "commit": "x"}
-    checkpoint.export_backbone(tmp_path / "backbone.pth", backbone.random_resnet50(5), about=about)
-    knn.main([*arguments, "--weights", str(tmp_path / "backbone.pth"), "--out", str(tmp_path / "a")])
+    about = {"method": "matrix_ssl", "recipe": "demo", "variant": "gamma=0.3", "epochs": 3, "seed": 0, "commit": "x"}
+    path = tmp_path / "backbone.pth"
+    checkpoint.export_backbone(path, backbone.random_resnet50(5), about={**about, "config": config})
+    knn.main([*arguments, "--weights", str(path), "--out", str(tmp_path / "a")])
     knn.main(
         [*arguments, "--weights", "random", "--seed", "5", "--out", str(tmp_path / "b"), "--bn-statistics", "initial"]
     )
-    [trained], [random] = (results.read(tmp_path / name / "result.json") for name in "ab")
-    assert (trained.method, trained.epochs, trained.protocol, trained.n) == ("matrix_ssl", 3, "knn-20", 12)
-    assert (random.method, random.epochs, random.weights_sha256) == ("random", 0, "")
-    assert trained.value == random.value  # the same weights came by two roads
+    trained, random = (results.read(tmp_path / name / "result.json") for name in "ab")
+    first = trained[0]
+    assert (first.method, first.epochs, first.variant, first.n) == ("matrix_ssl", 3, "gamma=0.3", 12)
+    # 24 training images: k = 200 is left out. Eight classes: there is a top-5.
+    assert [(record.protocol, record.metric) for record in trained] == [("knn-20", "top1"), ("knn-20", "top5")]
+    assert (random[0].method, random[0].epochs, random[0].weights_sha256) == ("random", 0, "")
+    assert [r.value for r in trained] == [r.value for r in random]  # the same weights came by two roads
 
 
 def test_untrained_network_gets_statistics_of_the_images(scenes):
     """After measuring, the first batch norm sees zero mean and unit variance on the very images it was measured on."""
-    images = knn.LabelledFolder(scenes / "classification/train", size=32, resize=32)
-    network = backbone.random_resnet50(0)
-    knn.measure_statistics(network, images, seed=0, device=torch.device("cpu"))
+    train, _ = classification.load("scenes", scenes)
+    crops, trunk = CentreCrops(train, size=32, resize=32), backbones.read("random", 0)
+    backbones.measure_statistics(trunk.network, crops, seed=0, device=torch.device("cpu"))
     seen = []
-    network.bn1.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
-    knn.features(network, images, device=torch.device("cpu"), workers=0)
+    trunk.network.bn1.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    backbones.features(trunk, crops, device=torch.device("cpu"), workers=0)
     assert seen[0].mean((0, 2, 3)).abs().max() < 1e-3 and (seen[0].var((0, 2, 3)) - 1).abs().max() < 1e-2
+
+
+def test_a_backbone_sees_the_input_it_was_trained_on(tmp_path):
+    """SwAV's standard deviation of red is 0.228: a red of 255 becomes (1 - mean) / 0.228."""
+    path, seen = (
+        tmp_path / "backbone.pth",
+        {"order": "RGB", "mean": [0.485, 0.456, 0.406], "std": [0.228, 0.224, 0.225]},
+    )
+    content = {"format": checkpoint.BACKBONE, "method": "swav", "recipe": "r", "epochs": 1, "input": seen}
+    checkpoint.save(path, {**content, "state_dict": backbone.random_resnet50(0).state_dict()})
+    red = backbones.read(str(path), 0).inputs(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))[0, 0].item()
+    assert red == pytest.approx((1 - 0.485) / 0.228)
+    checkpoint.save(path, {**content, "input": {**seen, "order": "BGR"}, "state_dict": {}})
+    with pytest.raises(UserError, match="is not a ResNet-50"):
+        backbones.read(str(path), 0)
+
+
+def _classify_as_a_rank(words: list[str], data: str):
+    from pretrain import distributed
+    from transfer import backbones, classification, knn
+
+    arguments = knn._parser().parse_args(words)
+    arguments.voting, arguments.bn_statistics = [(20, 0.07), (5, 0.1)], "measured"
+    halves = classification.load("scenes", data)
+    return knn.classify(arguments, backbones.read("random", 0), halves, distributed.init("cpu"))
+
+
+def test_two_processes_find_what_one_finds(arguments, scenes, ranks):
+    """Rules of two kinds, the untrained network with measured statistics: the same figures from every rank."""
+    words = [*arguments, "--weights", "random", "--out", "unused"]
+    alone = _classify_as_a_rank(words, str(scenes))
+    assert all(found == alone for found in ranks(2, _classify_as_a_rank, words, str(scenes)))
+
+
+def test_shares_cover_a_list_that_the_processes_do_not_divide(ranks):
+    def shares_of_a_rank():
+        import torch
+
+        from transfer import shares
+
+        mine = torch.tensor(shares.mine(7))
+        return mine.tolist(), shares.whole(mine, 7).tolist()
+
+    found = ranks(2, shares_of_a_rank)
+    assert [mine for mine, _ in found] == [[0, 1, 2, 3], [4, 5, 6, 6]]
+    assert all(whole == list(range(7)) for _, whole in found)
 
 
 def test_done_already_and_another_run_in_the_folder(arguments, tmp_path, capsys):
@@ -71,23 +97,42 @@ def test_done_already_and_another_run_in_the_folder(arguments, tmp_path, capsys)
     knn.main(call)
     knn.main(call)
     assert "done already" in capsys.readouterr().out
-    with pytest.raises(UserError, match="of other settings"):
+    with pytest.raises(UserError, match=r"another run: voting \(there \[\[20, 0.07\]\], here \[\[5, 0.07\]\]\)"):
         knn.main([*call, "--k", "5"])
-    assert json.loads((tmp_path / "result.json").read_text())["settings"]["k"] == "20"
+    assert json.loads((tmp_path / "result.json").read_text())["settings"]["voting"] == [[20, 0.07]]
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(UserError, match="result.json of unknown origin"):
+        knn.main(call)
 
 
-def test_wrong_input_is_one_line(arguments, scenes, tmp_path):
+def test_rules_that_vote(capsys):
+    assert knn.voting_of(None, None, 1000) == [(20, 0.07), (200, 0.1)]
+    assert [knn.protocol_of(*rule) for rule in knn.VOTING] == ["knn-20", "knn-200-T0.1"]
+    assert knn.voting_of([20, 200], [0.07], 1000) == [(20, 0.07), (200, 0.07)]
+    assert knn.voting_of(None, [0.07, 0.1], 1000) == [(20, 0.07), (20, 0.1)]
+    assert capsys.readouterr().err == ""
+    assert knn.voting_of(None, None, 100) == [(20, 0.07)]
+    assert "100 training images; voting with k = 20 only" in capsys.readouterr().err
+    with pytest.raises(UserError, match="3 values of --k and 2 of --temperature"):
+        knn.voting_of([1, 2, 3], [0.1, 0.2], 1000)
+    with pytest.raises(UserError, match="above 0"):
+        knn.voting_of([1], [0.0], 1000)
+    with pytest.raises(argparse.ArgumentTypeError, match="numbers parted by commas"):
+        knn._list_of(int)("20;200")
+
+
+def test_wrong_input_is_one_line(arguments, tmp_path):
     call = [*arguments, "--weights", "random", "--out", str(tmp_path / "out")]
     with pytest.raises(UserError, match="between 1 and the 24 training images"):
         knn.main([*call, "--k", "25"])
+    with pytest.raises(UserError, match="stored does not go with --weights random"):
+        knn.main([*call, "--bn-statistics", "stored"])
     for split in ("train", "val"):
-        (tmp_path / split / "cat").mkdir(parents=True)
-        Image.new("RGB", (8, 8)).save(tmp_path / split / "cat" / "1.png")
-    (tmp_path / "val/dog").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "val/dog/1.png")
-    with pytest.raises(UserError, match="same classes; 'dog' is only in one"):
-        knn.main([*call, "--data", str(tmp_path)])
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / split / name / "1.png")
     (tmp_path / "val/cat/1.png").write_bytes(b"broken")
-    (tmp_path / "val/dog/1.png").unlink()
-    with pytest.raises(UserError, match="cat/1.png cannot be read"):
-        knn.main([*call, "--data", str(tmp_path), "--k", "1", "--bn-statistics", "initial"])
+    # In a worker process, whose exceptions arrive as tracebacks of many lines.
+    line = ["--data", str(tmp_path), "--benchmark", "pets", "--k", "1", "--workers", "1"]
+    with pytest.raises(UserError, match="^.*val: cat/1.png cannot be read; a labelled set must be whole$"):
+        knn.main([*call, *line])

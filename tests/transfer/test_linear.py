@@ -1,0 +1,154 @@
+"""The command line of linear classification, from a backbone file to a result, interrupted or not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain import checkpoint
+from pretrain.command_line import UserError
+from transfer import linear, results
+
+# 24 crops of 32 pixels, 3 steps an epoch. SGD: LARS would make every process import timm.
+SMALL = ["optimizer=nesterov", "epochs=2", "batch_size=8", "lr=0.1", "size=32", "resize=32", "workers=0"]
+
+
+@pytest.fixture(scope="module")
+def words(scenes, backbone_pth):
+    def call(out: Path, *more: str, weights=backbone_pth, protocol: str = "linear-matrix-ssl") -> list[str]:
+        options = f"--protocol {protocol} --benchmark scenes --data {scenes} --weights {weights} --out {out}"
+        return [*options.split(), *SMALL, *more]
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(words, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("linear") / "run"
+    assert linear.main(words(out, "epochs=6")) == 0
+    return out
+
+
+def test_a_run_leaves_a_result_with_last_and_best(finished, backbone_pth):
+    records = {record.metric: record for record in results.read(finished / "result.json")}
+    assert list(records) == ["top1", "top5", "top1-best"]
+    first = records["top1"]
+    assert (first.task, first.protocol, first.benchmark, first.n) == (
+        "classification",
+        "linear-matrix-ssl",
+        "scenes",
+        12,
+    )
+    assert (first.method, first.recipe, first.epochs, first.seed) == ("matrix_ssl", "demo", 8, 0)
+    context = json.loads((finished / "result.json").read_text())
+    history = context["history"]
+    assert len(history) == 6 and first.value == history[-1]["top1"] and records["top5"].value == history[-1]["top5"]
+    assert records["top1-best"].value == max(epoch["top1"] for epoch in history)
+    assert (context["precision"], context["processes"], context["bn_statistics"]) == ("fp32", 1, "stored")
+    assert context["changed_from_protocol"]["batch_size"] == 8 and "note" not in context
+    lines = (finished / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == history
+    weights = checkpoint.read(finished / "classifier.pth")
+    assert weights["state_dict"]["linear.weight"].shape == (8, 2048) and weights["classes"][0] == "crescent"
+    assert not (finished / "checkpoint.pth").exists()
+
+
+def test_done_already_and_the_folder_of_another_run(finished, words, capsys):
+    assert linear.main(words(finished, "epochs=6", "workers=1")) == 0  # how many workers is nobody's business
+    assert "done already" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"another run: epochs \(there 6, here 5\), lr \(there 0.1, here 0.2\)"):
+        linear.main(words(finished, "epochs=5", "lr=0.2"))
+    with pytest.raises(UserError, match=r"another run: .*weights_sha256 \(there [0-9a-f']+, here ''\)"):
+        linear.main(words(finished, "epochs=6", weights="random"))
+
+
+def test_killed_then_terminated_then_finished_gives_the_same_classifier(finished, words, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, linear.__file__, *words(out, "epochs=6")]
+
+    def until_next_checkpoint(number: int) -> int:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        file, deadline = out / "checkpoint.pth", time.monotonic() + 120
+        before = file.stat().st_mtime_ns if file.exists() else 0
+        while not file.exists() or file.stat().st_mtime_ns == before:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, number)
+        return process.wait(60)
+
+    assert until_next_checkpoint(signal.SIGKILL) == -signal.SIGKILL
+    assert until_next_checkpoint(signal.SIGTERM) == 75
+    assert not (out / "result.json").exists()
+    assert linear.main(words(out, "epochs=6")) == 0
+    whole, broken = (checkpoint.read(run / "classifier.pth")["state_dict"] for run in (finished, out))
+    assert whole.keys() == broken.keys() and all(torch.equal(whole[name], broken[name]) for name in whole)
+    histories = [json.loads((run / "result.json").read_text())["history"] for run in (finished, out)]
+    assert histories[0] == histories[1]
+
+
+def _linear_as_a_rank(words: list[str]) -> None:
+    from transfer import linear, probe_command
+
+    parser = probe_command.parser_of("linear", "")
+    parser.add_argument("--cached-features", action="store_true")
+    linear.probe(parser.parse_intermixed_args(words))
+
+
+def test_two_processes_train_the_classifier_of_one(words, tmp_path, ranks):
+    """LARS and the batch norm over the global batch; 12 validation images, 6 for each rank."""
+    settings = ["optimizer=lars", "lr=3.0"]
+    ranks(2, _linear_as_a_rank, words(tmp_path / "two", *settings))
+    assert linear.main(words(tmp_path / "one", *settings)) == 0
+    one, two = (checkpoint.read(tmp_path / name / "classifier.pth")["state_dict"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.allclose(one[name], two[name], atol=1e-4, rtol=1e-4), name
+    values = [[r.value for r in results.read(tmp_path / name / "result.json")] for name in ("one", "two")]
+    assert values[0] == values[1]
+
+
+def test_cached_features_say_that_they_are_not_the_protocol(words, tmp_path):
+    assert linear.main(words(tmp_path / "run", "--cached-features", weights="random")) == 0
+    records = results.read(tmp_path / "run" / "result.json")
+    assert {record.protocol for record in records} == {"linear-matrix-ssl-cached"}
+    assert (records[0].method, records[0].epochs, records[0].weights_sha256) == ("random", 0, "")
+    context = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "not the protocol" in context["note"] and context["bn_statistics"] == "measured"
+
+
+def test_half_precision_is_recorded(words, tmp_path):
+    assert linear.main(words(tmp_path / "run", "precision=bf16", "epochs=1")) == 0
+    context = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert context["precision"] == "bf16" and context["changed_from_protocol"]["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--protocol", "nope"], "unknown protocol 'nope'; known: .*linear-matrix-ssl"),
+        (["--protocol", "semi-demo"], "unknown protocol 'semi-demo'; known: .*linear-demo"),
+        (["--data", "/nowhere"], "no folder of images at /nowhere/train"),
+        (["--benchmark", "cifar10"], "no complete cifar10 at"),
+        (["--weights", "/nowhere/backbone.pth"], "no checkpoint at /nowhere/backbone.pth"),
+        (["--seed", "-1"], "--seed must lie in 0"),
+        (["batch_size=25"], "batch_size=25 is more than the 24 training images"),
+        (["lr_backbone=0.1"], "keeps the backbone frozen"),
+    ],
+)
+def test_wrong_input_is_one_line(words, tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
+        linear.main([*words(tmp_path / "run"), *more])
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_shows_protocols_and_settings(capsys):
+    with pytest.raises(SystemExit) as stop:
+        linear.main(["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0 and "linear-vicreg" in text and "batch_norm\n" in text and "lr_backbone\n" in text

@@ -1,0 +1,54 @@
+"""Semi-supervised classification: the whole network fine-tuned on 1 or 10 percent of the labels.
+
+    python transfer/semi.py --protocol semi-vicreg --fraction 1 --weights backbone.pth --benchmark imagenet \\
+        --data DIR --list 1percent.txt --out OUT
+
+--list names the images that keep their label, one file name per line (the lists of the SimCLR repository,
+imagenet_subsets/, are what the papers use). Without it that share of every class is drawn by --seed. Either way
+OUT/list.txt holds the images and result.json the hash of their list. Rates for backbone and classifier are the
+protocol's for the fraction. Batch norm sees the global batch. Everything else is as in transfer/linear.py.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pretrain import distributed
+from pretrain.command_line import UserError, one_of, run
+from pretrain.files import sha256, write_text
+from transfer import classifier_protocol, probe_command, subset
+from transfer.probe_command import Probe
+
+
+def probe(arguments: argparse.Namespace) -> None:
+    """Fine-tune as the command line asks."""
+    one_of("protocol", arguments.protocol, classifier_protocol.available("semi"))
+    percent = arguments.fraction
+    settings, changed = classifier_protocol.load(arguments.protocol, arguments.settings, fraction=percent)
+    if not settings.lr_backbone:
+        raise UserError("semi-supervised fine-tuning moves the backbone; with lr_backbone=0 see transfer/linear.py")
+    run_of = Probe(arguments, settings, changed, protocol=f"{arguments.protocol}-{percent}pct")
+    if arguments.list:
+        chosen = subset.listed(run_of.train, arguments.list, percent=percent)
+        origin = {"file": Path(arguments.list).name, "sha256": sha256(arguments.list)}
+    else:
+        chosen = subset.draw(run_of.train, percent=percent, seed=arguments.seed)
+        origin = {"drawn": "stratified", "seed": arguments.seed}
+    run_of.train = run_of.train.subset(chosen)
+    origin |= {"images": len(chosen), "of_sorted_names_sha256": subset.fingerprint(run_of.train)}
+    if run_of.claim():
+        if distributed.is_main():
+            print(f"{len(chosen)} labelled images: {run_of.out / 'list.txt'}", file=sys.stderr)
+            write_text(run_of.out / "list.txt", subset.text(run_of.train))
+        run_of.run(labelled=origin)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = probe_command.parser_of("semi", __doc__)
+    parser.add_argument("--fraction", type=int, required=True, metavar="PERCENT", help="of the labels: 1 or 10")
+    parser.add_argument("--list", metavar="FILE", help="names of the images that keep their label")
+    return probe_command.call(probe, argv, parser)
+
+
+if __name__ == "__main__":
+    run(main)
