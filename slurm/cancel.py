@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
 from pretrain import files
 from slurm.check import stop_at, unknown
 from slurm.graph import Job, descendants
-from slurm.run_all import numbers, words
+from slurm.options import numbers, words
 from slurm.squeue import ask
 from slurm.states import Standing
 

@@ -31,6 +31,8 @@ def faults_of(plan: Plan, stages: Iterable[str], table: Iterable[str] = STAGES) 
         faults.append("linear and semi need benchmarks: `classification` or `knn`")
     if "pretrain" in stages and not plan.recipe.endswith(".yaml"):
         faults += unknown("recipe", [plan.recipe], recipes())
+    for kind in ("linear", "semi"):
+        faults += unknown(f"{kind} protocol", getattr(plan, kind) if kind in stages else (), probe_protocols(kind))
     if "transfer" in stages:
         faults += unknown("protocol", plan.protocols, protocols())
         if "train-json" not in plan.told("transfer"):
@@ -128,6 +130,10 @@ def recipes() -> list[str]:
 def protocols() -> list[str]:
     files = (Path(transfer.__file__).parent / "protocols").glob("*.yaml")
     return [path.stem for path in files if not path.stem.startswith("_")]
+
+
+def probe_protocols(kind: str) -> list[str]:
+    return [path.stem for path in (Path(transfer.__file__).parent / "classification_protocols").glob(f"{kind}-*.yaml")]
 
 
 def benchmarks() -> list[str]:

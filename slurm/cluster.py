@@ -126,7 +126,7 @@ def load(name: str) -> Cluster:
     faults += [f"{key} is missing" for key, field in known.items() if is_required(field) and key not in told]
     hints = typing.get_type_hints(Cluster)
     faults += [
-        f"{key} is {value!r}; expected {known[key].type}"
+        f"{key} is {value!r}; expected {getattr(hints[key], '__name__', hints[key])}"
         for key, value in told.items()
         if key in known and not fits(value, hints[key])
     ]

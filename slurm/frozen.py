@@ -15,7 +15,9 @@ def knn(plan: Plan, row: Row) -> list[Work]:
 
 def linear(plan: Plan, row: Row) -> list[Work]:
     """Train a linear classifier on frozen features, once per protocol and benchmark."""
-    extra = switches_and_pairs(plan.told("linear", row, without=["data"]), switches=["cached-features"])
+    told = plan.told("linear", row, without=["data"])
+    extra = ["--cached-features"] if told.pop("cached-features", "false") == "true" else []
+    extra += [f"{key}={value}" for key, value in told.items()]
     return [
         probe(plan, row, "linear", benchmark, f"{protocol}-{benchmark}", first=["--protocol", protocol], extra=extra)
         for protocol in plan.linear
@@ -25,7 +27,7 @@ def linear(plan: Plan, row: Row) -> list[Work]:
 
 def semi(plan: Plan, row: Row) -> list[Work]:
     """Fine-tune on a fraction of the labels, once per fraction and benchmark."""
-    extra = switches_and_pairs(plan.told("semi", row, without=["data"]), switches=[])
+    extra = [f"{key}={value}" for key, value in plan.told("semi", row, without=["data"]).items()]
     works = []
     for protocol, percent, benchmark in ((p, f, b) for p in plan.semi for f in plan.fractions for b in plan.labelled):
         first = ["--protocol", protocol, "--fraction", str(percent)]
@@ -119,9 +121,3 @@ def features_of(plan: Plan, row: Row, benchmark: str) -> Path:
 
 def scenes_of(plan: Plan, embedded: bool) -> tuple[Path, ...]:
     return (plan.scenes / "scenes.json",) if embedded else ()
-
-
-def switches_and_pairs(told: dict[str, str], *, switches: list[str]) -> list[str]:
-    """``{"cached-features": "true", "epochs": "5"}`` -> ``["--cached-features", "epochs=5"]``."""
-    words = [f"--{key}" for key in switches if told.get(key) == "true"]
-    return words + [f"{key}={value}" for key, value in told.items() if key not in switches]

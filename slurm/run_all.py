@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from pretrain.command_line import Parser, UserError, run
+    from pretrain.command_line import run
     from slurm import check, cluster, graph, keys, ledger, partitions, plan, remembered, snapshot
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
@@ -22,9 +22,10 @@ except ModuleNotFoundError as missing:
 from pretrain.provenance import ROOT
 from slurm.graph import Job
 from slurm.keys import Settled
+from slurm.options import parse
 from slurm.plan import Plan
 from slurm.report import dry_run, failures, results
-from slurm.stage import Resources, Stage
+from slurm.stage import Stage
 from slurm.stages import STAGES
 
 PATIENCE_S = 60
@@ -33,7 +34,7 @@ PATIENCE_S = 60
 
 def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> int:
     """Return 0 when all is done or submitted, 1 if a job failed, 130 if interrupted."""
-    options = parse(argv, table)
+    options = parse(argv, table, about=__doc__)
     if options.init_cluster:
         print(f"written: {partitions.init_cluster(options.init_cluster, cluster.CLUSTERS)}; look it over")
         return 0
@@ -49,6 +50,9 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
             ledger.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
         remembered.remember(wanted.runs, settled.jobs)
         code = ROOT if options.live_code else snapshot.take(wanted.runs)
+        if options.probe:
+            print(probed(options, wanted, place, settled, code))
+            return 0
         if options.export_sbatch:
             from slurm import export
 
@@ -86,6 +90,21 @@ def conclude(wanted: Plan, jobs: Sequence[Job], outcome) -> int:
     return 0
 
 
+def probed(options: argparse.Namespace, wanted: Plan, place: cluster.Cluster, settled: Settled, code: Path) -> str:
+    """Measure how fast the long stages of what is left run here, and say when it would be done."""
+    from slurm import probe, sbatch, squeue
+
+    def execute(short: list[Job]):
+        part = Settled(jobs=short, done=settled.done & {job.name for job in short})
+        if place.executor != "slurm":
+            return run_here(options, wanted, part, debug=place.executor == "debug", code=code)
+        ids = sbatch.submit(wanted.runs, short, done=part.done, cluster=place, code=code)
+        return squeue.follow(wanted.runs, short, ids)
+
+    left = [job for job in settled.jobs if job.name not in settled.done]
+    return probe.forecast(left, probe.measure(wanted.runs, left, execute=execute), gpus=options.probe)
+
+
 def what_would_be(options: argparse.Namespace, wanted: Plan, place: cluster.Cluster, settled: Settled) -> str:
     """What --dry-run prints; nothing is written, and SLURM need not be there."""
     scripts = []
@@ -110,57 +129,6 @@ def tell_of_other_code(settled: Settled) -> None:
         )
 
 
-def parse(argv: list[str] | None, table: dict[str, Stage]) -> argparse.Namespace:
-    """The command line, lists split, everything else as it was typed."""
-    summaries = "\n".join(f"  {name:<16} {plan.load(name).summary}" for name in plan.available())
-    parser = Parser(
-        prog="run_all.py",
-        description=__doc__,
-        epilog=f"presets:\n{summaries}\n\nstages: {', '.join(table)}\n\n{plan.__doc__}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--stage", type=words, metavar="A,B", help="stages to run, with all they imply")
-    parser.add_argument("--preset", default="demo", metavar="NAME", help="what to run: a preset or a yaml file (demo)")
-    parser.add_argument(
-        "--methods", type=words, metavar="A,B", help="rows: methods, variants of the preset; random: from scratch"
-    )
-    parser.add_argument("--seeds", type=numbers, metavar="0,1", help="run each row once per seed")
-    parser.add_argument("--recipe", metavar="NAME", help="how to pretrain")
-    parser.add_argument("--protocols", type=words, metavar="A,B", help="how to fine-tune")
-    parser.add_argument("--benchmarks", type=words, metavar="A,B", help="what to fine-tune on")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="where to write (the cluster's `runs`, or runs)")
-    parser.add_argument("--redo", action="store_true", help="redo what other code or settings made; see docs/slurm.md")
-    parser.add_argument("--live-code", action="store_true", help="jobs run this checkout, not a copy of it")
-    add_options_of_place(parser)
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="STAGE.KEY=VALUE",
-        help="a setting of a stage's command, or what it asks for: pretrain.optim.lr=0.5 transfer.SOLVER.BASE_LR=0.04 "
-        "data.images=500 pretrain@simclr.optim.lr=0.3 (of one method) "
-        f"pretrain.resources.gpus=2 (of {', '.join(Resources.__dataclass_fields__)})",
-    )
-    options = parser.parse_intermixed_args(argv)  # settings may stand before, between and after the options
-    if not (options.stage or options.init_cluster):
-        raise UserError(f"--stage is missing: what shall be run, of {', '.join(table)} (see --help)")
-    return options
-
-
-def add_options_of_place(parser: Parser) -> None:
-    """Where and how the jobs run."""
-    parser.add_argument("--cluster", default="auto", metavar="NAME", help="auto, a cluster, or a yaml file (auto)")
-    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="jobs at a time on this machine (1)")
-    parser.add_argument("--max-running", type=int, metavar="N", help="jobs of a stage at a time on SLURM (no limit)")
-    parser.add_argument("--dry-run", action="store_true", help="print jobs, batch scripts, GPU-hours; run nothing")
-    parser.add_argument(
-        "--export-sbatch", type=Path, metavar="DIR", help="write plain scripts and a submit.sh; submit nothing"
-    )
-    parser.add_argument(
-        "--wait", action=argparse.BooleanOptionalAction, help="follow the jobs to their end (on SLURM: no, else: yes)"
-    )
-    parser.add_argument("--init-cluster", metavar="NAME", help="ask SLURM and write slurm/clusters/NAME.yaml")
-
-
 def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan, cluster.Cluster, list[Job]]:
     """What the command line means; raises UserError that names everything that is wrong with it."""
     faults = check.unknown("stage", options.stage, table)
@@ -176,7 +144,7 @@ def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan,
     faults = check.faults_of(wanted, stages, table)
     if place.executor != "slurm" and options.wait is False:
         faults.append(f"--no-wait is for SLURM; --cluster {place.name} runs the jobs itself")
-    for name in ("parallel", "max_running"):
+    for name in ("parallel", "max_running", "probe"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             faults.append(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least 1")
     if options.export_sbatch and (place.executor != "slurm" or options.max_running):
@@ -210,19 +178,6 @@ def run_here(options: argparse.Namespace, wanted: Plan, settled: Settled, *, deb
 def presets_like(name: str) -> list[str]:
     """The names that may be given for a preset: the known ones, and any path of a yaml file."""
     return [*plan.available(), *([name] if name.endswith(".yaml") else [])]
-
-
-def words(text: str) -> list[str]:
-    """``a,b`` -> ``["a", "b"]``."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def numbers(text: str) -> list[int]:
-    """``0,1`` -> ``[0, 1]``."""
-    try:
-        return [int(word) for word in words(text)]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected whole numbers separated by commas, got {text!r}") from error
 
 
 if __name__ == "__main__":

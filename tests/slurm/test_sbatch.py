@@ -1,5 +1,7 @@
 """The SLURM path on a fake SLURM: what is asked for, what is chained, what is queued again and what never twice."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,8 +108,6 @@ def test_a_signal_makes_the_job_save_queue_itself_again_and_finish(suite, fake_s
 
 
 def test_a_cancelled_job_does_not_rise_again(suite, fake_slurm, monkeypatch, capfd):
-    import subprocess
-
     from slurm import job
 
     calls = []
@@ -160,3 +160,13 @@ def test_a_cluster_file_is_checked_whole(tmp_path):
     path.write_text("partion: gpu\n")
     with pytest.raises(UserError, match="unknown key 'partion'; executor is missing; known keys: executor, partition"):
         cluster.load(str(path))
+
+
+def test_two_users_at_the_same_moment_submit_every_job_once(suite, fake_slurm):
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import conftest, pathlib; "
+    code += "sys.exit(conftest.Suite(pathlib.Path.cwd()).main('--cluster', 'slurm'))"
+    users = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [user.communicate(timeout=60)[0] for user in users]
+    assert [user.returncode for user in users] == [0, 0, 0]
+    assert len(fake_slurm.jobs()) == 6
+    assert len({text.partition("jobs are")[0] for text in said}) == 1, "all three see the same jobs"

@@ -71,6 +71,7 @@ def srun(arguments: list[str]) -> int:
     """Start the tasks side by side, their output in the files named, and return the worst code."""
     logs = [arguments[arguments.index(name) + 1] for name in ("--output", "--error")]
     command = arguments[next(k for k, word in enumerate(arguments) if word.endswith("python") or "/python3" in word) :]
+    folder = next((word.removeprefix("--chdir=") for word in arguments if word.startswith("--chdir=")), None)
     tasks = []
     for rank in range(int(os.environ["SLURM_NTASKS"])):
         place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_JOB_NODELIST": "localhost"}
@@ -79,7 +80,7 @@ def srun(arguments: list[str]) -> int:
         for pattern, variable in names.items():
             task_logs = [name.replace(pattern, os.environ.get(variable, "")) for name in task_logs]
         with Path(task_logs[0]).open("a") as out, Path(task_logs[1]).open("a") as err:
-            tasks.append(subprocess.Popen(command, env=os.environ | place, stdout=out, stderr=err))
+            tasks.append(subprocess.Popen(command, env=os.environ | place, stdout=out, stderr=err, cwd=folder))
     if os.environ["FAKE_SIGNAL"]:
         wait_for = Path(os.environ["FAKE_SIGNAL"])
         while not wait_for.exists():
