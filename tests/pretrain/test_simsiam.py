@@ -1,9 +1,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from pretrain import backbone, optimizers
+from pretrain.command_line import UserError
 from pretrain.methods import Embeddings, simsiam
+from pretrain.stopping import Watch, embedding_rank
 
 
 def test_loss_is_the_mean_of_both_directions_and_minus_one_when_aligned():
@@ -40,3 +43,32 @@ def test_the_predictor_keeps_the_peak_rate_while_the_rest_follows_the_cosine():
     rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rate_of[id(network.predictor[0].weight)] == 0.1 and rate_of[id(network.backbone.conv1.weight)] == 0.01
     assert len(rate_of) == sum(p.requires_grad for p in network.parameters())
+
+
+def trained(*, stop_gradient: bool, watch: Watch, steps: int = 150) -> float:
+    """Train a small convolutional network on 32 noise images, two noisy views each; the loss at the end."""
+    torch.manual_seed(0)
+    trunk = nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(144, 2048)
+    )
+    config = simsiam.Config(stop_gradient=stop_gradient, projector_width=32, predictor_width=16)
+    network = simsiam.Method(trunk, config)
+    optimizer = optimizers.build(network, optimizers.OptimConfig(name="adamw"))
+    optimizers.set_lr(optimizer, 0.01, peak=0.01)
+    images = torch.randn(32, 3, 12, 12)
+    for step in range(steps):
+        embeddings = network([images + 2 * torch.randn_like(images) for _ in range(2)])
+        loss = network.loss_terms(embeddings)["similarity"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        watch.check_rank(embedding_rank(embeddings.online[0]), step)
+    return loss.item()
+
+
+def test_without_the_stop_gradient_it_collapses_and_the_alarm_says_so():
+    """The paper's Table 1 and Figure 2: the loss goes to -1, and all embeddings point one way."""
+    with pytest.raises(UserError, match=r"collapse at step \d+: the embeddings' effective rank is 1\."):
+        trained(stop_gradient=False, watch=Watch(collapse_rank=1.2, patience=3))
+    collapsed = trained(stop_gradient=False, watch=Watch(collapse_rank=0, patience=3))
+    assert collapsed < -0.9 < trained(stop_gradient=True, watch=Watch(collapse_rank=1.2, patience=3))
