@@ -29,7 +29,18 @@ BACKBONE = "ssl-transfer-bench/backbone/1"
 def save(path: str | Path, content: dict) -> None:
     """Write a dict of tensors and plain values, as a whole or not at all."""
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        write(temporary, content)
+
+
+def write(path: Path, content: dict) -> None:
+    """Write a dict of tensors and plain values; a disk that is full is an OSError, as with any other file."""
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch hides why a write failed behind where in its archive it did
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def read(path: str | Path) -> dict:
@@ -47,7 +58,7 @@ def read(path: str | Path) -> dict:
         if wanted := re.search(r"Unsupported (?:global|class)[^\n]*", str(error)):
             raise UserError(f"{path} wants to run code and is not read ({wanted[0]})") from error
         raise UserError(f"{path} is not a checkpoint, or a damaged one; was it copied completely?") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError, KeyError) as error:
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError, LookupError, TypeError) as error:
         raise UserError(f"{path} is not a checkpoint, or a truncated one; was it copied completely?") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's dict")

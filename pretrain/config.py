@@ -37,6 +37,12 @@ class LogConfig:
     checkpoint_every: int = 1000
     """Steps between two writes of checkpoint.pth (one is written at SIGTERM, SIGUSR2 and Ctrl-C as well)."""
 
+    keep_last: int = 2
+    """How many of the newest checkpoints stay; should the newest be damaged, the run goes on from the one before."""
+
+    keep_every: int = 0
+    """Checkpoints of every so many steps stay for good, as checkpoints/step-000100.pth; 0 keeps none."""
+
     collapse_rank: float = 1.2
     """The run stops when the effective rank of the embeddings stays below this (1 is total collapse); 0 never stops."""
 

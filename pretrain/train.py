@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -24,11 +24,12 @@ from pretrain.files import write_text
 from pretrain.log import Log
 from pretrain.progress import Progress
 from pretrain.provenance import commit
+from pretrain.retention import Checkpoints
 from pretrain.stopping import StopRequest, Watch, embedding_rank
 
 DEFAULT_RECIPE = "imagenet-100ep"
 # Settings that may change when a run is resumed: they do not touch its result.
-FREE = {"device", "data.workers", "log.every", "log.checkpoint_every", "log.collapse_rank", "log.collapse_patience"}
+FREE = {"device", "data.workers"} | {f"log.{field.name}" for field in fields(config.LogConfig)}
 
 
 def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
@@ -92,20 +93,26 @@ class Run:
         self.about = {"method": name, "recipe": recipe, "variant": settings.variant}
         self.about |= {"epochs": settings.epochs, "seed": settings.seed}
         self.about |= {"commit": commit(), "config": asdict(settings)}
-        self.file = folder / "checkpoint.pth"
-        if self.file.exists():
-            self._restore(checkpoint.read(self.file))
+        log = settings.log
+        self.checkpoints = Checkpoints(folder, keep_last=log.keep_last, keep_every=log.keep_every)
+        if saved := self.checkpoints.read():
+            self._restore(saved)
         self.parallel = network
         if distributed.world_size() > 1:
             # Buffers need no broadcast: synchronised BN keeps them equal on all ranks.
             self.parallel = DistributedDataParallel(network, broadcast_buffers=False)
+
+    def is_due(self, total: int) -> bool:
+        """Whether this step ends with a checkpoint."""
+        regular = self.step % self.settings.log.checkpoint_every == 0 or self.step == total
+        return regular or self.checkpoints.due(self.step)
 
     def save(self) -> None:
         """Write checkpoint.pth (the first rank does)."""
         if distributed.is_main():
             state = {"model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
             state |= {"torch_rng": torch.get_rng_state(), "unreadable": sorted(self.unreadable)}
-            checkpoint.save(self.file, {"format": checkpoint.CHECKPOINT, **self.about, **state})
+            self.checkpoints.save({"format": checkpoint.CHECKPOINT, **self.about, **state})
 
     def finish(self) -> None:
         """Write backbone.pth and say what could not be read."""
@@ -114,6 +121,7 @@ class Run:
         path = self.folder / "backbone.pth"
         mean, std = views.NORMALISATIONS[self.settings.views.normalisation]
         checkpoint.export_backbone(path, self.network.backbone, about=self.about, mean=mean, std=std)
+        self.checkpoints.finish()
         if self.unreadable:
             print(f"{len(self.unreadable)} unreadable images were skipped (named above)", file=sys.stderr)
         print(f"pretrained: {path}")
@@ -132,7 +140,7 @@ class Run:
 
     def _restore(self, saved: dict) -> None:
         if saved.get("format") != checkpoint.CHECKPOINT:
-            raise UserError(f"{self.file} is not a checkpoint of this suite; choose another --out")
+            raise UserError(f"the checkpoint in {self.folder} is not one of this suite; choose another --out")
         self.network.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.unreadable = saved["step"], set(saved["unreadable"])
@@ -193,7 +201,7 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
         state.network.after_step(state.step / total)
         report.after_step(values, embeddings, lr)
         interrupted = distributed.any_rank(stop.signal is not None, device)
-        if interrupted or state.step % settings.log.checkpoint_every == 0 or state.step == total:
+        if interrupted or state.is_due(total):
             state.save()
         if interrupted and state.step < total:
             if distributed.is_main():
@@ -225,7 +233,7 @@ def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
     """
     path = folder / "config.yaml"
     mine = {"method": name, "recipe": recipe, "settings": asdict(settings)}
-    begun = (folder / "checkpoint.pth").exists() or (folder / "backbone.pth").exists()
+    begun = Checkpoints(folder).paths() or (folder / "backbone.pth").exists()
     if path.exists() and begun:
         theirs = config.flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
         differing = [

@@ -60,7 +60,7 @@ def test_log_carries_each_loss_term_rank_rate_and_speed(finished):
 
 
 def test_killed_at_any_moment_and_resumed_gives_bit_identical_weights(finished, command, scenes, tmp_path):
-    """kill -9 in the middle, then SIGTERM in what resumed, then to the end: as if nothing had happened."""
+    """kill -9 in the middle, SIGTERM in what resumed, a newest checkpoint torn in two: as if nothing had happened."""
     out = tmp_path / "run"
     arguments = small(scenes, out, "epochs=2")
 
@@ -76,7 +76,10 @@ def test_killed_at_any_moment_and_resumed_gives_bit_identical_weights(finished, 
     assert until(5, signal.SIGKILL) == -signal.SIGKILL
     assert checkpoint.read(out / "checkpoint.pth")["step"] in (4, 6)
     assert until(8, signal.SIGTERM) == 75  # saved where it stood, and asks to be called again
-    assert command(SCRIPT, *arguments).returncode == 0
+    newest = out / "checkpoint.pth"
+    newest.write_bytes(newest.read_bytes()[:100_000])
+    last = command(SCRIPT, *arguments)
+    assert last.returncode == 0 and "truncated one" in last.stderr and "going on from step-" in last.stderr
     undisturbed, resumed = (checkpoint.read(run / "checkpoint.pth") for run in (finished, out))
     assert undisturbed["model"].keys() == resumed["model"].keys()
     assert all(torch.equal(undisturbed["model"][name], resumed["model"][name]) for name in undisturbed["model"])
