@@ -36,15 +36,13 @@ def _recomputed(stage: nn.Module, forward):
 
 @contextlib.contextmanager
 def _statistics_kept(norms: list[nn.Module]) -> Iterator[None]:
-    """The second forward pass of a batch must not move the running statistics a second time.
-
-    Torch's norms look at ``track_running_stats``; Detectron2's NaiveSyncBatchNorm only has its momentum.
-    """
-    before = [(norm.track_running_stats, norm.momentum) for norm in norms]
+    """The second forward pass of a batch must not move the running statistics a second time."""
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        norm.track_running_stats, norm.momentum = False, 0.0
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, (track, momentum) in zip(norms, before, strict=True):
-            norm.track_running_stats, norm.momentum = track, momentum
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

@@ -3,6 +3,7 @@
 from itertools import islice
 
 import numpy as np
+import pytest
 
 from transfer import order
 
@@ -56,3 +57,21 @@ def test_grouping_sorts_landscape_from_portrait():
     records = [{"width": 4, "height": 3}, {"width": 3, "height": 4}, {"width": 4, "height": 4}]
     assert order.shape_buckets(records, grouped=True) == [1, 0, 0]
     assert order.shape_buckets(records, grouped=False) == [0, 0, 0]
+
+
+def test_rare_categories_are_repeated_as_often_as_lvis_says_and_the_order_still_resumes():
+    common = {"annotations": [{"category_id": 0}]}
+    rare = {"annotations": [{"category_id": 0}, {"category_id": 1}]}
+    records = [common] * 9 + [rare]
+    factors = order.repeat_factors(records, sampler="RepeatFactorTrainingSampler", threshold=0.4)
+    assert factors == pytest.approx([1.0] * 9 + [2.0])  # sqrt(0.4 / 0.1)
+    found = batches(22, batch=1, repeats=factors)
+    assert sorted(index for batch in found[:11] for index, _ in batch) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9]
+    assert batches(5, batch=1, repeats=factors, start=17) == found[17:]
+    assert order.repeat_factors(records, sampler="TrainingSampler", threshold=0.4) is None
+
+
+def test_a_fractional_repeat_is_rounded_by_chance_anew_in_each_epoch():
+    drawn = batches(3000, shapes=[0] * 2, batch=1, repeats=[1.0, 1.5])
+    share = np.mean([index for batch in drawn for index, _ in batch])
+    assert share == pytest.approx(1.5 / 2.5, abs=0.02)
