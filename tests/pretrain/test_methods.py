@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain import backbone, batch_norm, config, distributed, methods
+from pretrain import backbone, batch_norm, config, distributed, methods, optimizers
 from pretrain.command_line import UserError
 
 # What makes a method small; each takes the ones it has.
@@ -117,6 +117,24 @@ def test_says_what_each_of_its_settings_is(name):
     for field in dataclasses.fields(settings.method):
         assert f"  {field.name}\n" in text
     assert methods.title(name) in inspect.getdoc(methods.load(name)).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "name, batch, peak, biases, views",
+    [
+        ("simclr", 4096, 4.8, 4.8, "simclr"),  # the paper, B.1: 0.075 x sqrt(batch)
+        ("byol", 4096, 7.2, 7.2, "asymmetric"),  # released code: 0.45 x batch / 256 for 100 epochs
+        ("moco_v2", 256, 0.03, 0.03, "symmetric"),  # README
+        ("barlow_twins", 2048, 1.6, 0.0384, "asymmetric"),  # released code: 0.2 and 0.0048 x batch / 256
+        ("vicreg", 2048, 2.4, 2.4, "asymmetric"),  # README: 0.3 x batch / 256 for 100 epochs
+    ],
+)
+def test_recipes_come_to_the_rates_of_their_sources(name, batch, peak, biases, views):
+    settings = config.resolve(name, "imagenet-100ep", [])
+    rate = optimizers.peak_lr(settings.optim, settings.batch_size)
+    assert (settings.batch_size, settings.views.recipe) == (batch, views)
+    assert (rate, rate * settings.optim.bias_lr) == pytest.approx((peak, biases))
+    assert settings.optim.exclude_1d == (settings.optim.name == "lars") == (name != "moco_v2")
 
 
 def test_teacher_is_a_momentum_copy_that_no_gradient_reaches():
