@@ -34,10 +34,10 @@ def check(split: Split, *, evaluated: bool) -> Summary:
 
     Raises UserError that names the first fault (with the annotation's id) and says how many there are.
     """
-    content = _load(split.json)
-    if faults := list(_faults(content, split, evaluated)):
-        more = f"; {len(faults)} faults in all" if len(faults) > 1 else ""
-        raise UserError(f"{split.json}: {faults[0]}{more}; correct the file")
+    content = load(split.json)
+    if found := list(faults(content, split, evaluated=evaluated)):
+        more = f"; {len(found)} faults in all" if len(found) > 1 else ""
+        raise UserError(f"{split.json}: {found[0]}{more}; correct the file")
     masks = [a.get("segmentation") for a in content["annotations"] if not a.get("iscrowd", 0)]
     return Summary(
         categories={category["id"]: category["name"] for category in sorted(content["categories"], key=_id)},
@@ -52,7 +52,8 @@ def _id(entry: dict) -> int:
     return entry["id"]
 
 
-def _load(path: Path) -> dict:
+def load(path: Path) -> dict:
+    """The content of a COCO json. Raises UserError unless it has lists of images, annotations and categories."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
@@ -69,7 +70,8 @@ def _load(path: Path) -> dict:
     return content
 
 
-def _faults(content: dict, split: Split, evaluated: bool) -> Iterator[str]:
+def faults(content: dict, split: Split, *, evaluated: bool) -> Iterator[str]:
+    """What would stop a training run, one line each, beginning with the entry: ``annotation id 12 has box ...``."""
     needed = {
         "categories": ("id", "name"),
         "images": ("id", "file_name", "width", "height"),

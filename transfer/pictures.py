@@ -33,10 +33,14 @@ def draw(path: str | Path, split: Split, predictions: list[dict], *, count: int)
     columns = []
     for image in images[:count]:
         pixels = cv2.cvtColor(cv2.imread(str(split.images / image["file_name"])), cv2.COLOR_BGR2RGB)
-        above = _tile(pixels, truth.get(image["id"], []), names, title="ground truth")
-        below = _tile(pixels, _confident(found.get(image["id"], [])), names, title="prediction")
+        above = tile(pixels, truth.get(image["id"], []), names, title="ground truth")
+        below = tile(pixels, _confident(found.get(image["id"], [])), names, title="prediction")
         columns.append(np.concatenate([above, below]))
-    sheet = np.concatenate(columns, axis=1)
+    write(path, np.concatenate(columns, axis=1))
+
+
+def write(path: str | Path, sheet: np.ndarray) -> None:
+    """Write an RGB picture (height, width, 3) as PNG."""
     done, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert done
     with replacing(path) as temporary:
@@ -55,23 +59,29 @@ def _confident(predictions: list[dict]) -> list[dict]:
     return [entry for entry in ordered if entry["score"] >= SCORE_SHOWN] or ordered[:1]
 
 
-def _tile(pixels: np.ndarray, objects: list[dict], names: dict[int, str], *, title: str) -> np.ndarray:
-    """The image scaled into a square tile, with masks, boxes and labels, under a band with the title."""
+def tile(pixels: np.ndarray, objects: list[dict], names: dict[int, str], *, title: str) -> np.ndarray:
+    """The image scaled into a square tile, with masks, boxes, keypoints and labels, under a band with the title."""
     height, width = pixels.shape[:2]
     scale = TILE_PX / max(height, width)
     size = (round(width * scale), round(height * scale))
-    tile = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+    scaled = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
     for entry in reversed(objects):
         colour = COLOURS[entry["category_id"] % len(COLOURS)]
         if entry.get("segmentation"):
             mask = cv2.resize(_mask(entry["segmentation"], height, width), size, interpolation=cv2.INTER_LINEAR) > 0.5
-            tile[mask] = (0.55 * tile[mask] + 0.45 * np.array(colour)).astype(np.uint8)
+            scaled[mask] = (0.55 * scaled[mask] + 0.45 * np.array(colour)).astype(np.uint8)
     for entry in reversed(objects):
         category = entry["category_id"]
         label = names[category] + (f" {entry['score']:.2f}" if "score" in entry else "")
-        _box(tile, [value * scale for value in entry["bbox"]], label, category)
+        _box(scaled, [value * scale for value in entry["bbox"]], label, category)
+        for x, y, seen in np.reshape(entry.get("keypoints", ()), (-1, 3)):
+            if seen > 0:
+                cv2.circle(scaled, (round(x * scale), round(y * scale)), 3, (255, 255, 255), -1, cv2.LINE_AA)
+                cv2.circle(
+                    scaled, (round(x * scale), round(y * scale)), 2, COLOURS[category % len(COLOURS)], -1, cv2.LINE_AA
+                )
     square = np.full((TILE_PX + BAND_PX, TILE_PX, 3), 255, np.uint8)
-    square[BAND_PX : BAND_PX + size[1], : size[0]] = tile
+    square[BAND_PX : BAND_PX + size[1], : size[0]] = scaled
     cv2.putText(square, title, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return square
 
