@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from pretrain import backbone
 from pretrain.command_line import UserError
 from pretrain.methods import Embeddings, simclr
 
@@ -57,14 +57,14 @@ def test_collapse_leaves_chance_and_separation_leaves_nothing():
 
 def test_heads_of_the_paper_and_of_the_code():
     def parts(**settings):
-        network = simclr.Method(backbone.resnet50(), simclr.Config(projector_width=16, output_width=8, **settings))
+        network = simclr.Method(nn.Identity(), simclr.Config(projector_width=16, output_width=8, **settings))
         return network.projector, [type(part).__name__ for part in network.projector]
 
     paper, names = parts()
     assert names == ["Linear", "ReLU", "Linear"] and paper[0].bias is not None
     code, names = parts(head="code", layers=3)
     assert names == ["Linear", "BatchNorm1d", "ReLU"] * 2 + ["Linear", "BatchNorm1d"]
-    assert all(layer.bias is None for layer in code if isinstance(layer, torch.nn.Linear))
+    assert all(layer.bias is None for layer in code if isinstance(layer, nn.Linear))
     assert code[-1].weight.requires_grad and not code[-1].bias.requires_grad and not code[-1].bias.any()
     with pytest.raises(UserError, match="method.head.*code"):
         parts(head="v3")
@@ -74,6 +74,6 @@ def test_heads_of_the_paper_and_of_the_code():
 
 def test_both_views_learn():
     z1, z2 = (z.requires_grad_() for z in views())
-    network = simclr.Method(backbone.resnet50(), simclr.Config(projector_width=8))
+    network = simclr.Method(nn.Identity(), simclr.Config(projector_width=8))
     network.loss_terms(Embeddings((z1, z2), ()))["contrastive"].backward()
     assert z1.grad.norm() > 0 and z2.grad.norm() > 0

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from pretrain import backbone
 from pretrain.methods import Embeddings, vicreg
 from pretrain.shared_matmul import shared_matmul
 
@@ -20,7 +20,7 @@ def rows(B: int, D: int) -> torch.Tensor:
 
 
 def terms(z1, z2, **settings) -> dict[str, torch.Tensor]:
-    network = vicreg.Method(backbone.resnet50(), vicreg.Config(projector_width=8, **settings))
+    network = vicreg.Method(nn.Identity(), vicreg.Config(projector_width=8, **settings))
     return network.loss_terms(Embeddings((z1, z2), ()))
 
 
