@@ -117,7 +117,7 @@ def _finished(source: Path, source_sha256: str, destination: Path, trunk: Trunk)
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "source", metavar="SRC", help="the checkpoint: .pth, .pth.tar, .ckpt, .torch, .safetensors, .pkl"
+        "source", metavar="SRC", nargs="?", help="the checkpoint: .pth, .pth.tar, .ckpt, .torch, .safetensors, .pkl"
     )
     parser.add_argument("destination", metavar="DST", nargs="?", help="where the weights go: a .pkl or a .pth")
     parser.add_argument(
@@ -129,9 +129,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--inspect", action="store_true", help="print what SRC is and what would become of it; write nothing"
     )
+    parser.add_argument("--formats", action="store_true", help="print the table of known formats and stop")
     arguments = parser.parse_args(argv)
-    if arguments.inspect == bool(arguments.destination):
-        raise UserError("give a destination, or --inspect without one (see --help)")
+    if arguments.formats:
+        print(inspection.formats_table())
+        return
+    if not arguments.source or arguments.inspect == bool(arguments.destination):
+        raise UserError("give SRC and a destination, or --inspect SRC, or --formats (see --help)")
     if arguments.inspect:
         print(inspection.report(Path(arguments.source), format=arguments.format, take=arguments.take))
         return

@@ -144,7 +144,7 @@ FORMATS = [
         dropped=(("heads of the method", r"^[a-z_]*(head|classifier)[a-z_]*\."),),
         rename=from_sequential,
         epochs=("epoch", 1),
-        source="lightly-ai/lightly, docs/source/getting_started: nn.Sequential(*list(resnet.children())[:-1])",
+        source="lightly-ai/lightly, docs/source/tutorials_source/package/tutorial_moco_memory_bank.py",
     ),
     Format(
         name="VISSL (classy_state_dict)",
@@ -153,8 +153,8 @@ FORMATS = [
         source="facebookresearch/vissl, vissl/models/base_ssl_model.py and trunks/resnext.py",
     ),
     Format(
-        name="VISSL (model_state_dict)",
-        takes={"trunk": "model_state_dict:_feature_blocks.|model_state_dict:trunk._feature_blocks."},
+        name="VISSL (model_state_dict, or the trunk alone)",
+        takes={"trunk": "model_state_dict:_feature_blocks.|model_state_dict:trunk._feature_blocks.|:_feature_blocks."},
         source="facebookresearch/vissl, extra_scripts/convert_vissl_to_detectron2.py",
     ),
     Format(

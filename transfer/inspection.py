@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pretrain.command_line import UserError
 from transfer import reading, resnet50
-from transfer.layout import address_of, state_dicts
+from transfer.formats import FORMATS
+from transfer.layout import IMAGENET, Format, address_of, state_dicts
 from transfer.trunk import AUTO, Trunk, find_trunk
 
 
@@ -26,6 +27,29 @@ def report(path: Path, *, format: str = AUTO, take: str | None = None) -> str:
         lines += [f"tensors     {_where(container, tensors)}" for container, tensors in dicts.items()]
         return "\n".join([*lines, f"refused     {error}"])
     return "\n".join([*lines, *_of_trunk(trunk), _verdict(path, trunk)])
+
+
+def formats_table() -> str:
+    """The known formats as Markdown: how each is recognised, what is taken and left, the input it was trained on."""
+    head = ("format", "recognised by", "taken (others with `--take`)", "left behind", "input", "written in")
+    rows = [head, tuple("---" for _ in head), *map(_row, FORMATS)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(entry: Format) -> tuple[str, ...]:
+    first, *others = entry.takes
+    left = [*dict.fromkeys(reason for reason, _ in entry.dropped), "step counters"]
+    if not any(place.endswith(":") for place in entry.takes[first].split("|")):
+        left.append("whatever is not in the trunk")
+    taken = first + (f" ({', '.join(others)})" if others else "")
+    return entry.name, entry.recognised_by(), taken, "; ".join(left), _input(entry), entry.source
+
+
+def _input(entry: Format) -> str:
+    if entry.written_as:
+        return "as the file says"
+    different = [key for key in IMAGENET if entry.input[key] != IMAGENET[key]]
+    return "ImageNet" + "".join(f", {key} {entry.input[key]}" for key in different)
 
 
 def _where(container: str, tensors: dict) -> str:

@@ -89,7 +89,7 @@ class Format:
 
 
 def _words(places: str) -> str:
-    return " or ".join(f"`{place.removeprefix(':') or 'bare names'}`" for place in places.split("|"))
+    return " or ".join(f"`{place.removeprefix(':')}`" if place != ":" else "bare names" for place in places.split("|"))
 
 
 def begins(address: str, places: str) -> bool:

@@ -59,10 +59,11 @@ def read(path: str | Path) -> File:
         return _read_torch(path, "torch file", mmap=True)
     if start == LEGACY_TORCH:
         return _read_torch(path, "torch file from before 1.6", mmap=False)
+    # safetensors begins with the length of its header in 8 bytes, and 128 looks like the start of a pickle.
+    if start[8:9] == b"{" and (start[4:8] == bytes(4) or not start.startswith(b"\x80")):
+        return _read_safetensors(path)
     if start.startswith(b"\x80"):
         return File(weights.read_plain(path), "pickle of arrays")
-    if len(start) > 8 and start[8:9] == b"{":
-        return _read_safetensors(path)
     raise UserError(
         f"{path} is not a checkpoint, or a damaged one (it begins with {start[:8]!r}); was it copied completely?"
     )

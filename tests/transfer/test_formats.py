@@ -176,6 +176,10 @@ def vissl_model(a, b):
     return {"model_state_dict": vissl(a, b)["classy_state_dict"]["base_model"]["model"]["trunk"]}
 
 
+def vissl_trunk(a, b):
+    return vissl_model(a, b)["model_state_dict"]
+
+
 def mmselfsup(a, b):
     """Version 1: MoCo keeps its key encoder in a CosineEMA."""
     neck = nn.ModuleDict({"mlp": mlp(2048, 8, 8)})
@@ -304,7 +308,8 @@ LAYOUTS = [
     Layout(lightly_numbered, "lightly (numbered layers)", ("backbone", "momentum"), "file", 100),
     Layout(lightly_backbone_numbered, "lightly (numbered layers)", ("backbone",), "file"),
     Layout(vissl, "VISSL (classy_state_dict)", ("trunk",), "file", 200),
-    Layout(vissl_model, "VISSL (model_state_dict)", ("trunk",), "file"),
+    Layout(vissl_model, "VISSL (model_state_dict, or the trunk alone)", ("trunk",), "file"),
+    Layout(vissl_trunk, "VISSL (model_state_dict, or the trunk alone)", ("trunk",), "file"),
     Layout(mmselfsup, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone", "momentum"), "file", 200),
     Layout(mmselfsup_older, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone", "momentum"), "file", 200),
     Layout(mmpretrain, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone",), "file", 100),
