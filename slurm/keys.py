@@ -5,13 +5,17 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pretrain.provenance import PACKAGES, ROOT
 from slurm import ledger
 from slurm.graph import Job
+
+IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:([^(\n]+)|\(([^)]*)\))|import[ \t]+([^\n#]+))", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +78,13 @@ def code_of(module: str, argv: Sequence[str]) -> str:
     ``--method simclr`` names pretrain/methods/simclr.py, ``--protocol demo-fpn`` its yaml. Comments, docstrings and
     layout do not count.
     """
+    return code_reached(module, tuple(named(word.rpartition("=")[2] for word in argv)))
+
+
+@functools.cache
+def code_reached(module: str, chosen: tuple[Path, ...]) -> str:
     reached: dict[Path, None] = {}
-    todo = [*paths_of(module), *named(frozenset(word.rpartition("=")[2] for word in argv))]
+    todo = [*paths_of(module), *chosen]
     while todo:
         path = todo.pop()
         if path not in reached:
@@ -90,16 +99,17 @@ def reads(path: Path) -> list[Path]:
     if path.suffix != ".py":
         bases = re.findall(r"^_BASE_:\s*(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
         return [path.parent / base for base in bases if (path.parent / base).exists()]
-    return [found for name in imported(tree_of(path)) for found in paths_of(name)]
+    return [found for name in imported(path.read_text(encoding="utf-8")) for found in paths_of(name)]
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def imported(source: str) -> Iterator[str]:
+    """Every module that a file may import, and every name that may be one; found as text: this has to be quick."""
+    for package, one, several, plain in IMPORT.findall(source):
+        yield from (name.split()[0] for name in plain.split(",") if name.strip())
+        if package:
+            yield package
+            names = re.sub(r"#.*", "", several or one).split(",")
+            yield from (f"{package}.{name.split()[0]}" for name in names if name.strip())
 
 
 def paths_of(module: str) -> list[Path]:
@@ -111,16 +121,19 @@ def paths_of(module: str) -> list[Path]:
     return [path for path in [*around, ROOT.joinpath(*parts).with_suffix(".py")] if path.exists()]
 
 
-@functools.cache
-def named(words: frozenset[str]) -> list[Path]:
+def named(words: Iterable[str]) -> list[Path]:
     """Files in the packages' folders of choices (methods, recipes, protocols) whose name is one of ``words``."""
-    choices = (path for package in PACKAGES for path in (ROOT / package).glob("*/*") if path.suffix in (".py", ".yaml"))
-    return [path for path in choices if path.stem in words]
+    return [path for word in sorted(set(words) & choices().keys()) for path in choices()[word]]
 
 
 @functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
+def choices() -> dict[str, list[Path]]:
+    """Name -> the files in the packages' folders that have it."""
+    found: dict[str, list[Path]] = {}
+    for path in (path for package in PACKAGES for path in (ROOT / package).glob("*/*")):
+        if path.suffix in (".py", ".yaml"):
+            found.setdefault(path.stem, []).append(path)
+    return found
 
 
 @functools.cache
@@ -128,11 +141,17 @@ def fingerprint(path: Path) -> str:
     """Hash of a file; of Python, of what it does: without comments, docstrings and layout."""
     if path.suffix != ".py":
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    tree = tree_of(path)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            node.body = [line for line in node.body if not is_text(line)]
+    tree = ast.parse(path.read_bytes())
+    without_texts(tree)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def without_texts(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> None:
+    """Remove the docstrings of a module, and of all classes and functions that stand in it."""
+    node.body = [line for line in node.body if not is_text(line)]
+    for line in node.body:
+        if isinstance(line, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            without_texts(line)
 
 
 def is_text(line: ast.stmt) -> bool:

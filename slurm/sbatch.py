@@ -141,7 +141,7 @@ def submit(
         at_most = at_once or cluster.max_running
         asked = parameters(one.jobs[0], cluster, dependency=dependency, name=one.name, code=code, at_once=at_most)
         ids |= submit_group(runs, one, asked, cluster)
-    return ids
+    return {job.name: ids[job.name] for job in jobs if job.name in ids}
 
 
 def scripts(

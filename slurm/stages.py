@@ -69,6 +69,8 @@ def tables(plan: Plan, row: Row) -> list[Work]:
 
 RESULT = ("result.json",)
 ON_GPUS = Resources(gpus=8, cpus=6, mem_gb=24, hours=24)
+MEASURES = Resources(cpus=4, mem_gb=32, hours=4)
+FROZEN = ("knn", "linear", "semi", "spectra")
 
 STAGES = {
     "data": Stage(module="pretrain.scenes", work=data, outputs=("scenes.json",), per_row=False),
@@ -84,10 +86,24 @@ STAGES = {
         module="transfer.train",
         work=transfer,
         outputs=RESULT,
-        implies=("data", "convert", "knn", "effective_rank", "tables"),
+        implies=("data", "convert", *FROZEN, "tables"),
         resources=ON_GPUS,
     ),
     "knn": Stage(module="transfer.knn", work=frozen.knn, outputs=RESULT, implies=("data", "tables")),
+    "linear": Stage(
+        module="transfer.linear",
+        work=frozen.linear,
+        outputs=RESULT,
+        implies=("data", "tables"),
+        resources=ON_GPUS,
+    ),
+    "semi": Stage(
+        module="transfer.semi",
+        work=frozen.semi,
+        outputs=RESULT,
+        implies=("data", "tables"),
+        resources=ON_GPUS,
+    ),
     "features": Stage(
         module="analysis.features",
         work=frozen.features,
@@ -100,7 +116,14 @@ STAGES = {
         work=frozen.effective_rank,
         outputs=("effective_rank.json",),
         implies=("features", "tables"),
-        resources=Resources(cpus=4, mem_gb=32, hours=4),
+        resources=MEASURES,
+    ),
+    "spectra": Stage(
+        module="analysis.spectra",
+        work=frozen.spectra,
+        outputs=("spectra.json",),
+        implies=("effective_rank",),
+        resources=MEASURES,
     ),
     "tables": Stage(module="analysis.tables", work=tables, per_row=False, last=True, resources=Resources(cpus=1)),
 }

@@ -25,6 +25,7 @@ from pretrain.progress import duration
 from slurm.arrays import leaf
 from slurm.console import tail
 from slurm.graph import Job
+from slurm.stages import STAGES
 from slurm.states import Standing
 
 EVERY_S = 10
@@ -71,7 +72,9 @@ def text(runs: Path, found: Sequence[Standing]) -> str:
 def table(found: Sequence[Standing]) -> list[str]:
     """A line per row, a column per stage; jobs of the whole plan below, one line each."""
     rows = dict.fromkeys(one.job.row for one in found if one.job.row)
-    columns = dict.fromkeys(leaf(one.job) for one in found if one.job.row)
+    order = {name: number for number, name in enumerate(STAGES)}
+    in_order = sorted((one.job for one in found if one.job.row), key=lambda job: order.get(job.stage, 0))
+    columns = dict.fromkeys(map(leaf, in_order))
     cells = {(one.job.row, leaf(one.job)): cell(one) for one in found}
     grid = [["", *columns]] + [[row, *(cells.get((row, column), "–") for column in columns)] for row in rows]
     grid = grid if rows else []

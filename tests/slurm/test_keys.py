@@ -15,13 +15,16 @@ def code(tmp_path, monkeypatch):
     (tmp_path / "pretrain" / "methods" / "byol.py").write_text("SIZE = 1\n")
     monkeypatch.setattr(keys, "ROOT", tmp_path)
 
-    def code_of(*argv):
-        for cached in (keys.reads, keys.named, keys.tree_of, keys.fingerprint):
+    def forget():
+        for cached in (keys.reads, keys.choices, keys.code_reached, keys.fingerprint):
             cached.cache_clear()
+
+    def code_of(*argv):
+        forget()
         return keys.code_of("pretrain.stage", argv)
 
     yield tmp_path / "pretrain", code_of
-    code_of()
+    forget()
 
 
 def test_what_a_module_imports_is_its_code_and_a_comment_is_not(code):
@@ -31,6 +34,12 @@ def test_what_a_module_imports_is_its_code_and_a_comment_is_not(code):
     assert code_of() == before
     (folder / "helper.py").write_text('"""Helps."""\n\nSTEP = 2\n')
     assert code_of() != before
+
+
+def test_imports_are_found_however_they_are_written():
+    text = "import a.b, c as d  # e\nfrom f import g as h, i\n"
+    text += "def k():\n    from l.m import (  # n\n        o,  # p\n        q,\n    )\n"
+    assert set(keys.imported(text)) == {"a.b", "c", "f", "f.g", "f.i", "l.m", "l.m.o", "l.m.q"}
 
 
 def test_a_method_is_the_code_of_the_job_that_names_it_alone(code):
@@ -49,7 +58,7 @@ def test_the_real_stages_reach_their_own_files():
 
 def reached(module, argv):
     seen = {}
-    todo = [*keys.paths_of(module), *keys.named(frozenset(argv))]
+    todo = [*keys.paths_of(module), *keys.named(argv)]
     while todo:
         path = todo.pop()
         if path not in seen:
