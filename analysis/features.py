@@ -28,7 +28,9 @@ SETTINGS = ("format", "split", "size", "resize", "limit_per_class", "sample_seed
 
 
 @torch.inference_mode()
-def extract(network: nn.Module, images: Prepared, *, normalise, device: torch.device, workers: int, half: bool):
+def extract(
+    network: nn.Module, images: Prepared, *, normalise, device: torch.device, workers: int, half: bool, quiet=False
+):
     """Features (n, d) of the images and (n, V, d) of their views (None without), in order, on the CPU of rank 0.
 
     Every rank takes an equal share of each batch; the last one is filled up by repeating its last image.
@@ -38,7 +40,7 @@ def extract(network: nn.Module, images: Prepared, *, normalise, device: torch.de
     steps = -(-n // batch)
     mine = [min(step * batch + distributed.rank() * 64 + i, n - 1) for step in range(steps) for i in range(64)]
     loader = DataLoader(torch.utils.data.Subset(images, mine), batch_size=64, num_workers=workers)
-    progress = Progress(n, "features", quiet=not distributed.is_main())
+    progress = Progress(n, "features", quiet=quiet or not distributed.is_main())
     mixed = torch.autocast("cuda", torch.float16) if half and device.type == "cuda" else nullcontext()
     dtype, parts = torch.float16 if half else torch.float32, ([], [])
     for done, (crops, drawn) in enumerate(loader, start=1):

@@ -43,6 +43,16 @@ class LogConfig:
     keep_every: int = 0
     """Checkpoints of every so many steps stay for good, as checkpoints/step-000100.pth; 0 keeps none."""
 
+    probe_every: int = 0
+    """Steps between two measurements of the backbone's effective ranks on fixed images, a multiple of log.every; 0
+    measures none. At the default 256 images they cost what 90 views of a step cost."""
+
+    probe_root: str = ""
+    """Folder of these images, sorted into classes for the ranks within and between them; empty: training images."""
+
+    probe_images: int = 256
+    """How many: 32 of each of the first classes, or any where there are no classes."""
+
     collapse_rank: float = 1.2
     """The run stops when the effective rank of the embeddings stays below this (1 is total collapse); 0 never stops."""
 

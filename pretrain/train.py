@@ -17,11 +17,12 @@ import yaml
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, views
+from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, probe_rank, views
 from pretrain.command_line import Parser, UserError, one_of, run
 from pretrain.config import TrainConfig
 from pretrain.files import write_text
 from pretrain.log import Log
+from pretrain.probe_rank import RankProbe
 from pretrain.progress import Progress
 from pretrain.provenance import commit
 from pretrain.retention import Checkpoints
@@ -150,8 +151,8 @@ class Run:
 class Report:
     """What the run tells while it goes: log.jsonl, TensorBoard, a line with an ETA; and the watch over its health."""
 
-    def __init__(self, state: Run, total: int, warmup: int):
-        log = state.settings.log
+    def __init__(self, state: Run, total: int, warmup: int, probe: RankProbe | None):
+        log, self.probe = state.settings.log, probe
         self.state, self.total, self.warmup = state, total, warmup
         self.watch = Watch(collapse_rank=log.collapse_rank, patience=log.collapse_patience)
         self.log = Log(state.folder, step=state.step) if distributed.is_main() else None
@@ -163,13 +164,14 @@ class Report:
         step, settings = self.state.step, self.state.settings
         if step % settings.log.every and step < self.total:
             return
-        rank = embedding_rank(embeddings.online[0])
+        rank, loss = embedding_rank(embeddings.online[0]), sum(terms.values())
         if step > self.warmup:
             self.watch.check_rank(rank, step)
+        if self.probe and step % settings.log.probe_every == 0:
+            terms = terms | self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
         speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
         if self.log:
             self.log.write(step, {**terms, "effective_rank": rank, "lr": lr, "images_per_s": speed})
-        loss = sum(terms.values())
         self.progress.update(step, f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s")
 
 
@@ -184,7 +186,7 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     claim(folder, name, recipe, settings)
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
-    report = Report(state, total, warmup)
+    report = Report(state, total, warmup, probe_rank.configured(settings, source))
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
     for batch in data.batches(source, settings, total_steps=total, start=state.step, device=device):
         state.note_unreadable(batch.unreadable, len(source))
