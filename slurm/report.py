@@ -71,7 +71,7 @@ def results(runs: Path, jobs: Sequence[Job]) -> str:
         return "\n".join(["done:", *(f"    {path}" for job in jobs for path in job.outputs)])
     from analysis import records, tables
 
-    lines = [table.text() for table in tables.build(records.collect(runs))]
+    lines = [tables.text(table) for table in tables.build(records.collect(runs))]
     lines += [f"table: {path}" for path in sorted((runs / "results").glob("*.md"))]
     pictures = [job.folder / "predictions.png" for job in jobs]
     lines += [f"pictures: {path}" for path in pictures if path.exists()]

@@ -1,0 +1,90 @@
+"""When is a difference between two rows more than noise? One rule, for every bold number of every table.
+
+The best mean of a column is bold if it is ahead of every other row by more than noise:
+
+- Both rows over two seeds or more: more than the half width of Welch's 95% interval, t sqrt(s1^2/n1 + s2^2/n2).
+- A row of one seed has no spread of its own: it takes the pooled spread of the column's other rows.
+- No row of the column has a spread: more than 0.3 points, which the field takes for random variation between two runs
+  (facebookresearch/moco issue 39). A gap below that is marked with a dagger, on every row within reach of the best.
+"""
+
+import math
+import statistics
+from collections.abc import Hashable, Mapping, Sequence
+
+SINGLE_SEED_GAP = 0.3
+"""Points, of percent."""
+
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5% points of Student's t for 1 .. 10 degrees of freedom; between those that follow, the lower one counts."""
+
+T_MORE = ((120, 1.980), (60, 2.000), (40, 2.021), (30, 2.042), (20, 2.086), (15, 2.131), (12, 2.179), (10, 2.228))
+
+BEST, CLOSE = "best", "close"
+
+RULE = (
+    "Bold: the best measured mean, if it is ahead of every other by more than the half width of Welch's 95% interval "
+    "over seeds (a single seed takes the spread of the other rows; where no row has one, by more than 0.3 points)."
+)
+
+CLOSE_NOTE = "† Single seeds less than 0.3 points from the best: within the random variation of one run."
+
+
+def marks(column: Mapping[Hashable, Sequence[float]]) -> dict[Hashable, str]:
+    """Which rows of a column to mark, row -> ``BEST`` or ``CLOSE``.
+
+    Args:
+        column: row -> its values, one per seed, higher is better; rows without values are not there.
+    """
+    if len(column) < 2:
+        return {}
+    ranked = sorted(column, key=lambda row: statistics.fmean(column[row]), reverse=True)
+    best, pooled = ranked[0], pooled_spread(list(column.values()))
+    gaps = {row: statistics.fmean(column[best]) - statistics.fmean(column[row]) for row in ranked[1:]}
+    if pooled is None:
+        near = [row for row, gap in gaps.items() if gap < SINGLE_SEED_GAP]
+        return dict.fromkeys([best, *near], CLOSE) if near else {best: BEST}
+    ahead = all(gap > noise(column[best], column[row], pooled=pooled) for row, gap in gaps.items())
+    return {best: BEST} if ahead else {}
+
+
+def noise(first: Sequence[float], second: Sequence[float], *, pooled: float) -> float:
+    """Half width of the 95% interval of the difference of two means (Welch); ``pooled`` stands in for a lone seed."""
+    shares, freedoms = [], []
+    for values in (first, second):
+        spread = statistics.stdev(values) if len(values) > 1 else pooled
+        shares.append(spread**2 / len(values))
+        freedoms.append(max(len(values) - 1, 1))
+    total = sum(shares)
+    if total == 0:
+        return 0.0
+    freedom = total**2 / sum(share**2 / free for share, free in zip(shares, freedoms, strict=True))
+    return quantile(freedom) * math.sqrt(total)
+
+
+def pooled_spread(columns: Sequence[Sequence[float]]) -> float | None:
+    """The common standard deviation within rows; None if no row has two values."""
+    degrees = sum(len(values) - 1 for values in columns)
+    if not degrees:
+        return None
+    within = sum(statistics.variance(values) * (len(values) - 1) for values in columns if len(values) > 1)
+    return math.sqrt(within / degrees)
+
+
+def quantile(freedom: float) -> float:
+    """The 97.5% point of Student's t, of the next lower tabulated degrees of freedom."""
+    if freedom < len(T_975) + 1:
+        return T_975[max(int(freedom), 1) - 1]
+    return next(value for least, value in T_MORE if freedom >= least)
+
+
+def mean_and_spread(values: Sequence[float], *, percent: bool = True) -> str:
+    """``[12.3, 12.7]`` -> ``12.5 ± 0.3`` (sample standard deviation); one value has no spread.
+
+    Args:
+        percent: one decimal; otherwise three significant digits below 10.
+    """
+    mean = statistics.fmean(values)
+    digits = 1 if percent or abs(mean) >= 10 or mean == 0 else 2 - math.floor(math.log10(abs(mean)))
+    digits = min(digits, 6)
+    return f"{mean:.{digits}f}" + (f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else "")

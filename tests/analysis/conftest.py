@@ -1,0 +1,61 @@
+"""Records a reader can add up in the head, and the tables of them."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis import kinds
+from analysis.published import Published
+from analysis.records import Found
+from transfer.results import Record
+
+
+def _record(method="matrix_ssl", value=40.0, *, seed=0, protocol="moco-c4-1x", task="bbox", metric="AP", **changes):
+    own = {"recipe": "", "epochs": 0, "weights_sha256": ""} if method == "random" else {"recipe": "demo", "epochs": 8}
+    common = {"benchmark": "coco_2017", "commit": "abc123", "weights_sha256": f"sha-{method}-{seed}", "n": 5000}
+    place = {"protocol": protocol, "task": task, "metric": metric, "value": value, "seed": seed}
+    return Record(method=method, **common | own | place | changes)
+
+
+@pytest.fixture(scope="session")
+def record():
+    """``record("byol", 39.0, seed=1, ...)``: a box AP on COCO unless it says otherwise."""
+    return _record
+
+
+@pytest.fixture(scope="session")
+def detection():
+    """``detection(method, box, mask)``: records of AP50, AP, AP75 of boxes and of masks."""
+
+    def make(method, box, mask, **more):
+        names = ("AP50", "AP", "AP75")
+        return [
+            _record(method, value, metric=name, task=task, **more)
+            for task, values in (("bbox", box), ("segm", mask))
+            for name, value in zip(names, values, strict=True)
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def printed():
+    """``printed("byol", 37.9)``: a published box AP."""
+
+    def make(method, value, **changes):
+        common = {"variant": "", "epochs": 200, "benchmark": "coco_2017", "protocol": "moco-c4-1x", "task": "bbox"}
+        common |= {"metric": "AP", "std": None, "n": None, "source": "Table 5", "caveat": "rate searched"}
+        return Published(method=method, value=value, **common | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tables():
+    """``tables(records, printed=[...])``: the tables of records that lie in runs/METHOD-seedK/result.json."""
+
+    def make(records, printed=()):
+        found = [Found(entry, Path(f"runs/{entry.method}-seed{entry.seed}/result.json")) for entry in records]
+        return kinds.build(found, printed)
+
+    return make
