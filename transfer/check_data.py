@@ -25,6 +25,9 @@ COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}
 """Images of each half in the contact sheet."""
 
+TITLE = 28
+"""Characters of an image's name that fit above it: the last ones, which tell images apart."""
+
 FIRST = 3
 """Entries of a kind of fault that are named."""
 
@@ -43,14 +46,16 @@ def main(argv: list[str] | None = None) -> int:
         half: check(contents[half], split, evaluated=half == "val", decode=arguments.decode)
         for half, split in halves.items()
     }
-    faults["both"] = between(contents, paths)
+    whole = not any(fault.kind.startswith("lacks") for found in faults.values() for fault in found)
+    faults["both"] = between(contents, paths) if whole else []
     for half, split in halves.items():
-        print(summary(half, split, contents[half]))
+        print(summary(half, split, contents[half]) if whole else f"{half}: {split.json}")
         print("".join(f"  {line}\n" for line in described(faults[half])), end="")
     print("".join(f"{line}\n" for line in described(faults["both"])), end="")
     content = {half: [vars(fault) for fault in found] for half, found in faults.items()}
     write_json(out / "check.json", {"benchmark": paths.name, "faults": content})
-    if sheet := contact_sheet(contents, halves):
+    left_out = {half: data_faults.annotations_that_stop(faults[half]) for half in halves}
+    if sheet := contact_sheet(contents, halves, left_out) if whole else []:
         pictures.write(out / "contact_sheet.png", np.concatenate(sheet))
     stopping = sum(fault.stops for found in faults.values() for fault in found)
     warnings = sum(len(found) for found in faults.values()) - stopping
@@ -129,12 +134,20 @@ def described(faults: list[Fault]) -> list[str]:
     return lines
 
 
-def contact_sheet(contents: dict[str, dict], halves: dict[str, Split]) -> list[np.ndarray]:
-    """Rows of drawn ground truth, images taken at even distances through each half; empty if none can be drawn."""
+def contact_sheet(
+    contents: dict[str, dict], halves: dict[str, Split], left_out: dict[str, set[str]]
+) -> list[np.ndarray]:
+    """Rows of drawn ground truth, images taken at even distances through each half; empty if none can be drawn.
+
+    Args:
+        left_out: ids of annotations that cannot be drawn; a mask that does not fit crashes its decoder.
+    """
     tiles = []
     for half, content in contents.items():
         objects: dict[int, list[dict]] = {}
         for entry in content["annotations"]:
+            if str(entry.get("id")) in left_out[half]:
+                continue
             objects.setdefault(entry["image_id"], []).append(entry)
         names = {category["id"]: category["name"] for category in content["categories"]}
         images = [image for image in content["images"] if image["id"] in objects]
@@ -143,7 +156,7 @@ def contact_sheet(contents: dict[str, dict], halves: dict[str, Split]) -> list[n
             pixels = cv2.imread(str(halves[half].images / image["file_name"]))
             drawn = [entry for entry in objects[image["id"]] if entry["category_id"] in names]
             if pixels is not None and pixels.shape[:2] == (image["height"], image["width"]):
-                title = f"{half} {Path(image['file_name']).name}"
+                title = f"{half} {Path(image['file_name']).stem[-TITLE:]}"
                 tiles.append(pictures.tile(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), drawn, names, title=title))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % COLUMNS) if tiles else []
     return [np.concatenate(tiles[at : at + COLUMNS], axis=1) for at in range(0, len(tiles), COLUMNS)]

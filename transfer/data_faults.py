@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from transfer import coco_check
 from transfer.benchmarks import Split
@@ -16,6 +16,9 @@ ENTRY = re.compile(r"^(\w+ (?:id|number) \S+) (.*)$")
 
 TRAILERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What a whole file ends with; some cameras add bytes after it."""
+
+EXIF_ORIENTATION = 0x0112
+"""From 5 on width and height change places."""
 
 TAIL_BYTES = 4096
 
@@ -51,13 +54,35 @@ def _masks(content: dict) -> Iterator[Fault]:
         who, size, mask = f"annotation id {entry['id']}", sizes.get(entry["image_id"]), entry.get("segmentation")
         if not all(math.isfinite(value) for value in entry["bbox"]):
             yield Fault("has a box that is not finite", f"{who} {entry['bbox']}", stops=True)
-        if isinstance(mask, dict) and isinstance(mask.get("counts"), list):
-            if size and sum(mask["counts"]) != size[0] * size[1]:
+        if isinstance(mask, dict):
+            counts = mask.get("counts", ())
+            counts = counts if isinstance(counts, list | tuple) else unpacked(counts)
+            if size and (sum(counts) != size[0] * size[1] or min(counts) < 0):
                 yield Fault("has run lengths that do not fill its image", who, stops=True)
-        elif isinstance(mask, dict) and not isinstance(mask.get("counts"), str | bytes):
-            yield Fault("has a mask without counts", who, stops=True)
         elif isinstance(mask, list):
             yield from _polygons(who, mask, size)
+
+
+def unpacked(text: str) -> list[int]:
+    """COCO's packed run lengths -> pixels of each run.
+
+    Six bits a character above ``0``: five of the number, lowest first, and whether it goes on; from the third number on
+    they are differences to the number two places before.
+    """
+    counts, value, shift = [], 0, 0
+    for code in (ord(character) - 48 for character in text):
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            value -= (1 << shift) if code & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value, shift = 0, 0
+    return counts
+
+
+def annotations_that_stop(faults: list[Fault]) -> set[str]:
+    """The ids, as text, of the annotations that nothing should read any further."""
+    return {fault.who.split()[2] for fault in faults if fault.stops and fault.who.startswith("annotation id ")}
 
 
 def _polygons(who: str, polygons: list, size: tuple[int, int] | None) -> Iterator[Fault]:
@@ -108,7 +133,9 @@ def in_image(path: Path, size: tuple[int, int], *, decode: bool) -> Fault | None
         with Image.open(path) as image:
             if decode:
                 image.load()
-            found = ImageOps.exif_transpose(image).size if image.getexif().get(0x0112, 1) > 4 else image.size
+            # PNG may hold its EXIF at the end: looking for it would decode the image.
+            turned = image.format != "PNG" and image.getexif().get(EXIF_ORIENTATION, 1) > 4
+            found = image.size[::-1] if turned else image.size
             trailer = TRAILERS.get(image.format, b"")
     except FileNotFoundError:
         return None  # the json's check has said so

@@ -75,11 +75,8 @@ def tile(pixels: np.ndarray, objects: list[dict], names: dict[int, str], *, titl
         label = names[category] + (f" {entry['score']:.2f}" if "score" in entry else "")
         _box(scaled, [value * scale for value in entry["bbox"]], label, category)
         for x, y, seen in np.reshape(entry.get("keypoints", ()), (-1, 3)):
-            if seen > 0:
-                cv2.circle(scaled, (round(x * scale), round(y * scale)), 3, (255, 255, 255), -1, cv2.LINE_AA)
-                cv2.circle(
-                    scaled, (round(x * scale), round(y * scale)), 2, COLOURS[category % len(COLOURS)], -1, cv2.LINE_AA
-                )
+            for radius, colour in ((3, (255, 255, 255)), (2, COLOURS[category % len(COLOURS)])) if seen > 0 else ():
+                cv2.circle(scaled, (round(x * scale), round(y * scale)), radius, colour, -1, cv2.LINE_AA)
     square = np.full((TILE_PX + BAND_PX, TILE_PX, 3), 255, np.uint8)
     square[BAND_PX : BAND_PX + size[1], : size[0]] = scaled
     cv2.putText(square, title, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
@@ -89,8 +86,11 @@ def tile(pixels: np.ndarray, objects: list[dict], names: dict[int, str], *, titl
 def _mask(segmentation, height: int, width: int) -> np.ndarray:
     """COCO's polygons or run lengths -> (height, width) float32 of 0 and 1."""
     if isinstance(segmentation, list):
-        segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
+        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]  # four numbers would be read as a box
+        segmentation = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)) if polygons else None
+    if segmentation is None:
+        return np.zeros((height, width), np.float32)
+    if isinstance(segmentation["counts"], list):
         segmentation = coco_mask.frPyObjects(segmentation, height, width)
     return coco_mask.decode(segmentation).astype(np.float32)
 
