@@ -57,7 +57,7 @@ def _join(place: Place, backend: str) -> None:
         return
     if place.rank == 0:
         server = rendezvous.listen(place.key)
-        store = dist.TCPStore("", 0, place.world_size, is_master=True, wait_for_workers=False, timeout=WAIT)
+        store = dist.TCPStore("localhost", 0, place.world_size, is_master=True, wait_for_workers=False, timeout=WAIT)
         _lifelines = rendezvous.invite(place, server, store.port)
     else:
         port, _lifelines = rendezvous.join(place)
