@@ -31,7 +31,7 @@ RECIPE = {
     "optim": {"lr": 0.03, "scale_lr": "none", "weight_decay": 1e-4, "warmup_epochs": 0.0},
     "views": {"recipe": "symmetric"},
     "backbone": {"zero_init_residual": False},
-    # With no BN in the head all embeddings point one way at first, and stay so while the queue holds its random start.
+    # The queue begins with random keys, from which all embeddings may flee to one side until it holds real ones.
     "log": {"collapse_patience": 50},
 }
 
