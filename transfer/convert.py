@@ -29,11 +29,23 @@ LEDGER = "conversion.json"
 WRITERS = {".pkl": weights.write, ".pth": weights.write_torch}
 
 
-def convert(source: str | Path, destination: str | Path, *, format: str = AUTO, take: str | None = None) -> dict:
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    format: str = AUTO,
+    take: str | None = None,
+    method: str = "",
+    epochs: int = 0,
+) -> dict:
     """Convert ``source`` and return the ledger; at once if ``destination`` was made from it before.
 
-    ``format`` and ``take`` are those of ``find_trunk``. Raises UserError if the source is no trained ResNet-50 with an
-    ImageNet stem, if its format is unknown, or if ``destination`` or its ledger belongs to another conversion.
+    Args:
+        format, take: as for ``find_trunk``.
+        method, epochs: what the file does not tell of itself. A method that nobody tells is the file's name.
+
+    Raises UserError if the source is no trained ResNet-50 with an ImageNet stem, if its format is unknown, or if
+    ``destination`` or its ledger belongs to another conversion.
     """
     source, destination = Path(source), Path(destination)
     if destination.suffix not in WRITERS:
@@ -41,9 +53,13 @@ def convert(source: str | Path, destination: str | Path, *, format: str = AUTO, 
     if destination.exists() and source.exists() and destination.samefile(source):
         raise UserError(f"{destination} is the source itself; choose another destination")
     trunk = find_trunk(reading.read(source).content, source, format=format, take=take)
-    source_sha256 = sha256(source)
-    if ledger := _finished(source, source_sha256, destination, trunk):
-        return ledger
+    made = {"format": trunk.format, "take": trunk.take, "source": source.name, "source_sha256": sha256(source)}
+    origin = _origin(source, trunk.about, method=method, epochs=epochs)
+    # A file that was converted before keeps saying what it was made from first; the ledger is about this conversion.
+    about = {**made, "converter_commit": provenance.commit(), **origin}
+    ledger = {**about, **made, "output": destination.name}
+    if known := _finished(source, destination, ledger):
+        return known
 
     tensors = {new: trunk.tensors[name] for name, new in trunk.names.items()}
     resnet50.check(source, tensors)
@@ -52,38 +68,33 @@ def convert(source: str | Path, destination: str | Path, *, format: str = AUTO, 
     if far := {stage: value for stage, value in differences.items() if not value < parity.TOLERANCE}:
         raise UserError(f"{source}: torchvision's and Detectron2's networks differ after conversion: {far}")
 
-    about = {
-        "format": trunk.format,
-        "take": trunk.take,
-        "source": source.name,
-        "source_sha256": source_sha256,
-        "converter_commit": provenance.commit(),
-        **trunk.about,
-    }
-    ledger = {
-        **about,
-        "format": trunk.format,
-        "take": trunk.take,
-        "not_taken": [take for take in trunk.candidates if take != trunk.take],
-        "source": source.name,
-        "source_sha256": source_sha256,
-        "output": destination.name,
+    WRITERS[destination.suffix](destination, arrays, about)
+    ledger |= {
+        "not_taken": [other for other in trunk.candidates if other != trunk.take],
         "output_sha256": weights.digest(arrays),
         "parity": differences,
-        "tensors": _ledger(trunk, arrays),
+        "tensors": _tensors(trunk, arrays),
         "unread": trunk.unread,
     }
-    WRITERS[destination.suffix](destination, arrays, about)
     # The ledger comes last: its presence says that the conversion is complete.
     write_json(destination.with_name(LEDGER), ledger)
     return ledger
+
+
+def _origin(source: Path, told: dict, **named) -> dict:
+    """What the file tells, completed by what the user says; they must not contradict each other."""
+    for key, value in named.items():
+        if value and told[key] and value != told[key]:
+            raise UserError(f"{source} says that its {key} is {told[key]}, not {value}; leave --{key} out")
+    given = {key: told[key] or value for key, value in named.items()}
+    return told | given | {"method": given["method"] or source.name.split(".")[0]}
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
 
 
-def _ledger(trunk: Trunk, arrays: dict[str, np.ndarray]) -> dict:
+def _tensors(trunk: Trunk, arrays: dict[str, np.ndarray]) -> dict:
     kept = {}
     for name, new in trunk.names.items():
         array = arrays[to_detectron2(new)]
@@ -91,26 +102,28 @@ def _ledger(trunk: Trunk, arrays: dict[str, np.ndarray]) -> dict:
     return {**kept, **{name: {"dropped": reason} for name, reason in trunk.dropped.items()}}
 
 
-def _finished(source: Path, source_sha256: str, destination: Path, trunk: Trunk) -> dict | None:
-    ledger = destination.with_name(LEDGER)
-    if not ledger.exists():
+def _finished(source: Path, destination: Path, ledger: dict) -> dict | None:
+    """The ledger of the same conversion, made before; UserError if another one lies there."""
+    path = destination.with_name(LEDGER)
+    if not path.exists():
         return None
-    known = json.loads(ledger.read_text(encoding="utf-8"))
+    known = json.loads(path.read_text(encoding="utf-8"))
     output = destination.with_name(known.get("output", destination.name))
     if not output.exists():
         return None
     if output != destination:
-        raise UserError(f"{ledger} is the ledger of {output}; give {destination.name} a folder of its own")
-    if known["source_sha256"] != source_sha256:
+        raise UserError(f"{path} is the ledger of {output}; give {destination.name} a folder of its own")
+    if known["source_sha256"] != ledger["source_sha256"]:
         raise UserError(
             f"{destination} was made from another file: source sha256 {known['source_sha256'][:12]} there, "
-            f"{source_sha256[:12]} for {source}; choose another destination or delete it"
+            f"{ledger['source_sha256'][:12]} for {source}; choose another destination or delete it"
         )
-    if known.get("take", trunk.take) != trunk.take or known["format"] != trunk.format:
-        raise UserError(
-            f"{destination} was made from {source} before, as {known['format']} taking {known.get('take')}, not as "
-            f"{trunk.format} taking {trunk.take}; choose another destination or delete it"
-        )
+    for key in ("format", "take", "method", "epochs"):
+        if known.get(key, ledger[key]) != ledger[key]:
+            raise UserError(
+                f"{destination} was made from {source} with {key} {known[key]}, not {ledger[key]}; choose another "
+                f"destination or delete it"
+            )
     return known
 
 
@@ -126,6 +139,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--take", metavar="NAME", help="which trunk of a file that holds several, as --inspect lists them"
     )
+    parser.add_argument("--method", default="", help="the method's name, for a file that does not tell it")
+    parser.add_argument("--epochs", type=int, default=0, help="its epochs of pretraining, likewise")
     parser.add_argument(
         "--inspect", action="store_true", help="print what SRC is and what would become of it; write nothing"
     )
@@ -139,7 +154,8 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.inspect:
         print(inspection.report(Path(arguments.source), format=arguments.format, take=arguments.take))
         return
-    ledger = convert(arguments.source, arguments.destination, format=arguments.format, take=arguments.take)
+    options = {key: getattr(arguments, key) for key in ("format", "take", "method", "epochs")}
+    ledger = convert(arguments.source, arguments.destination, **options)
     kept = sum("to" in entry for entry in ledger["tensors"].values())
     dropped = len(ledger["tensors"]) - kept
     left = f"; it also holds {', '.join(ledger['not_taken'])} (--take)" if ledger.get("not_taken") else ""

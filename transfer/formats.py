@@ -33,6 +33,12 @@ def _solo_learn(content: dict) -> dict:
     return {"method": method} if isinstance(method, str) else {}
 
 
+def _torchvision(content: dict) -> dict:
+    """torchvision's reference script counts epochs from 0 (under ``model``), PyTorch's examples from 1."""
+    epoch = content.get("epoch")
+    return {"epochs": epoch + ("model" in content)} if isinstance(epoch, int) else {}
+
+
 FORMATS = [
     Format(
         name="this suite's backbone",
@@ -181,7 +187,7 @@ FORMATS = [
         has=(":fc.|model:fc.|state_dict:fc.",),
         lacks=("state_dict_ema:",),
         dropped=CLASSIFIER,
-        method="supervised",
+        origin=_torchvision,
         source="pytorch/vision, torchvision/models/resnet.py; timm's resnet50 has the same names",
     ),
     Format(
@@ -190,7 +196,6 @@ FORMATS = [
         has=("state_dict_ema:fc.",),
         keys=("arch", "version"),
         dropped=CLASSIFIER,
-        method="supervised",
         epochs=("epoch", 1),
         source="huggingface/pytorch-image-models, timm/utils/checkpoint_saver.py; timm loads the average by default",
     ),

@@ -64,7 +64,12 @@ def _some(words: list[str], most: int = 6) -> str:
 def _of_trunk(trunk: Trunk) -> list[str]:
     shapes = {new: tuple(trunk.tensors[name].shape) for name, new in trunk.names.items()}
     seen, about = trunk.about["input"], trunk.about
-    told = [about["method"], about["recipe"], about["variant"], f"{about['epochs']} epochs" if about["epochs"] else ""]
+    told = [
+        about["method"] or "not told by the file",
+        about["recipe"],
+        about["variant"],
+        f"{about['epochs']} epochs" if about["epochs"] else "",
+    ]
     others = [take for take in trunk.candidates if take != trunk.take]
     lines = [
         f"format      {trunk.format}",

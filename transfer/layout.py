@@ -1,7 +1,7 @@
 """How a checkpoint format is described, and how a file is recognised by its description.
 
 Every tensor of a file has an address, ``container:name``: the keys that lead to its state dict, joined by slashes, and
-its name there without DDP's ``module.``. ``state_dict:encoder_q.conv1.weight`` is MoCo's first convolution,
+its name there without the ``module.`` of a wrapper. ``state_dict:encoder_q.conv1.weight`` is MoCo's first convolution,
 ``teacher:backbone.bn1.bias`` one of DINO's; the container of a bare state dict is empty, as in ``:conv1.weight``.
 A description names addresses by how they begin, several of them with ``|`` between.
 """
@@ -21,6 +21,9 @@ IMAGENET = {
     "stride_in_1x1": False,
 }
 """What a torchvision network expects, in Detectron2's terms: values in [0, 255], the stride in the 3x3 convolution."""
+
+WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
+"""What DistributedDataParallel and torch.compile put before every name."""
 
 TRUNK = re.compile(r"^(conv1|bn1|layer[1-4])\.")
 DEEPEST = 6
@@ -125,7 +128,7 @@ def _tensor(value) -> Tensor | None:
 
 
 def address_of(container: str, name: str) -> str:
-    return f"{container}:{name.removeprefix('module.')}"
+    return f"{container}:{WRAPPERS.sub('', name)}"
 
 
 def at(content: dict, path: str):

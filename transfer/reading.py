@@ -76,6 +76,8 @@ def _check_claims(path: Path) -> None:
             records = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise UserError(f"{path} {DAMAGED.format('')}") from error
+    if any(record.filename.endswith("/constants.pkl") for record in records):
+        raise UserError(f"{path} is a TorchScript archive, which is code as well as weights; {SAVE_PLAINLY}")
     claimed, held = sum(record.file_size for record in records), path.stat().st_size
     if claimed > held or any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise UserError(
@@ -173,7 +175,9 @@ HARMLESS = {
 }
 """What a file may have called: functions that only put a value together."""
 
-NUMPY_DTYPES = sorted({type(np.dtype(code)) for code in "?bhilqBHILQefd"} | {np.dtypes.StrDType}, key=str)
+NUMPY_DTYPES = sorted(
+    {type(np.dtype(code)) for code in "?bhilqBHILQefd"} | {np.dtypes.StrDType, np.dtypes.ObjectDType}, key=str
+)
 
 
 def _read_safetensors(path: Path) -> File:

@@ -31,7 +31,7 @@ class Trunk:
     dropped: dict[str, str]
     """Source name -> why it was left behind."""
     about: dict
-    """``ORIGIN``'s keys and ``input``, in Detectron2's terms."""
+    """``ORIGIN``'s keys, as far as the file tells, and ``input``, in Detectron2's terms."""
     unread: list[str]
     """Keys of the file that hold no part of a network."""
 
@@ -44,7 +44,7 @@ def find_trunk(content: dict, path: Path, *, format: str = AUTO, take: str | Non
         take: which candidate, for a file with several trunks; by default the one its authors evaluate.
 
     Raises UserError if no known format fits, if several do, if the file lacks the candidate asked for, and if two of
-    its tensors would get one name. ``path`` is named in the message and, where the file tells no method, in its place.
+    its tensors would get one name; ``path`` is only named in the message.
     """
     dicts = state_dicts(content)
     addresses = {address_of(container, name) for container, tensors in dicts.items() for name in tensors}
@@ -69,7 +69,7 @@ def find_trunk(content: dict, path: Path, *, format: str = AUTO, take: str | Non
                 names[source] = new
     _check_distinct(path, names)
     unread = sorted(str(key) for key in content if not any(c.split("/")[0] == key for c in read) and key not in tensors)
-    return Trunk(entry.name, take, candidates, tensors, names, dropped, _about(entry, content, addresses, path), unread)
+    return Trunk(entry.name, take, candidates, tensors, names, dropped, _about(entry, content, addresses), unread)
 
 
 def recognise(content: dict, addresses: set[str], path: Path) -> Format:
@@ -131,12 +131,11 @@ def _check_distinct(path: Path, names: dict[str, str]) -> None:
         seen[new] = source
 
 
-def _about(entry: Format, content: dict, addresses: set[str], path: Path) -> dict:
+def _about(entry: Format, content: dict, addresses: set[str]) -> dict:
     if weights.ABOUT in content:  # converted before: its origin is that of the file it was made from
         return {**ORIGIN, "input": entry.input, **content[weights.ABOUT]}
     method = entry.method(addresses) if callable(entry.method) else entry.method
     key, offset = entry.epochs
     epoch = at(content, key)
     told = {"method": method, **({"epochs": int(epoch) + offset} if isinstance(epoch, int) else {})}
-    about = {**ORIGIN, "input": entry.input, **told, **entry.origin(content)}
-    return about | {"method": about["method"] or path.name.split(".")[0]}
+    return {**ORIGIN, "input": entry.input, **told, **entry.origin(content)}

@@ -8,7 +8,7 @@ import torch
 
 from pretrain import checkpoint
 from pretrain.command_line import UserError
-from transfer import convert, parity, weights
+from transfer import convert, loaded, parity, protocol, settings, weights
 
 
 def test_both_formats_of_the_suite_give_the_same_265_tensors(tmp_path, backbone_pth, checkpoint_pth):
@@ -22,9 +22,18 @@ def test_both_formats_of_the_suite_give_the_same_265_tensors(tmp_path, backbone_
 
 def test_a_torchvision_file_converts_without_its_classifier(tmp_path, trunk):
     torch.save({**trunk, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path / "r50.pth")
-    ledger = convert.convert(tmp_path / "r50.pth", tmp_path / "r50.pkl")
-    assert ledger["tensors"]["fc.weight"] == {"dropped": "classifier"} and ledger["method"] == "supervised"
-    assert len(weights.read(tmp_path / "r50.pkl")["model"]) == 265
+    convert.main([*map(str, (tmp_path / "r50.pth", tmp_path / "r50.pkl")), "--method", "supervised", "--epochs", "90"])
+    ledger = json.loads((tmp_path / "conversion.json").read_text())
+    assert ledger["tensors"]["fc.weight"] == {"dropped": "classifier"} and ledger["epochs"] == 90
+    content = weights.read(tmp_path / "r50.pkl")
+    assert len(content["model"]) == 265 and content[weights.ABOUT]["method"] == ledger["method"] == "supervised"
+    with pytest.raises(UserError, match="with method supervised, not r50"):
+        convert.convert(tmp_path / "r50.pth", tmp_path / "r50.pkl")
+
+
+def test_a_method_that_the_file_contradicts_is_refused(tmp_path, backbone_pth):
+    with pytest.raises(UserError, match="says that its method is matrix_ssl, not byol; leave --method out"):
+        convert.convert(backbone_pth, tmp_path / "backbone.pkl", method="byol")
 
 
 def test_the_ledger_names_every_source_tensor_once_and_why_it_went(tmp_path, checkpoint_pth):
@@ -162,7 +171,7 @@ def test_a_folder_holds_one_conversion_and_a_source_is_not_overwritten(tmp_path,
         UserError, match="conversion.json is the ledger of .*backbone.pkl; give b.pkl a folder of its own"
     ):
         convert.convert(backbone_pth, tmp_path / "b.pkl")
-    with pytest.raises(UserError, match="taking online, not as .* taking teacher"):
+    with pytest.raises(UserError, match="with take online, not teacher"):
         convert.convert(checkpoint_pth, tmp_path / "backbone.pkl", take="teacher")
     with pytest.raises(UserError, match="is the source itself"):
         convert.convert(backbone_pth, backbone_pth)
@@ -180,6 +189,21 @@ def test_the_teacher_is_taken_when_asked_for_and_the_ledger_says_so(tmp_path, tr
     assert np.array_equal(array, trunk["layer3.3.conv2.weight"].numpy())
     ledger = json.loads((tmp_path / "conversion.json").read_text())
     assert ledger["take"] == "teacher" and ledger["not_taken"] == ["online"]
+
+
+def test_the_input_of_the_weights_reaches_the_detector(tmp_path, trunk):
+    """SwAV divides red by .228; nothing in the tensors shows it."""
+    heads = {"module.projection_head.0.weight": torch.zeros(2, 2), "module.prototypes.weight": torch.zeros(2, 2)}
+    torch.save({**{f"module.{name}": tensor for name, tensor in trunk.items()}, **heads}, tmp_path / "swav.pth.tar")
+    convert.convert(tmp_path / "swav.pth.tar", tmp_path / "swav.pkl")
+    about = weights.read(tmp_path / "swav.pkl")[weights.ABOUT]
+    cfg = protocol.load("moco-fpn-1x", [])
+    settings.apply_input(cfg, about, [])
+    assert cfg.MODEL.PIXEL_STD == [58.14, 57.12, 57.375] and cfg.INPUT.FORMAT == "RGB"
+    assert cfg.MODEL.RESNETS.STRIDE_IN_1X1 is False
+    contradicting = ["MODEL.PIXEL_STD", "[58.395, 57.12, 57.375]"]
+    with pytest.raises(UserError, match="PIXEL_STD .*58.395.* contradicts the weights, .*58.14"):
+        settings.apply_input(protocol.load("moco-fpn-1x", contradicting), about, contradicting)
 
 
 @pytest.fixture(scope="module")
@@ -215,15 +239,12 @@ def test_the_pth_is_a_backbone_that_the_probes_read(back, trunk, about):
     assert back.stat().st_size < 1.02 * sum(tensor.nbytes for tensor in trunk.values())  # two names, one copy
 
 
-@pytest.mark.parametrize("protocol", ["moco-fpn-1x", "moco-c4-1x"])
-def test_detectron2s_own_checkpointer_takes_both_files_as_they_are(converted, back, protocol):
+@pytest.mark.parametrize("name", ["moco-fpn-1x", "moco-c4-1x"])
+def test_detectron2s_own_checkpointer_takes_both_files_as_they_are(converted, back, name):
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.modeling import build_model
 
-    from transfer import loaded
-    from transfer import protocol as protocols
-
-    cfg = protocols.load(protocol, ["MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN"])
+    cfg = protocol.load(name, ["MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN"])
     model, arrays = build_model(cfg), weights.read(converted)["model"]
     untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for path in (converted, back):

@@ -295,32 +295,32 @@ LAYOUTS = [
     Layout(moco_v1, "MoCo v1/v2", ("query", "key"), "moco_v1", 200),
     Layout(moco_v2, "MoCo v1/v2", ("query", "key"), "moco_v2", 200),
     Layout(simsiam, "SimSiam", ("online",), "simsiam", 100),
-    Layout(matrix_ssl, "MEC or Matrix-SSL (authors' code)", ("online", "teacher"), "file", 100),
+    Layout(matrix_ssl, "MEC or Matrix-SSL (authors' code)", ("online", "teacher"), "", 100),
     Layout(swav, "SwAV", ("trunk",), "swav"),
     Layout(swav_training, "SwAV", ("trunk",), "swav", 400),
     Layout(barlow_twins, "Barlow Twins (full checkpoint)", ("online",), "barlow_twins", 300),
     Layout(vicreg, "VICReg (full checkpoint)", ("online",), "vicreg", 1000),
-    Layout(bare, "bare backbone (Barlow Twins, VICReg and DINO resnet50.pth)", ("trunk",), "file"),
+    Layout(bare, "bare backbone (Barlow Twins, VICReg and DINO resnet50.pth)", ("trunk",), ""),
     Layout(dino, "DINO (full checkpoint)", ("teacher", "student"), "dino", 800),
     Layout(solo_learn, "solo-learn", ("online", "momentum"), "byol", 100),
     Layout(solo_learn_older, "solo-learn", ("online",), "simsiam", 100),
-    Layout(lightly, "lightly", ("backbone", "teacher"), "file", 100),
-    Layout(lightly_numbered, "lightly (numbered layers)", ("backbone", "momentum"), "file", 100),
-    Layout(lightly_backbone_numbered, "lightly (numbered layers)", ("backbone",), "file"),
-    Layout(vissl, "VISSL (classy_state_dict)", ("trunk",), "file", 200),
-    Layout(vissl_model, "VISSL (model_state_dict, or the trunk alone)", ("trunk",), "file"),
-    Layout(vissl_trunk, "VISSL (model_state_dict, or the trunk alone)", ("trunk",), "file"),
-    Layout(mmselfsup, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone", "momentum"), "file", 200),
-    Layout(mmselfsup_older, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone", "momentum"), "file", 200),
-    Layout(mmpretrain, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone",), "file", 100),
-    Layout(extracted, "extracted backbone (mmselfsup, DenseCL)", ("trunk",), "file"),
-    Layout(torchvision, "torchvision or timm state dict", ("trunk",), "supervised"),
-    Layout(torchvision_training, "torchvision or timm state dict", ("trunk",), "supervised", 89),
-    Layout(timm, "torchvision or timm state dict", ("trunk",), "supervised"),
-    Layout(timm_training, "timm training checkpoint", ("ema", "online"), "supervised", 300),
-    Layout(detectron2, "Detectron2 backbone", ("trunk",), "file"),
-    Layout(detectron2_detector("demo-fpn"), "Detectron2 detector (FPN or C4)", ("trunk",), "file"),
-    Layout(detectron2_detector("demo-c4"), "Detectron2 detector (FPN or C4)", ("trunk",), "file"),
+    Layout(lightly, "lightly", ("backbone", "teacher"), "", 100),
+    Layout(lightly_numbered, "lightly (numbered layers)", ("backbone", "momentum"), "", 100),
+    Layout(lightly_backbone_numbered, "lightly (numbered layers)", ("backbone",), ""),
+    Layout(vissl, "VISSL (classy_state_dict)", ("trunk",), "", 200),
+    Layout(vissl_model, "VISSL (model_state_dict, or the trunk alone)", ("trunk",), ""),
+    Layout(vissl_trunk, "VISSL (model_state_dict, or the trunk alone)", ("trunk",), ""),
+    Layout(mmselfsup, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone", "momentum"), "", 200),
+    Layout(mmselfsup_older, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone", "momentum"), "", 200),
+    Layout(mmpretrain, "mmselfsup, mmpretrain, OpenSelfSup", ("backbone",), "", 100),
+    Layout(extracted, "extracted backbone (mmselfsup, DenseCL)", ("trunk",), ""),
+    Layout(torchvision, "torchvision or timm state dict", ("trunk",), ""),
+    Layout(torchvision_training, "torchvision or timm state dict", ("trunk",), "", 90),
+    Layout(timm, "torchvision or timm state dict", ("trunk",), ""),
+    Layout(timm_training, "timm training checkpoint", ("ema", "online"), "", 300),
+    Layout(detectron2, "Detectron2 backbone", ("trunk",), ""),
+    Layout(detectron2_detector("demo-fpn"), "Detectron2 detector (FPN or C4)", ("trunk",), ""),
+    Layout(detectron2_detector("demo-c4"), "Detectron2 detector (FPN or C4)", ("trunk",), ""),
 ]
 
 
@@ -346,6 +346,20 @@ def test_a_published_layout_is_recognised_and_gives_265_tensors(tmp_path, trunk,
             assert _is(find_trunk(content, path, take=take), other), take
     finally:
         path.unlink()
+
+
+@pytest.mark.parametrize("build", [moco_v2, simsiam, matrix_ssl, swav, barlow_twins, vicreg, dino])
+def test_a_file_saved_without_the_wrapper_is_the_same_format(trunk, other, build):
+    def unwrapped(node):
+        if not isinstance(node, dict):
+            return node
+        return {key.removeprefix("module."): unwrapped(value) for key, value in node.items()}
+
+    content = build(trunk, other)
+    plain, wrapped = find_trunk(unwrapped(content), Path("f.pth")), find_trunk(content, Path("f.pth"))
+    assert plain.format == wrapped.format and _is(plain, trunk)
+    compiled = {"state_dict": {f"_orig_mod.{name}": tensor for name, tensor in trunk.items()}}
+    assert _is(find_trunk(compiled, Path("f.pth")), trunk)
 
 
 def test_every_format_is_built_above_and_named_once():

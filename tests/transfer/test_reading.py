@@ -50,6 +50,7 @@ def test_foreign_classes_become_their_fields(tmp_path, zipped):
         "settings": Settings(depth=50),
         "counts": collections.defaultdict(dict, {"x": 1}),
         "metric": np.float64(71.5),
+        "names": np.array(["cat", None], dtype=object),
         "saved": datetime.datetime(2020, 7, 1),
         "callbacks": {History: 3},
     }
@@ -59,7 +60,8 @@ def test_foreign_classes_become_their_fields(tmp_path, zipped):
     assert all(torch.equal(file.content["state_dict"][name], tensor) for name, tensor in TENSORS.items())
     assert vars(file.content["args"])["lr"] == 0.1 and not isinstance(file.content["args"], argparse.Namespace)
     assert file.content["settings"]["depth"] == 50 and file.content["counts"] == {"x": 1}
-    assert file.content["metric"] == 71.5 and file.content["saved"].year == 2020
+    assert file.content["metric"] == 71.5 and list(file.content["names"]) == ["cat", None]
+    assert file.content["saved"].year == 2020
     assert np.array_equal(vars(file.content["message_hub"]["loss"])["values"], np.arange(3.0))
     assert {"argparse.Namespace", "omegaconf.dictconfig.DictConfig"} <= set(file.stand_ins)
 
@@ -110,6 +112,12 @@ def test_a_whole_pickled_network_is_no_checkpoint(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(UserError, match="holds a list"):
         reading.read(tmp_path / "list.pth")
+
+
+def test_a_torchscript_archive_is_code(tmp_path):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "network.pt")
+    with pytest.raises(UserError, match="is a TorchScript archive, which is code as well as weights"):
+        reading.read(tmp_path / "network.pt")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
