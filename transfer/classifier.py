@@ -43,7 +43,7 @@ class Classifier(nn.Module):
                     features = torch.cat([self.backbone(part) for part in inputs.split(AT_ONCE)])
             else:
                 features = self.backbone(inputs)
-        return self.linear(self.norm(features.float()))
+        return self.linear(self.norm(features.float() if self.half else features))
 
     def trained(self) -> dict[str, Tensor]:
         """The part of the state that training changes: everything, or all but the frozen backbone."""

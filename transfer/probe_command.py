@@ -131,10 +131,10 @@ def call(prepare, argv: list[str] | None, parser: Parser) -> int:
 
 def parser_of(kind: str, description: str) -> Parser:
     """The options every probe has; settings are listed with their sentences."""
-    settings = f"settings (KEY=VALUE) and what a protocol that does not name them has:\n{describe(Settings())}"
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=settings)
-    protocols = ", ".join(classifier_protocol.available(kind))
-    parser.add_argument("--protocol", required=True, metavar="P", help=f"one of {protocols}")
+    ends = f"protocols: {', '.join(classifier_protocol.available(kind))}\n\n"
+    ends += f"settings (KEY=VALUE) and what a protocol that does not name them has:\n{describe(Settings())}"
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=ends)
+    parser.add_argument("--protocol", required=True, metavar="P", help="one of those listed below")
     parser.add_argument("--weights", required=True, metavar="W", help="a backbone.pth, or random")
     parser.add_argument("--benchmark", required=True, metavar="B", help="scenes, cifar10, cifar100, or any name")
     parser.add_argument("--data", metavar="DIR", help="the images (default for scenes: runs/data/scenes)")

@@ -59,6 +59,32 @@ def test_fine_tuning_moves_everything():
     assert network.backbone[1].training and network.trained().keys() == before.keys()
 
 
+def gradients(settings: Settings) -> dict:
+    from torch.nn.parallel import DistributedDataParallel
+
+    from pretrain import distributed
+    from transfer import shares
+    from transfer.classifier import Classifier, synchronise
+
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    network = synchronise(Classifier(trunk(), 3, settings, seed=1).double(), torch.device("cpu"))
+    parallel = DistributedDataParallel(network) if distributed.world_size() > 1 else network
+    mine = shares.mine(8)
+    nn.functional.cross_entropy(parallel(images[mine]), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])[mine]).backward()
+    return {name: p.grad.numpy() for name, p in network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("lr_backbone", [0.0, 0.1])
+def test_gradients_over_two_processes_are_those_of_the_whole_batch(ranks, lr_backbone):
+    """Frozen, with the norm before the classifier; and fine-tuned, where the backbone's norms see both shares too."""
+    settings = Settings(lr_backbone=lr_backbone, batch_norm=True, **SMALL)
+    alone = gradients(settings)
+    assert any(name.startswith("backbone.") for name in alone) == bool(lr_backbone)
+    for found in ranks(2, gradients, settings):
+        assert found.keys() == alone.keys()
+        assert all(found[name] == pytest.approx(alone[name], abs=1e-10) for name in alone)
+
+
 def test_the_norm_is_a_switch_without_parameters():
     with_norm, without = (Classifier(nn.Identity(), 3, Settings(batch_norm=on), seed=0) for on in (True, False))
     assert {n for n, _ in with_norm.named_parameters()} == {n for n, _ in without.named_parameters()}
