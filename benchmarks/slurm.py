@@ -3,7 +3,8 @@
     python benchmarks/slurm.py                      against an sbatch that answers at once
     python benchmarks/slurm.py --cluster mine.yaml  against a real SLURM: the jobs are held, and cancelled at once
 
-Each line is one process as a user starts it: its wall time, and the memory of its largest process.
+Each line is one command as a user gives it: its wall time, its processor time (what the wall time would be on a
+machine that does nothing else), and the memory of its largest process.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     del sys.path[0]  # here `slurm` would be this very file
@@ -33,20 +35,22 @@ ROWS = 1000
 
 START = """
 import json, sys, time
-began = time.time()
+from time import process_time as cpu, time as wall
+began = wall(), cpu()
 import torch
-ready = time.time()
+ready = wall(), cpu()
 import pretrain.train
 from slurm.job import StageCall
 embed, first = pretrain.train.embed, []
 def noted(*arguments):
-    first.append(time.time())
+    first.append((wall(), cpu()))
     return embed(*arguments)
 pretrain.train.embed = noted
 out = sys.argv[1]
-argv = ["--method", "simsiam", "--recipe", "demo", "--out", out + "/run", "epochs=1", "data.root=" + out + "/scenes/unlabelled"]
+argv = ["--method", "simsiam", "--recipe", "demo", "--out", out + "/run", "epochs=1"]
+argv += ["data.root=" + out + "/scenes/unlabelled"]
 StageCall(module="pretrain.train", argv=tuple(argv), cwd=out, home=out + "/home")()
-print(json.dumps({"torch": ready - began, "step": first[0] - ready}))
+print(json.dumps([ready[0] - began[0], first[0][0] - ready[0], first[0][1] - ready[1]]))
 """
 
 
@@ -58,16 +62,25 @@ def main(argv: list[str] | None = None) -> None:
         folder = Path(folder)
         lines = [*submission(folder, options.cluster), *dry_run(folder), *status(folder), *start(folder)]
     print(f"{hardware()}, {os.cpu_count()} cores, commit {commit()}\n")
-    print("| what | wall time | memory | goal |\n|---|---|---|---|")
-    for what, seconds, mib, goal in lines:
-        print(f"| {what} | {seconds:.2f} s | {f'{mib:.0f} MiB' if mib else '–'} | {goal} |")
+    print("| what | wall time | processor | memory | goal |\n|---|---|---|---|---|")
+    for what, cost, goal in lines:
+        memory = f"{cost.mib:.0f} MiB" if cost.mib else "–"
+        print(f"| {what} | {cost.wall_s:.2f} s | {cost.cpu_s:.2f} s | {memory} | {goal} |")
 
 
-def timed(*command: object, cwd: Path, env: dict | None = None) -> tuple[float, float]:
-    """Seconds, and MiB of the largest process, of a command that has to end well."""
+class Cost(NamedTuple):
+    """What a command took."""
+
+    wall_s: float
+    cpu_s: float
+    mib: float = 0
+
+
+def timed(*command: object, cwd: Path, env: dict | None = None) -> Cost:
+    """The cost of a command, which may end as it likes with 0 or 1."""
     measured = (
-        "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=2).returncode; "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+        "import resource as r, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=2).returncode; "
+        "u = r.getrusage(r.RUSAGE_CHILDREN); print(u.ru_utime + u.ru_stime, u.ru_maxrss); sys.exit(code > 1)"
     )
     began = time.monotonic()
     words = [sys.executable, "-c", measured, *map(str, command)]
@@ -75,7 +88,8 @@ def timed(*command: object, cwd: Path, env: dict | None = None) -> tuple[float, 
     seconds = time.monotonic() - began
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return seconds, int(done.stdout.split()[-1]) / 1024
+    cpu_s, kib = map(float, done.stdout.split())
+    return Cost(seconds, cpu_s, kib / 1024)
 
 
 def submission(folder: Path, cluster: Path | None):
@@ -89,16 +103,11 @@ def submission(folder: Path, cluster: Path | None):
         env = {} if cluster else {"PATH": f"{answering(folder)}:{os.environ['PATH']}"}
         script = ROOT / "slurm" / "run_all.py"
         words = ["--stage", "pretrain,transfer", "--seeds", seeds, "--cluster", place, "--runs", runs]
-        seconds, mib = timed(sys.executable, script, *words, cwd=folder, env=env)
+        cost = timed(sys.executable, script, *words, cwd=folder, env=env)
         if cluster:
             subprocess.run([sys.executable, str(ROOT / "slurm" / "cancel.py"), str(runs)], check=True, stdout=2)
         jobs = len(remembered.recall(runs))
-        yield (
-            f"submit {jobs} jobs {what}{'' if cluster else ', sbatch that answers at once'}",
-            seconds,
-            mib,
-            "60 s, 300 MB",
-        )
+        yield f"submit {jobs} jobs {what}{'' if cluster else ', to nobody'}", cost, "60 s, 300 MB"
 
 
 def answering(folder: Path) -> Path:
@@ -116,8 +125,10 @@ def answering(folder: Path) -> Path:
 
 def dry_run(folder: Path):
     words = ["--stage", "pretrain,transfer", "--seeds", ",".join(map(str, range(SEEDS))), "--dry-run"]
-    seconds, mib = timed(sys.executable, ROOT / "slurm" / "run_all.py", *words, "--cluster", "slurm", cwd=folder)
-    yield "--dry-run of 200 jobs, with their batch scripts", seconds, mib, "2 s"
+    cost = timed(
+        sys.executable, ROOT / "slurm" / "run_all.py", *words, "--cluster", folder / "place1000.yaml", cwd=folder
+    )
+    yield "--dry-run of 200 jobs, with their batch scripts", cost, "2 s"
 
 
 def status(folder: Path):
@@ -139,13 +150,8 @@ def status(folder: Path):
             for path in job.outputs:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
-    seconds, mib = timed(
-        sys.executable,
-        "-c",
-        f"import subprocess, sys; subprocess.run([sys.executable, {str(ROOT / 'slurm' / 'status.py')!r}, {str(runs)!r}])",
-        cwd=folder,
-    )
-    yield f"status.py of {ROWS} runs, {len(jobs)} jobs", seconds, mib, "3 s"
+    cost = timed(sys.executable, ROOT / "slurm" / "status.py", runs, cwd=folder)
+    yield f"status.py of {ROWS} runs, {len(jobs)} jobs", cost, "3 s"
 
 
 def start(folder: Path):
@@ -153,11 +159,11 @@ def start(folder: Path):
     out = folder / "start"
     made = [sys.executable, ROOT / "pretrain" / "scenes.py", "--out", out / "scenes", "--images", "200", "--size", "64"]
     subprocess.run([*map(str, made)], check=True, capture_output=True)
-    ends = [subprocess.run([sys.executable, "-c", START, str(out)], capture_output=True, text=True, cwd=out)]
-    if ends[0].returncode:
-        raise RuntimeError(ends[0].stderr)
-    found = json.loads(ends[0].stdout.splitlines()[-1])
-    yield f"job start to first step, beyond {found['torch']:.1f} s of importing torch", found["step"], 0, "3 s"
+    done = subprocess.run([sys.executable, "-c", START, str(out)], capture_output=True, text=True, cwd=out)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    importing, wall_s, cpu_s = json.loads(done.stdout.splitlines()[-1])
+    yield f"job start to first step, beyond {importing:.1f} s of importing torch", Cost(wall_s, cpu_s), "3 s"
 
 
 def hardware() -> str:

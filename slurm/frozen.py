@@ -92,16 +92,14 @@ def measure(plan: Plan, row: Row, stage: str, benchmark: str, *, after: tuple[Pa
 
 def tsne(plan: Plan, row: Row) -> list[Work]:
     """Draw the features of every row of the first seed side by side."""
+    told = plan.told("tsne")
+    classes = told.pop("classes", "5 10").split()
     works = []
     for benchmark in plan.features:
-        files = [features_of(plan, other, benchmark) for other in plan.rows if other.seed == plan.seeds[0]]
-        argv = [
-            *map(str, files),
-            "--out",
-            str(plan.runs / "results" / f"tsne-{benchmark}"),
-            *options(plan.told("tsne")),
-        ]
-        works.append(Work(folder=f"results/tsne-{benchmark}", argv=argv, inputs=tuple(files)))
+        files = tuple(features_of(plan, other, benchmark) for other in plan.rows if other.seed == plan.seeds[0])
+        folder = f"results/tsne-{benchmark}"
+        argv = [*map(str, files), "--out", str(plan.runs / folder), "--classes", *classes, *options(told)]
+        works.append(Work(folder=folder, argv=argv, inputs=files, outputs=tuple(f"tsne-{k}.json" for k in classes)))
     return works
 
 

@@ -115,7 +115,7 @@ def jobs_of(plan: Plan, name: str, row: Row, table: dict[str, Stage]) -> Iterato
             argv=tuple(work.argv),
             folder=folder,
             inputs=work.inputs,
-            outputs=tuple(folder / output for output in stage.outputs),
+            outputs=tuple(folder / name for name in (stage.outputs if work.outputs is None else work.outputs)),
             resources=resources_of(plan, name, stage),
             **own,
         )

@@ -122,11 +122,8 @@ def tell_of_other_code(settled: Settled) -> None:
     """Finished work is kept when the code changes, since it may be a month's; but nobody shall not know it."""
     if settled.other_code:
         commits = ", ".join(dict.fromkeys(settled.other_code.values()))
-        print(
-            f"{len(settled.other_code)} finished jobs were made by other code ({commits}) and are kept; "
-            f"--redo makes them again",
-            file=sys.stderr,
-        )
+        jobs = "1 finished job was" if len(settled.other_code) == 1 else f"{len(settled.other_code)} finished jobs were"
+        print(f"{jobs} made by other code ({commits}) and kept; --redo starts anew", file=sys.stderr)
 
 
 def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan, cluster.Cluster, list[Job]]:

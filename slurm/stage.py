@@ -41,6 +41,9 @@ class Work:
     name: str = ""
     """Name of the job, where two of them write into one folder; else it is the folder."""
 
+    outputs: tuple[str, ...] | None = None
+    """Instead of its stage's, where they depend on settings."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:

@@ -70,7 +70,7 @@ def tables(plan: Plan, row: Row) -> list[Work]:
 RESULT = ("result.json",)
 ON_GPUS = Resources(gpus=8, cpus=6, mem_gb=24, hours=24)
 MEASURES = Resources(cpus=4, mem_gb=32, hours=4)
-FROZEN = ("knn", "linear", "semi", "spectra")
+FROZEN = ("knn", "linear", "semi", "spectra", "tsne")
 
 STAGES = {
     "data": Stage(module="pretrain.scenes", work=data, outputs=("scenes.json",), per_row=False),
@@ -123,6 +123,13 @@ STAGES = {
         work=frozen.spectra,
         outputs=("spectra.json",),
         implies=("effective_rank",),
+        resources=MEASURES,
+    ),
+    "tsne": Stage(
+        module="analysis.tsne",
+        work=frozen.tsne,
+        per_row=False,
+        implies=("features",),
         resources=MEASURES,
     ),
     "tables": Stage(module="analysis.tables", work=tables, per_row=False, last=True, resources=Resources(cpus=1)),

@@ -76,8 +76,7 @@ class Known:
             queue = squeue.squeue(ids)
         except UserError as error:
             return cls(queue={}, history={}, silent=str(error))
-        gone = [job_id for job_id in ids if job_id not in queue]
-        return cls(queue=queue, history=squeue.sacct(gone))
+        return cls(queue=queue, history=squeue.sacct(ids))
 
 
 def standing(runs: Path, job: Job, record: dict, done: dict, known: Known) -> Standing:
@@ -100,14 +99,15 @@ def standing(runs: Path, job: Job, record: dict, done: dict, known: Known) -> St
 def of_slurm(runs: Path, job: Job, record: dict, known: Known, logs: Sequence[Path], about: dict) -> Standing:
     """A job that was submitted and is not known to be done."""
     job_id = record["job_id"]
+    history = known.history.get(job_id)
+    so_far = history.seconds if history else 0
     if job_id in known.queue:
         state, reason = known.queue[job_id]
         if state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "RESV_DEL_HOLD"):
-            return Standing(state="queued", detail=reason, **about)
-        return Standing(state="running", detail=progress(job, logs), **about)
+            return Standing(state="queued", detail=reason, seconds=so_far, **about)
+        return Standing(state="running", detail=progress(job, logs), seconds=so_far, **about)
     if known.silent:
         return Standing(state="running" if any(map(Path.exists, logs)) else "queued", detail="SLURM is silent", **about)
-    history = known.history.get(job_id)
     if history and history.state == "CANCELLED" and not record.get("cancelled"):
         words = "by its user or the site" if any(map(Path.exists, logs)) else "because what it needs failed"
         return Standing(state="cancelled", detail=words, seconds=history.seconds, **about)

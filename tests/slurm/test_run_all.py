@@ -182,3 +182,20 @@ def test_settings_may_stand_between_the_options(suite, capsys):
     assert suite.main("probe.name=a", "--dry-run", "train.steps=1", "--cluster", "local", "draw.name=b") == 0
     out = capsys.readouterr().out
     assert "--name a" in out and "--steps 1" in out and "--name b" in out
+
+
+def test_a_job_that_is_stopped_before_its_stage_begins_has_not_failed(suite):
+    process = start(suite, *LOCAL, *ROW, "train.steps=40")
+    wait_for(Path("runs/jobs/random-seed0/train/submitted.json"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 130
+    said = process.stderr.read()
+    assert "random-seed0/train: saved and stopped" in said and "failed" not in said
+
+
+@pytest.mark.parametrize("script", ["run_all", "status", "cancel"])
+def test_outside_the_environment_it_says_how_to_make_one(script):
+    path = Path(run_all.__file__).with_name(f"{script}.py")
+    done = subprocess.run([sys.executable, "-I", "-S", str(path), "runs"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and "`make setup`" in done.stderr

@@ -1,0 +1,104 @@
+"""The probes and measures of a row: the exact words of each command, and what waits for what."""
+
+from pathlib import Path
+
+import pytest
+
+from slurm import check
+from slurm.graph import build
+from slurm.plan import Plan
+
+PLAN = Plan(
+    methods=("random", "simclr"),
+    seeds=(0, 1),
+    recipe="demo",
+    protocols=("demo-fpn",),
+    benchmarks=("scenes",),
+    knn=("scenes",),
+    linear=("linear-demo", "linear-moco"),
+    semi=("semi-demo",),
+    features=("scenes",),
+    settings={"data": {"images": "10"}, "linear": {"cached-features": "true", "epochs": "5"}, "tsne": {"classes": "8"}},
+)
+ROW = "simclr-demo-seed1"
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    return {job.name: job for job in build(PLAN, ["pretrain", "transfer"])}
+
+
+def command(job) -> str:
+    return " ".join(job.argv)
+
+
+def test_a_linear_probe_per_protocol_with_its_switch_and_its_settings(jobs):
+    assert command(jobs[f"{ROW}/linear-moco-scenes"]) == (
+        f"--protocol linear-moco --weights runs/{ROW}/pretrain/backbone.pth --benchmark scenes "
+        f"--data runs/data/scenes/classification --out runs/{ROW}/linear-moco-scenes --seed 1 "
+        f"--cached-features epochs=5"
+    )
+    assert f"{ROW}/linear-demo-scenes" in jobs
+
+
+def test_a_semi_supervised_job_per_fraction(jobs):
+    words = command(jobs["random-seed0/semi-1pct-scenes"])
+    assert words.startswith("--protocol semi-demo --fraction 1 --weights random --benchmark scenes")
+    assert "--fraction 10 " in command(jobs["random-seed0/semi-10pct-scenes"])
+
+
+def test_features_are_extracted_once_and_measured_one_after_the_other(jobs):
+    file = f"runs/{ROW}/features-scenes/features.safetensors"
+    assert command(jobs[f"{ROW}/features-scenes"]) == (
+        f"--backbone runs/{ROW}/pretrain/backbone.pth --images runs/data/scenes/classification/val --benchmark scenes "
+        f"--seed 1 --out {file}"
+    )
+    rank, spectra = (jobs[f"{ROW}/analysis-scenes/{stage}"] for stage in ("effective_rank", "spectra"))
+    assert command(rank) == command(spectra) == f"{file} --out runs/{ROW}/analysis-scenes"
+    assert rank.needs == (f"{ROW}/features-scenes",) and rank.name in spectra.needs
+
+
+def test_the_projectors_features_are_those_of_the_checkpoint():
+    plan = PLAN.changed({"features": {"layer": "projector"}})
+    jobs = {job.name: job for job in build(plan, ["features"])}
+    words = command(jobs[f"{ROW}/features-scenes"])
+    assert f"--backbone runs/{ROW}/pretrain/checkpoint.pth" in words and "--layer projector" in words
+    assert "--backbone random" in command(jobs["random-seed0/features-scenes"])
+
+
+def test_one_picture_of_all_rows_of_the_first_seed(jobs):
+    picture = jobs["results/tsne-scenes"]
+    assert picture.needs == ("random-seed0/features-scenes", "simclr-demo-seed0/features-scenes")
+    assert picture.argv[-2:] == ("--classes", "8")
+    assert picture.outputs == (Path("runs/results/tsne-scenes/tsne-8.json"),)
+
+
+def test_the_tables_come_last_and_nothing_is_asked_for_that_was_not_named(jobs):
+    assert list(jobs)[-1] == "results" and jobs["results"].fan_in
+    bare = Plan(methods=("simclr",), recipe="demo", protocols=("p",), benchmarks=("b",))
+    stages = {job.stage for job in build(bare, ["pretrain", "transfer"])}
+    assert stages == {"pretrain", "convert", "transfer", "tables"}
+
+
+def test_what_a_probe_lacks_is_a_fault():
+    odd = Plan(
+        methods=("random",),
+        recipe="demo",
+        protocols=("demo-fpn",),
+        benchmarks=("scenes",),
+        linear=("linear-x",),
+        features=("cars",),
+        settings={"data": {}},
+    )
+    faults = "; ".join(check.faults_of(odd, ["linear", "features"]))
+    assert "unknown linear protocol 'linear-x'; known: linear-" in faults
+    assert "features.images=DIR" in faults and "`classification` or `knn`" in faults
+
+
+def test_every_stage_is_a_module_that_is_there():
+    from pretrain.provenance import ROOT
+    from slurm.stages import STAGES
+
+    for stage in STAGES.values():
+        assert (ROOT / f"{stage.module.replace('.', '/')}.py").exists()
+        assert set(stage.implies) <= STAGES.keys()
