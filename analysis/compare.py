@@ -21,6 +21,7 @@ from pretrain.files import write_json
 from pretrain.progress import Progress
 from transfer import predictions
 from transfer.evaluate import ground_truth
+from transfer.metrics import metric_of
 
 NAMES = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 
@@ -151,6 +152,8 @@ def main(argv: list[str] | None = None) -> None:
     images = next(iter(pairs.values()))[0].images
     print(f"A: {arguments.a}\nB: {arguments.b}")
     print(f"{images} images of {truth}, {arguments.resamples} draws, seed {arguments.seed}\n")
+    if (metric := metric_of(truth)) != "coco":
+        print(f"note: AP as COCO defines it; the metric of this data set, {metric}, gives other values")
     print(report(differences, arguments.confidence))
     if arguments.out:
         settings = {name: getattr(arguments, name) for name in ("resamples", "seed", "confidence")}

@@ -18,10 +18,8 @@ from pretrain.command_line import Parser, UserError, run
 from pretrain.files import sha256, write_json
 from pretrain.progress import Progress
 from pretrain.stopping import StopRequest
-from transfer import benchmarks, coco_metrics, error_plot, predictions, results
+from transfer import benchmarks, coco_metrics, error_plot, metrics, predictions, results
 from transfer.coco_metrics import ENGINES as ENGINES  # protocols' settings are checked against these
-from transfer.coco_metrics import errors as errors
-from transfer.coco_metrics import score as score
 from transfer.stopping import check
 
 
@@ -63,6 +61,11 @@ def ground_truth(benchmark: str, *, data: str | None, val_json: Path | None) -> 
     return val_json
 
 
+def errors(truth: Path, found: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
+    """What each kind of error costs (``coco_metrics.errors``); empty on a data set with a metric of its own."""
+    return coco_metrics.errors(truth, found, tasks=tasks) if metrics.metric_of(truth) == "coco" else {}
+
+
 def recorded(path: Path) -> dict[str, dict[str, float]]:
     """What result.json, if there is one, says of the same predictions."""
     if not path.exists():
@@ -87,7 +90,7 @@ def table(figures: dict[str, dict], gains: dict[str, dict]) -> str:
     """The figures for a terminal: a row per task, then what each kind of error costs."""
     lines = []
     for task, values in figures.items():
-        names = coco_metrics.FIGURES[task]
+        names = [name for name in values if not name.startswith("AP-")]
         lines += [f"{task:<9}" + "".join(f"{name:>7}" for name in names)]
         lines += [" " * 9 + "".join(f"{_shown(values.get(name)):>7}" for name in names)]
         scored = [(value, name[3:]) for name, value in values.items() if name.startswith("AP-") and value is not None]
@@ -127,10 +130,14 @@ def main(argv: list[str] | None = None) -> None:
     predictions.check_ids(path, found, truth)
     known = recorded(path.parent / "result.json")
     tasks = predictions.tasks(found) or sorted(set(known) & set(coco_metrics.FIGURES)) or ["bbox"]
+    if arguments.cross_check and (metric := metrics.metric_of(truth)) != "coco":
+        raise UserError(
+            f"pycocotools knows COCO's metric, {arguments.benchmark} has that of {metric}; no --cross-check"
+        )
     began = time.monotonic()
-    figures = score(truth, found, tasks=tasks, engine=arguments.engine)
+    figures = metrics.score(truth, found, tasks=tasks, engine=arguments.engine)
     took, gains = time.monotonic() - began, errors(truth, found, tasks=tasks)
-    print(f"{path}: {len(found)} predictions, {arguments.engine}, {took:.1f} s")
+    print(f"{path}: {len(found)} predictions, {took:.1f} s")
     print(table(figures, gains))
     content = {"benchmark": arguments.benchmark, "engine": arguments.engine, "commit": provenance.commit()}
     content |= {"truth_sha256": sha256(truth), "predictions_sha256": sha256(path), "figures": figures, "errors": gains}

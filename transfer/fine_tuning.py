@@ -16,7 +16,7 @@ from pretrain import distributed, provenance
 from pretrain.command_line import UserError
 from pretrain.files import replacing, sha256, write_json, write_text
 from pretrain.stopping import StopRequest
-from transfer import coco_check, evaluate, metrics, pictures, results, settings, weights
+from transfer import coco_check, error_plot, evaluate, metrics, pictures, results, settings, weights
 from transfer.benchmarks import Paths
 from transfer.identity import claim, identity
 from transfer.processes import main_first
@@ -63,6 +63,7 @@ class Run:
         self.weights = {} if plan.weights == RANDOM else weights.read(plan.weights)
         self.about = self.weights.get(weights.ABOUT, {})
         self.weights_sha256 = sha256(plan.weights) if self.weights else ""
+        self.errors: dict = {}
         settings.apply_input(self.cfg, self.about, plan.overrides)
         if not 0 <= plan.seed < 2**31:
             raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {plan.seed}")
@@ -160,6 +161,9 @@ class Run:
                 json.dump(predictions, file)
             if count := self.cfg.TRANSFER.PICTURES:
                 pictures.draw(self.out / "predictions.png", self.plan.paths.val, predictions, count=count)
+            self.errors = evaluate.errors(self.plan.paths.val.json, predictions, tasks=settings.tasks(self.cfg))
+            if self.errors:
+                error_plot.draw(self.out / "errors.png", self.errors)
         return figures
 
     def write_result(self, figures: dict, *, wall_s: float) -> None:
@@ -187,6 +191,7 @@ class Run:
             "scale": self.plan.scale,
             "schedule": described(cfg),
             "metric": metrics.metric_of(self.plan.paths.val.json),
+            "errors": self.errors,
             "norm": cfg.MODEL.RESNETS.NORM,
             "amp": cfg.SOLVER.AMP.ENABLED,
             "precision": half if cfg.SOLVER.AMP.ENABLED else "float32",

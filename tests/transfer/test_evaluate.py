@@ -9,7 +9,7 @@ import pytest
 
 from pretrain.command_line import UserError
 from pretrain.files import sha256
-from transfer import evaluate, results
+from transfer import coco_metrics, evaluate, results
 from transfer.predictions import check_ids
 
 
@@ -23,7 +23,7 @@ def kept(tmp_path_factory, coco_set):
         json.dump(found, file)
     (folder / "run.json").write_text(json.dumps({"benchmark": "blocks", "val_json_sha256": sha256(truth)}))
     common = {"method": "random", "recipe": "", "epochs": 0, "benchmark": "blocks", "protocol": "demo-fpn", "seed": 0}
-    figures = evaluate.score(truth, found, tasks=["bbox", "segm"], engine="pycocotools")
+    figures = coco_metrics.score(truth, found, tasks=["bbox", "segm"], engine="pycocotools")
     records = results.flatten(figures, **common, commit="abc", weights_sha256="", n=30)
     results.write(folder / "result.json", records)
     return folder
@@ -49,6 +49,16 @@ def test_the_figures_are_those_of_the_run_and_the_engines_agree(kept, tmp_path, 
     assert content["errors"]["segm"].keys() == content["errors"]["bbox"].keys() and content["largest_difference"] < 1e-6
     assert (tmp_path / "errors.png").stat().st_size > 10_000
     assert not (kept / "evaluation.json").exists()
+
+
+def test_a_real_run_is_evaluated_again_to_the_same_figures(fine_tuned, scenes, tmp_path, capsys):
+    folder = fine_tuned("demo-fpn")
+    data = ["--benchmark", "scenes", "--data", str(scenes)]
+    evaluate.main(["--results", str(folder), *data, "--cross-check", "--out", str(tmp_path)])
+    assert "result.json says the same" in capsys.readouterr().out
+    kept = results.context(folder / "result.json")["errors"]
+    assert kept == json.loads((tmp_path / "evaluation.json").read_text())["errors"]
+    assert not kept or (folder / "errors.png").exists()
 
 
 def test_a_result_that_departs_from_its_predictions_is_named(kept, tmp_path, capsys):
@@ -118,6 +128,23 @@ def test_a_detector_that_found_nothing_scores_0_on_the_tasks_of_its_run(kept, tm
     evaluate.main(arguments(tmp_path))
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert [content["figures"][task]["AP"] for task in ("bbox", "segm")] == [0, 0] and content["errors"] == {}
+
+
+def test_a_data_set_with_a_metric_of_its_own_is_scored_by_it(kept, tmp_path, capsys):
+    """VOC 2007's eleven points are not COCO's hundred and one, and pycocotools cannot check them."""
+    content = json.loads((kept / "truth.json").read_text())
+    parts = {key: content[key] for key in ("images", "annotations", "categories")}
+    truth = tmp_path / "voc.json"
+    truth.write_text(json.dumps({"info": {"metric": "voc-2007"}, **parts}))
+    loose = tmp_path / "loose.json.gz"
+    loose.write_bytes((kept / "predictions.json.gz").read_bytes())
+    words = arguments(loose, **{"--val-json": truth})
+    evaluate.main(words)
+    figures = json.loads((tmp_path / "evaluation.json").read_text())["figures"]
+    recorded = {(r.task, r.metric): r.value for r in results.read(kept / "result.json")}
+    assert figures.keys() == {"bbox"} and figures["bbox"]["AP50"] != recorded["bbox", "AP50"]
+    with pytest.raises(UserError, match="blocks has that of voc-2007; no --cross-check"):
+        evaluate.main([*words, "--cross-check"])
 
 
 def test_wrong_options_are_one_line(kept, tmp_path):
