@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pretrain import methods
 from pretrain.command_line import UserError
 from pretrain.files import replacing
 
@@ -38,8 +39,9 @@ class Features:
     @property
     def title(self) -> str:
         """The row's name as tables give it, without the seed."""
-        variant = f" ({self.about['variant']})" if self.about.get("variant") else ""
-        return f"{self.about['method']}{variant}"
+        method = self.about["method"]
+        name = methods.title(method) if method in methods.available() else method
+        return f"{name} ({self.about['variant']})" if self.about.get("variant") else name
 
     def need_classes(self, *, least: int = 2) -> "Features":
         """These features, or a UserError where there are no labels, one class, or a class below ``least`` images."""

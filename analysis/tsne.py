@@ -1,6 +1,6 @@
 """Panels of t-SNE, one per method, that can be compared (Figures 2 and 4 of arXiv 2305.17326).
 
-    python analysis/tsne.py A.safetensors B.safetensors --out DIR [--classes 5 10] [--method umap]
+    python analysis/tsne.py A.safetensors B.safetensors --out DIR [--classes 5,10] [--method umap]
 
 Every panel shows the same images of the first classes, embedded with the same seed from the same start (their first
 principal components) and turned to match the first panel; each prints its trustworthiness: the share of a point's
@@ -108,17 +108,21 @@ def draw(panels: list[dict], labels: np.ndarray, classes: list[str], out: Path, 
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, frameon=False)
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, markerscale=2, frameon=False
+    )
     figure.suptitle(f"{how}; {len(labels)} images, the same in every panel", fontsize=8, color=MUTED)
     return save(figure, out)
 
 
 def titles_of(files: list[Features]) -> list[str]:
-    """What tells the panels apart: the method, and seed or epoch or step where that alone does not."""
+    """What tells the panels apart: the method, then what else differs; at last the folder of the run."""
     titles = [file.title for file in files]
-    for key in ("seed", "epochs", "step"):
-        if len(set(titles)) < len(titles):
+    for key in ("recipe", "epochs", "seed", "step"):
+        if len(set(titles)) < len(titles) and len({file.about[key] for file in files}) > 1:
             titles = [f"{title}, {key} {file.about[key]}" for title, file in zip(titles, files, strict=True)]
+    if len(set(titles)) < len(titles):
+        titles = [Path(file.about["path"]).resolve().parent.parent.name for file in files]
     return titles
 
 
@@ -126,18 +130,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(description="Panels of t-SNE, one per feature file, over the same images of the first classes.")
     parser.add_argument("features", type=Path, nargs="+", metavar="FEATURES", help="features.safetensors, one a panel")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
-    parser.add_argument("--classes", type=int, nargs="+", default=[5, 10], help="first classes shown (default 5 10)")
+    parser.add_argument("--classes", default="5,10", help="first classes shown, a picture each (default %(default)s)")
     parser.add_argument("--per-class", type=int, metavar="N", help="images of each class (default: all)")
     parser.add_argument("--method", default="tsne", help="tsne or umap (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of every panel (default 0)")
     arguments = parser.parse_args(argv)
     one_of("method", arguments.method, METHODS)
-    if min(arguments.classes) < 2 or (arguments.per_class or 1) < 1:
-        raise UserError("--classes must be at least 2 and --per-class at least 1")
+    wanted = [int(count) if count.isdecimal() else 0 for count in arguments.classes.split(",")]
+    if min(wanted) < 2 or (arguments.per_class or 1) < 1:
+        raise UserError("--classes takes numbers of at least 2, such as 5,10, and --per-class at least 1")
     files = [feature_file.read(path) for path in arguments.features]
     same_images(files)
     classes, titles = files[0].about["classes"], titles_of(files)
-    counts = sorted({min(count, len(classes)) for count in arguments.classes})
+    counts = sorted({min(count, len(classes)) for count in wanted})
     progress = Progress(len(counts) * len(files), "panels")
     for count in counts:
         places = of_first_classes(files[0], count, arguments.per_class)

@@ -38,7 +38,7 @@ def test_the_file_holds_what_the_network_makes_of_each_image(arguments, exported
         expected = backbone.random_resnet50(5).eval()(features.views.normalise(pixels))[0]
     assert torch.allclose(found.h[7].float(), expected, atol=1e-3)
     assert found.about["variant"] == "gamma=2" and len(found.about["weights_sha256"]) == 64
-    assert found.title == "mec (gamma=2)" and found.about["benchmark"] == "scenes"
+    assert found.title == "MEC (gamma=2)" and found.about["benchmark"] == "scenes"
 
 
 def test_views_are_a_function_of_seed_and_image(arguments, tmp_path):
@@ -69,6 +69,7 @@ def _extract(folder):
     import functools
 
     import torch
+
     from analysis import features, images
     from pretrain import backbone, views
 
