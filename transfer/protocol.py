@@ -40,8 +40,8 @@ def default_config() -> CfgNode:
             "FREEZE_BACKBONE_WEIGHTS": False,
             # Memory format of the convolutions; on CPU it is faster, the numbers stay the same.
             "CHANNELS_LAST": False,
-            # Recompute the activations of each stage in the backward pass instead of keeping them: less memory for a
-            # third more time, the same gradients.
+            # Recompute the activations of each stage in the backward pass instead of keeping them: less memory for one
+            # more forward pass, the same gradients.
             "CHECKPOINT_ACTIVATIONS": False,
             # hotcoco or pycocotools: the same figures, the first in a fraction of the time.
             "EVALUATION_ENGINE": "hotcoco",

@@ -101,7 +101,7 @@ def _parser() -> Parser:
         "protocol's own batch (--scale applies to them too)",
     )
     parser.add_argument("--amp", choices=("on", "off"), help="mixed precision (the protocol's choice)")
-    parser.add_argument("--checkpoint-activations", action="store_true", help="less memory, a third more time")
+    parser.add_argument("--checkpoint-activations", action="store_true", help="less memory, one more forward pass")
     parser.add_argument("--eval-only", action="store_true", help="evaluate DIR/model_final.pth again")
     parser.add_argument("settings", nargs="*", metavar="KEY VALUE", help="Detectron2 settings that differ from P's")
     return parser
