@@ -29,6 +29,7 @@ GRACE_S = 20.0
 """After a task has died, the time the others get to end by themselves; then they are ended."""
 
 BYE = b"bye"
+LOST = "of this job died"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ class Lifelines:
 def lost(rank: int | None = None) -> str:
     """What to tell the user when another task has died."""
     who = "another task" if rank is None else f"task {rank}"
-    return f"{who} of this job died; its own log says why; the same command goes on from the last checkpoint"
+    return f"{who} {LOST}; its own log says why; the same command goes on from the last checkpoint"
 
 
 def invite(place: Place, server: socket.socket, store_port: int) -> Lifelines:

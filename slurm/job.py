@@ -23,6 +23,9 @@ INTERRUPTED = os.EX_TEMPFAIL
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
+PATIENCE_S, RETRY_S = 3600, 10
+"""How long a job that has saved tries to get back into the queue, and how often."""
+
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JOB_KEY")
 
 LOST_TASK = re.compile(r"Connection (closed|reset) by peer|Broken pipe|Socket closed|NCCL.*(remote|abort)", re.DOTALL)
@@ -130,18 +133,35 @@ def requeue(rank: int) -> None:
     """Put this SLURM job back in the queue and end.
 
     Not where SLURM is already taking the job away: a job that its user cancelled must not rise again, and one that
-    is preempted is requeued by SLURM itself.
+    is preempted is requeued by SLURM itself. A controller that does not answer is asked until it does.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit would let it pass, and SLURM wait until it kills
     if rank:
-        time.sleep(60)  # the requeue by rank 0 ends every task; going first would make srun end rank 0
+        time.sleep(PATIENCE_S)  # the requeue by rank 0 ends every task; going first would make srun end rank 0
         sys.exit(INTERRUPTED)
     job_id = own_id()
-    asked = ["squeue", "--noheader", "--format=%T", f"--jobs={job_id}"]
-    state = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
-    if state in ("RUNNING", ""):
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        state = ask("squeue", "--noheader", "--format=%T", f"--jobs={job_id}").stdout.strip()
+        if state not in ("RUNNING", ""):
+            print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
+            break
         print(f"interrupted; job {job_id} goes back into the queue and will resume", file=sys.stderr, flush=True)
-        subprocess.run(["scontrol", "requeue", job_id], check=True)
-    else:
-        print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
+        answer = ask("scontrol", "requeue", job_id)
+        if answer.returncode == 0:
+            break
+        fault = " ".join(answer.stderr.split())
+        if time.monotonic() > end:
+            print(f"error: job {job_id} saved but cannot be requeued ({fault}); submit it again", file=sys.stderr)
+            break
+        print(f"SLURM does not take it back yet: {fault}", file=sys.stderr, flush=True)
+        time.sleep(RETRY_S)
     sys.exit(INTERRUPTED)
+
+
+def ask(*command: str) -> subprocess.CompletedProcess:
+    """What a command of SLURM answers; one that says nothing in time has failed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, stdout="", stderr=f"{command[0]} gave no answer in 60 s")

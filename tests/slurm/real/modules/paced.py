@@ -1,0 +1,23 @@
+"""pretrain.train with a pause of PACE_S seconds before each step: time to interrupt it that costs no processor.
+
+On the node named by NO_DATA_ON the images are not where the command says.
+"""
+
+import os
+import time
+
+
+def main(argv):
+    from pretrain import data, train
+
+    load = data.batches
+
+    def slowly(*arguments, **options):
+        for batch in load(*arguments, **options):
+            time.sleep(float(os.environ.get("PACE_S", 0)))
+            yield batch
+
+    data.batches = slowly
+    if os.environ.get("NO_DATA_ON", "nowhere") == os.environ["SLURMD_NODENAME"]:
+        argv = [word + "-not-here" if word.startswith("data.root=") else word for word in argv]
+    return train.main(argv)

@@ -1,0 +1,25 @@
+"""A stage that notes what a task of a job is told about its place, and does nothing else."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+OF_SLURM = ("SLURM_CPUS_PER_TASK", "SLURMD_NODENAME", "SLURM_RESTART_COUNT")
+
+
+def main(argv):
+    folder = Path(argv[argv.index("--out") + 1])
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {name: os.environ.get(name) for name in NAMES + OF_SLURM}
+    rank = os.environ.get("RANK", "0")
+    (folder / f"rank{rank}.json").write_text(json.dumps(found))
+    requeues = int(os.environ.get("REQUEUES", 0))
+    if int(os.environ.get("SLURM_RESTART_COUNT", 0)) < requeues:
+        return os.EX_TEMPFAIL  # as a stage that was told to save
+    time.sleep(float(os.environ.get("LASTS_S", 0)))
+    print("told", file=sys.stderr)
+    (folder / "out.txt").write_text("told\n")
+    return 0
