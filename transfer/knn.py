@@ -42,7 +42,7 @@ def voting_of(k: list[int] | None, temperature: list[float] | None, images: int)
     """
     if k is None and temperature is None:
         usual = [rule for rule in VOTING if rule[0] <= images] or [(images, VOTING[0][1])]
-        if len(usual) < len(VOTING):
+        if len(usual) < len(VOTING) and distributed.is_main():
             print(f"note: {images} training images; voting with k = {usual[0][0]} only", file=sys.stderr)
         return usual
     k, temperature = k or [20], temperature or [0.07]
