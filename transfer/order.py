@@ -23,7 +23,8 @@ class TrainingBatches(Sampler):
     """Endless batches of (image index, chance) pairs for one rank.
 
     All ranks walk through one stream: each epoch is a new permutation, its images gather in one bucket per shape until
-    a bucket holds a batch. Rank r of R takes every R-th batch from the r-th on.
+    a bucket holds a batch for all ranks together. Each rank takes its share of it, so the images of an iteration, and
+    what chance does to each, are the same for any number of ranks.
 
     Args:
         shapes: for each image the bucket it may share a batch with (landscape or portrait); equal for all: no grouping.
@@ -49,9 +50,9 @@ class TrainingBatches(Sampler):
         self.repeats = None if repeats is None else np.asarray(repeats, dtype=np.float64)
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
-        first = self.start * self.world_size + self.rank
-        for number, batch in islice(enumerate(self._stream()), first, None, self.world_size):
-            yield [(index, (self.seed, number, position)) for position, index in enumerate(batch)]
+        mine = slice(self.rank * self.batch, (self.rank + 1) * self.batch)
+        for iteration, batch in islice(enumerate(self._stream()), self.start, None):
+            yield [(index, (self.seed, iteration, position)) for position, index in enumerate(batch)][mine]
 
     def _stream(self) -> Iterator[list[int]]:
         buckets: dict[int, list[int]] = {shape: [] for shape in self.shapes}
@@ -60,7 +61,7 @@ class TrainingBatches(Sampler):
             for index in self._epoch(epoch):
                 bucket = buckets[self.shapes[index]]
                 bucket.append(index)
-                if len(bucket) == self.batch:
+                if len(bucket) == self.batch * self.world_size:
                     yield bucket.copy()
                     bucket.clear()
             epoch += 1

@@ -23,10 +23,13 @@ def test_each_epoch_shows_every_image_once():
     assert seen[:10] != seen[10:]
 
 
-def test_ranks_share_one_stream():
-    alone = batches(6, batch=2)
-    first, second = (batches(3, batch=2, rank=rank, world_size=2) for rank in (0, 1))
-    assert [batch for pair in zip(first, second, strict=True) for batch in pair] == alone
+@pytest.mark.parametrize("shapes", [[0] * 10, [0, 1, 1, 0, 1, 1, 0, 1, 1, 1]])
+def test_an_iteration_has_the_same_images_and_the_same_chance_for_any_number_of_ranks(shapes):
+    alone = batches(9, shapes=shapes, batch=4)
+    for world_size in (2, 4):
+        asked = {"shapes": shapes, "batch": 4 // world_size, "world_size": world_size}
+        shares = [batches(6, rank=rank, start=3, **asked) for rank in range(world_size)]
+        assert [[pair for share in shares for pair in share[k]] for k in range(6)] == alone[3:]
 
 
 def test_a_batch_holds_images_of_one_shape_and_none_is_lost():
