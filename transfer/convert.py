@@ -74,7 +74,7 @@ def convert(
         "output_sha256": weights.digest(arrays),
         "parity": differences,
         "tensors": _tensors(trunk, arrays),
-        "unread": trunk.unread,
+        "other_keys": trunk.other_keys,
     }
     # The ledger comes last: its presence says that the conversion is complete.
     write_json(destination.with_name(LEDGER), ledger)

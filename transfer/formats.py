@@ -207,17 +207,4 @@ FORMATS = [
         rename=to_torchvision,
         source="facebookresearch/detectron2, detectron2/checkpoint; the other way of this converter",
     ),
-    Format(
-        name="Detectron2 detector (FPN or C4)",
-        takes={"trunk": "model:backbone.bottom_up.|model:backbone.|model:roi_heads."},
-        has=("model:backbone.bottom_up.stem.|model:backbone.stem.",),
-        dropped=(
-            ("detector's proposals and heads", r"^(proposal_generator|roi_heads\.(?!res5\.)|pixel_)"),
-            ("detector's pyramid", r"^backbone\.(fpn_|top_block)"),
-            ("extra norm of the MoCo protocol", r"^roi_heads\.res5\.norm\."),
-        ),
-        rename=to_torchvision,
-        epochs=("", 0),
-        source="facebookresearch/detectron2, detectron2/modeling",
-    ),
 ]

@@ -85,8 +85,8 @@ def _of_trunk(trunk: Trunk) -> list[str]:
     for reason, count in Counter(trunk.dropped.values()).most_common():
         names = sorted({_head(name) for name, why in trunk.dropped.items() if why == reason})
         lines.append(f"dropped     {count}: {reason} ({_some(names, 4)})")
-    if trunk.unread:
-        lines.append(f"not read    {_some(trunk.unread, 10)}")
+    if trunk.other_keys:
+        lines.append(f"other keys  {_some(trunk.other_keys, 10)}")
     return lines
 
 

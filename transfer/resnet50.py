@@ -62,9 +62,10 @@ def stem(shapes: dict[str, tuple[int, ...]]) -> str:
 
 
 def width(shapes: dict[str, tuple[int, ...]]) -> str:
-    """``x1``, or by how much the 3x3 convolutions of the first stage are wider than ResNet-50's."""
-    channels = next((shape[0] for name, shape in shapes.items() if re.match(r"layer1\.\d+\.conv2\.weight", name)), 64)
-    return f"x{channels / 64:g}"
+    """``x1``, or by how much the 3x3 convolutions of the first stage are wider than ResNet-50's, and their groups."""
+    middle = [shape for name, shape in shapes.items() if re.match(r"layer1\.\d+\.conv2\.weight", name)]
+    wide, narrow = middle[0][:2] if middle else (64, 64)
+    return f"x{wide / 64:g}" + (f" in {wide // narrow} groups" if narrow != wide else "")
 
 
 def fault(shapes: dict[str, tuple[int, ...]]) -> str | None:

@@ -32,7 +32,7 @@ class Trunk:
     """Source name -> why it was left behind."""
     about: dict
     """``ORIGIN``'s keys, as far as the file tells, and ``input``, in Detectron2's terms."""
-    unread: list[str]
+    other_keys: list[str]
     """Keys of the file that hold no part of a network."""
 
 
@@ -68,8 +68,10 @@ def find_trunk(content: dict, path: Path, *, format: str = AUTO, take: str | Non
             else:
                 names[source] = new
     _check_distinct(path, names)
-    unread = sorted(str(key) for key in content if not any(c.split("/")[0] == key for c in read) and key not in tensors)
-    return Trunk(entry.name, take, candidates, tensors, names, dropped, _about(entry, content, addresses), unread)
+    other_keys = sorted(
+        str(key) for key in content if not any(c.split("/")[0] == key for c in read) and key not in tensors
+    )
+    return Trunk(entry.name, take, candidates, tensors, names, dropped, _about(entry, content, addresses), other_keys)
 
 
 def recognise(content: dict, addresses: set[str], path: Path) -> Format:

@@ -133,6 +133,7 @@ def _doubled(trunk):
         (_other("resnet34"), r"ResNet-34: \[3, 4, 6, 3\] basic"),
         (_other("resnet101"), r"ResNet-101: \[3, 4, 23, 3\] bottleneck"),
         (_other("wide_resnet50_2"), "width x2; .*layer1.0.conv1.weight is .128, 64, 1, 1., expected .64, 64, 1, 1."),
+        (_other("resnext50_32x4d"), "ResNet-50 of width x2 in 32 groups"),
         (_doubled, "ResNet-50 of width x2; .*conv1.weight is .128, 3, 7, 7."),
         (_with(attention__weight=torch.zeros(1)), "a ResNet-50 has not, the first attention.weight"),
         (_with(bn1__weight=torch.full((64,), float("nan"))), "NaN"),

@@ -261,24 +261,6 @@ def detectron2(a, b):
     return {"model": {**detectron2_names(a), **head}, "__author__": "torchvision", "matching_heuristics": True}
 
 
-def detectron2_detector(protocol: str):
-    """A fine-tuned detector, built by Detectron2 and filled by its loader's rule: the longest suffix."""
-
-    def build(a, b):
-        from detectron2.modeling import build_model
-
-        from transfer import protocol as protocols
-
-        cfg = protocols.load(protocol, ["MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN"])
-        state = build_model(cfg).state_dict()
-        for name, tensor in detectron2_names(a).items():
-            (place,) = [key for key in state if key.endswith(f".{name}")]
-            state[place] = tensor
-        return {"model": state, "optimizer": {}, "iteration": 9}
-
-    return build
-
-
 @dataclass(frozen=True)
 class Layout:
     build: object
@@ -319,8 +301,6 @@ LAYOUTS = [
     Layout(timm, "torchvision or timm state dict", ("trunk",), ""),
     Layout(timm_training, "timm training checkpoint", ("ema", "online"), "", 300),
     Layout(detectron2, "Detectron2 backbone", ("trunk",), ""),
-    Layout(detectron2_detector("demo-fpn"), "Detectron2 detector (FPN or C4)", ("trunk",), ""),
-    Layout(detectron2_detector("demo-c4"), "Detectron2 detector (FPN or C4)", ("trunk",), ""),
 ]
 
 
