@@ -1,6 +1,6 @@
 """Everything that can be wrong with a plan before anything runs; all faults are found, not just the first."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pretrain
@@ -59,13 +59,13 @@ def impossible(jobs: Iterable[Job], place: Cluster, limits: Mapping[str | None, 
     for job in jobs:
         if place.executor == "slurm":
             own = Limits(cpus=place.cpus_per_node, mem_gb=place.mem_gb_per_node, hours=place.max_hours)
-            found = [caught(sbatch.shape, job, place), *beyond(job, place, own, f"a node of cluster {place.name}")]
+            known = [(own, f"a node of cluster {place.name}")]
             partition = sbatch.partition_of(job, place)
             if partition in limits:
-                found += beyond(job, place, limits[partition], f"partition {partition or 'by default'}")
+                known.append((limits[partition], f"partition {partition or 'by default'}"))
             elif limits and partition:
-                found.append(f"{job.stage} goes to partition {partition}, which SLURM does not know")
-            faults |= dict.fromkeys(found)
+                faults[f"{job.stage} goes to partition {partition}, which SLURM does not know"] = None
+            faults |= dict.fromkeys([caught(sbatch.shape, job, place), *beyond(job, place, known)])
         elif job.resources.gpus > len(here.visible_gpus()):
             words = (
                 f"{job.stage} asks for {job.resources.gpus} GPUs and this machine has {len(here.visible_gpus())}; "
@@ -75,18 +75,20 @@ def impossible(jobs: Iterable[Job], place: Cluster, limits: Mapping[str | None, 
     return [fault for fault in faults if fault]
 
 
-def beyond(job: Job, place: Cluster, limits: Limits, where: str) -> list[str]:
-    """What a job asks for beyond ``limits``, whose names are ``where``."""
+def beyond(job: Job, place: Cluster, known: Sequence[tuple[Limits, str]]) -> list[str]:
+    """What a job asks for beyond the narrowest of the ``known`` limits, each with its name."""
     asked, tasks = place.asked(job.resources), caught_shape(job, place)
     on_a_node = {"cpus": asked.cpus * tasks, "gpus": min(asked.gpus, tasks), "hours": asked.hours}
     on_a_node |= {"mem_gb": asked.mem_gb * tasks} if place.mem else {}
     words = {"cpus": "cores", "gpus": "GPUs", "hours": "h", "mem_gb": "GB"}
-    return [
-        f"{job.stage} asks for {value:g} {words[key]}, more than the {getattr(limits, key):g} of {where}; "
-        f"set {job.stage}.resources.{key}" + (", or `hours` of the cluster file" if key == "hours" else "")
-        for key, value in on_a_node.items()
-        if getattr(limits, key) is not None and value > getattr(limits, key)
-    ]
+    faults = []
+    for key, value in on_a_node.items():
+        most = [(getattr(limits, key), where) for limits, where in known if getattr(limits, key) is not None]
+        limit, where = min(most, default=(value, ""))
+        if value > limit:
+            remedy = f"set {job.stage}.resources.{key}" + (", or `hours` of the cluster file" if key == "hours" else "")
+            faults.append(f"{job.stage} asks for {value:g} {words[key]}, more than the {limit:g} of {where}; {remedy}")
+    return faults
 
 
 def caught_shape(job: Job, place: Cluster) -> int:

@@ -157,10 +157,11 @@ def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan,
 
 def run_here(options: argparse.Namespace, wanted: Plan, settled: Settled, *, debug: bool, code: Path):
     """Run the graph on this machine and return its outcome."""
-    from slurm import here
+    from slurm import here, squeue
     from slurm.schedule import Schedule
 
     ledger.refuse_leftovers(wanted.runs, settled.jobs)
+    squeue.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
     return Schedule(
         wanted.runs,
         settled.jobs,

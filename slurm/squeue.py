@@ -1,6 +1,7 @@
 """What SLURM says of jobs: squeue for those in the queue, sacct, where there is accounting, for those that left it."""
 
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +47,14 @@ def queued(runs: Path, jobs: Sequence[Job]) -> dict[str, str]:
         if job_id in states and states[job_id].state == "COMPLETING":
             raise UserError(f"{name} is just ending as job {job_id}; give the same command again in a minute")
     return {name: job_id for name, job_id in ids.items() if job_id in states}
+
+
+def refuse_queued(runs: Path, jobs: Sequence[Job]) -> None:
+    """Raise UserError if a job that is to run on this machine is in the queue of a SLURM that answers here."""
+    if shutil.which("squeue") is None:
+        return
+    for name, job_id in queued(runs, jobs).items():
+        raise UserError(f"{name} is in the queue as job {job_id}; wait for it, or take it out: scancel {job_id}")
 
 
 def squeue(ids: Iterable[str]) -> dict[str, Queued]:

@@ -107,7 +107,9 @@ def of_slurm(runs: Path, job: Job, record: dict, known: Known, logs: Sequence[Pa
             return Standing(state="queued", detail=reason, seconds=so_far, **about)
         return Standing(state="running", detail=progress(job, logs), seconds=so_far, **about)
     if known.silent:
-        return Standing(state="running" if any(map(Path.exists, logs)) else "queued", detail="SLURM is silent", **about)
+        begun = any(map(Path.exists, logs))
+        words = f"{progress(job, logs)} when it last wrote; SLURM is silent" if begun else "SLURM is silent"
+        return Standing(state="running" if begun else "queued", detail=words, **about)
     if history and history.state == "CANCELLED" and not record.get("cancelled"):
         words = "by its user or the site" if any(map(Path.exists, logs)) else "because what it needs failed"
         return Standing(state="cancelled", detail=words, seconds=history.seconds, **about)

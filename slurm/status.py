@@ -10,8 +10,10 @@ command that would fill its place; last, the GPU-hours asked for and used. Needs
 
 import argparse
 import json
+import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,20 +86,25 @@ def table(found: Sequence[Standing]) -> list[str]:
 
 
 def cell(one: Standing) -> str:
-    """What stands in the table for a job."""
-    return f"running {one.detail.removeprefix('step ').partition(',')[0]}" if one.state == "running" else one.state
+    """What stands in the table for a job: its state; of one that runs, the step it is at."""
+    step = re.match(r"step (\S+)", one.detail)
+    return f"running {step[1].rstrip(',')}" if one.state == "running" and step else one.state
 
 
 def to_do(found: Sequence[Standing]) -> list[str]:
-    """A line or two for every job that is not done, the most pressing first."""
+    """A line or two for every job that is not done, the most pressing first; of the queue, how many wait for what."""
     lines = []
-    for state in ("failed", "cancelled", "stopped", "running", "queued", "missing"):
-        for one in (one for one in found if one.state == state):
-            number = f" (job {one.job_id})" if one.job_id and state in ("running", "queued") else ""
-            lines += ["", f"{state}: {one.job.name}{number}" + (f": {one.detail}" if one.detail else "")]
+    for state in ("failed", "cancelled", "stopped", "running", "missing"):
+        mine = [one for one in found if one.state == state]
+        lines += [""] if mine else []
+        for one in mine:
+            number = f" (job {one.job_id})" if one.job_id and state == "running" else ""
+            lines += [f"{state}: {one.job.name}{number}" + (f": {one.detail}" if one.detail else "")]
             lines += [f"    log: {one.log}"] if state == "failed" and one.log else []
             lines += [f"    {one.job.command}"] if state in ("missing", "stopped", "cancelled") else []
-    return lines
+    reasons = Counter(one.detail for one in found if one.state == "queued")
+    waiting = [f"{count} ({reason})" for reason, count in reasons.most_common()]
+    return lines + (["", f"queued: {', '.join(waiting)}"] if waiting else [])
 
 
 def bill(found: Sequence[Standing]) -> list[str]:

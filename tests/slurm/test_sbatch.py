@@ -170,3 +170,11 @@ def test_two_users_at_the_same_moment_submit_every_job_once(suite, fake_slurm):
     assert [user.returncode for user in users] == [0, 0, 0]
     assert len(fake_slurm.jobs()) == 6
     assert len({text.partition("jobs are")[0] for text in said}) == 1, "all three see the same jobs"
+
+
+def test_what_is_in_the_queue_is_not_run_on_this_machine_too(suite, fake_slurm):
+    assert suite.main(*SLURM) == 0
+    with pytest.raises(UserError, match="draw is in the queue as job 100; wait for it"):
+        suite.main("--cluster", "local")
+    fake_slurm.run_queue()
+    assert suite.main("--cluster", "local") == 0

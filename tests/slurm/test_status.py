@@ -42,6 +42,8 @@ def test_a_run_on_this_machine_is_a_table_of_what_is_done_failed_and_missing(sui
 def test_the_queue_says_who_waits_and_a_cancelled_chain_is_no_failure(suite, fake_slurm, capsys):
     suite.main(*SLURM, "train.fails=random")
     assert set(state_of(capsys).values()) == {"queued"}
+    status.main(["runs"])
+    assert "queued: 6 (None)" in capsys.readouterr().out, "the reason is SLURM's"
     fake_slurm.run_queue()
     assert state_of(capsys) == {
         "draw": "done",
@@ -59,7 +61,7 @@ def test_without_slurm_the_folder_is_enough(suite, fake_slurm, capsys, monkeypat
     monkeypatch.setenv("PATH", "/nowhere")
     assert set(state_of(capsys).values()) == {"done"}
     (suite.runs / "jobs/results/done.json").unlink()
-    assert standings(capsys)["results"]["detail"] == "SLURM is silent"
+    assert standings(capsys)["results"]["detail"] == "starting when it last wrote; SLURM is silent"
 
 
 def test_a_running_job_tells_its_step_and_the_time_to_go(suite, fake_slurm, capsys):
