@@ -45,7 +45,8 @@ class LogConfig:
 
     probe_every: int = 0
     """Steps between two measurements of the backbone's effective ranks on fixed images, a multiple of log.every; 0
-    measures none. At the default 256 images they cost what 90 views of a step cost."""
+    measures none. At the default 256 images they cost what 90 views of a step cost: under 1% from 50 steps on, even at
+    batch size 64."""
 
     probe_root: str = ""
     """Folder of these images, sorted into classes for the ranks within and between them; empty: training images."""

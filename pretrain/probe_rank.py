@@ -1,7 +1,7 @@
 """Effective ranks of the backbone on fixed images while it trains: collapse and growth, seen before the run is over.
 
-One pass over N images without gradients costs what about N / 3 views of a training step cost, so that at N = 256, 1,024
-images a step in two views and a look every 50 steps it takes 0.1% of the time.
+One pass over N images without gradients costs what about N / 3 views of a training step cost. At N = 256 and a look
+every 50 steps that is 0.8% of the time of steps of 64 images in two views (measured), and a sixteenth of it at 1,024.
 """
 
 import numpy as np
