@@ -75,7 +75,10 @@ def draw(runs: dict[str, list[dict]], out: Path, *, note: str) -> list[Path]:
     from matplotlib import pyplot
 
     shown = {name: text for name, text in SHOWN.items() if all(name in p["values"] for ps in runs.values() for p in ps)}
-    figure, grid = pyplot.subplots(1, len(shown), figsize=(3.3 * len(shown), 3.5), squeeze=False, layout="constrained")
+    columns = min(2, len(shown))
+    lines = -(-len(shown) // columns)
+    size = (3.9 * columns, 2.6 * lines + 0.6)
+    figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for axes, (name, text) in zip(grid.flat, shown.items(), strict=True):
         for i, (title, points) in enumerate(runs.items()):
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "label": title}
@@ -86,7 +89,7 @@ def draw(runs: dict[str, list[dict]], out: Path, *, note: str) -> list[Path]:
         axes.tick_params(labelsize=7)
         axes.grid(color=GRID, linewidth=0.5)
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), fontsize=8, frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.suptitle(note, fontsize=8, color=INK)
     return save(figure, out)
 
