@@ -202,4 +202,6 @@ def table() -> dict:
     short = Resources(cpus=1, hours=0.2)
     once = {"module": "told", "outputs": ("out.txt",), "per_row": False, "resources": short}
     ours = {"told": Stage(work=told, **once), "after": Stage(work=after, implies=("told",), **once)}
-    return STAGES | ours | {"pretrain": dataclasses.replace(STAGES["pretrain"], module="paced", implies=())}
+    for name, module in {"pretrain": "paced", "transfer": "noted"}.items():
+        ours[name] = dataclasses.replace(STAGES[name], module=module, implies=())
+    return STAGES | ours

@@ -33,8 +33,8 @@ def preempted(slurm):
 
 
 def at_the_time_limit(slurm):
-    """One minute, so that the signal comes 20 to 40 seconds into the job."""
-    return slurm.submit("limit", "pretrain.resources.hours=0.01", PACE_S=8)
+    """Two minutes; SLURM, which looks every half minute, sends the signal 20 to 50 seconds before."""
+    return slurm.submit("limit", "pretrain.resources.hours=0.03", PACE_S=16)
 
 
 SCENARIOS = (preempted, undisturbed, signalled_and_requeued, at_the_time_limit)
