@@ -43,7 +43,7 @@ def in_json(content: dict, split: Split, *, evaluated: bool) -> Iterator[Fault]:
         kind = re.sub(r"\[.*?\]", "[..]", what)
         kind = re.sub(r"is \S+, which is not in .*", "is a file that is not in the image folder", kind)
         yield Fault(re.sub(r"-?\d+(\.\d+)?", "..", kind), f"{who} {what}", stops=True)
-    if not any("lacks" in line for line in stopping):
+    if not any(" lacks " in line or " expected " in line for line in stopping):  # else it cannot be read further
         yield from _masks(content)
         yield from _oddities(content)
 

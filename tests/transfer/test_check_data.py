@@ -56,6 +56,7 @@ def _annotation(**changes):
             1,
             r"stops training: 1 x has box \[..\] outside its image of .. x ..: annot",
         ),
+        (_annotation(bbox=None), 1, "has box None, expected"),
         (_annotation(image_id=9), 1, "belongs to image .., which is not among the images: annotation id 12"),
         (_annotation(category_id=9), 1, "has category .., which is not among the categories"),
         (_annotation(segmentation=[[5, 5, 9]]), 1, "has a polygon with an odd number of coordinates"),
