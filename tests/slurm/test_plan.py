@@ -10,7 +10,7 @@ from slurm import check, graph, plan
 def test_every_preset_names_what_exists(name):
     wanted = plan.load(name)
     if not wanted.draws_its_data:
-        wanted = wanted.changed({"pretrain": {"data.root": "/somewhere"}})
+        wanted = wanted.changed({"pretrain": {"data.root": "/somewhere"}, "features": {"images": "/somewhere"}})
     assert check.faults_of(wanted, ["pretrain", "transfer"]) == []
     assert wanted.summary and wanted.rows
     assert graph.build(wanted, ["pretrain", "transfer"])
