@@ -93,11 +93,9 @@ def report(differences: list[Difference], confidence: float) -> str:
     return "\n".join([*lines, "* the interval leaves out 0"])
 
 
-def load(arguments: argparse.Namespace) -> tuple[Path, list[list[dict]]]:
-    """The ground truth and both runs' predictions. Raises UserError if the two are not of the same images."""
-    paths = [predictions.find(path) for path in (arguments.a, arguments.b)]
-    runs = [_run_of(path) for path in paths]
-    begun = [(run["benchmark"], run["val_json_sha256"]) for run in runs if run]
+def ground_truth_of(paths: list[Path], arguments: argparse.Namespace) -> Path:
+    """The ground truth of both predictions. Raises UserError if the two are not of the same images."""
+    begun = [(run["benchmark"], run["val_json_sha256"]) for run in map(_run_of, paths) if run]
     if len(set(begun)) > 1:
         said = " and ".join(f"{path} on {name} ({sha[:12]})" for path, (name, sha) in zip(paths, begun, strict=True))
         raise UserError(f"the two were not evaluated on the same images: {said}; compare runs on one data set")
@@ -105,12 +103,22 @@ def load(arguments: argparse.Namespace) -> tuple[Path, list[list[dict]]]:
     if benchmark is None and arguments.val_json is None:
         raise UserError(f"{paths[0]} does not say on which data set it was predicted; give --benchmark or --val-json")
     truth = ground_truth(benchmark, data=arguments.data, val_json=arguments.val_json)
-    found = []
     for path in paths:
         predictions.check_origin(path, benchmark, truth)
-        found.append(predictions.read(path))
-        predictions.check_ids(path, found[-1], truth)
-    return truth, found
+    return truth
+
+
+def matched(path: Path, truth: Path) -> dict[str, Matches] | None:
+    """Task -> matches, for every task that the predictions allow; None if there are no predictions to tell."""
+    found = predictions.read(path)
+    predictions.check_ids(path, found, truth)
+    return {task: match(truth, found, task) for task in predictions.tasks(found)} or None
+
+
+def pairs_of(truth: Path, a: dict[str, Matches] | None, b: dict[str, Matches] | None) -> dict:
+    """The tasks of both; a detector that found nothing is compared on those of the other."""
+    tasks = [task for task in (a or b or ["bbox"]) if task in (b or a or ["bbox"])]
+    return {task: tuple(side[task] if side else match(truth, [], task) for side in (a, b)) for task in tasks}
 
 
 def _run_of(path: Path) -> dict:
@@ -139,9 +147,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     arguments = _arguments(argv)
-    truth, (a, b) = load(arguments)
-    tasks = [task for task in predictions.tasks(a or b) if task in predictions.tasks(b or a)] or ["bbox"]
-    pairs = {task: (match(truth, a, task), match(truth, b, task)) for task in tasks}
+    paths = [predictions.find(path) for path in (arguments.a, arguments.b)]
+    truth = ground_truth_of(paths, arguments)
+    pairs = pairs_of(truth, *(matched(path, truth) for path in paths))
     differences = bootstrap(
         pairs,
         resamples=arguments.resamples,

@@ -22,6 +22,9 @@ RECALLS = np.linspace(0, 1, 101)
 FIGURES = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
 """Each figure, and the thresholds it averages over."""
 
+CHUNK = 500
+"""Images matched at a time; what the engine says of one image takes many times the memory of what is kept."""
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -99,45 +102,48 @@ def _within(values: np.ndarray, segment: np.ndarray) -> np.ndarray:
 def match(truth: str | Path, predictions: list[dict], task: str) -> Matches:
     """Match ``predictions`` with the objects of ``truth`` at COCO's ten thresholds, all sizes, 100 an image."""
     judge = evaluator(truth, predictions, task)
+    images, categories = (sorted(known) for known in (judge.coco_gt.get_img_ids(), judge.coco_gt.get_cat_ids()))
     judge.params.area_rng, judge.params.area_rng_lbl = [[0, 1e10]], ["all"]
     judge.params.max_dets = [100 if task != "keypoints" else 20]
-    judge.evaluate()
-    images, categories = sorted(judge.params.img_ids), sorted(judge.params.cat_ids)
+    row = {id_: k for k, id_ in enumerate(categories)}
+    objects, parts = np.zeros((len(categories), len(images))), []
     collecting = gc.isenabled()
     gc.disable()  # millions of short lists come next, none of them in a cycle
     try:
-        cells = [cell for cell in judge.eval_imgs if cell is not None]
-        return _gather(cells, {id_: k for k, id_ in enumerate(images)}, {id_: k for k, id_ in enumerate(categories)})
+        for start in range(0, len(images), CHUNK):
+            column = {id_: start + k for k, id_ in enumerate(images[start : start + CHUNK])}
+            judge.params.img_ids = list(column)
+            judge.evaluate()
+            for cell in judge.eval_imgs:
+                if cell is not None:
+                    place = row[cell["category_id"]], column[cell["image_id"]]
+                    objects[place] = len(cell["gtIgnore"]) - sum(cell["gtIgnore"])
+                    parts += _detections(cell, place)
     finally:
         if collecting:
             gc.enable()
+    return _sorted(objects, parts)
 
 
-def _gather(cells: list[dict], images: dict[int, int], categories: dict[int, int]) -> Matches:
-    objects = np.zeros((len(categories), len(images)))
-    parts = []
-    for cell in cells:
-        category, image = categories[cell["category_id"]], images[cell["image_id"]]
-        objects[category, image] = len(cell["gtIgnore"]) - sum(cell["gtIgnore"])
-        count = len(cell["dtScores"])
-        if count:
-            right, ignored = (np.array(cell[key], bool).reshape(-1, count) for key in ("dtMatched", "dtIgnore"))
-            place = np.tile([[category], [image]], count)
-            parts.append((place, np.array(cell["dtScores"]), right & ~ignored, ignored))
+def _detections(cell: dict, place: tuple[int, int]) -> list[tuple]:
+    """Of the detections of a cell, if any: category and image, score, right and ignored at each threshold."""
+    count = len(cell["dtScores"])
+    if not count:
+        return []
+    right, ignored = (np.array(cell[key], bool).reshape(-1, count) for key in ("dtMatched", "dtIgnore"))
+    return [(np.tile(np.array(place)[:, None], count), np.array(cell["dtScores"]), right & ~ignored, ignored)]
+
+
+def _sorted(objects: np.ndarray, parts: list[tuple]) -> Matches:
+    categories, images = objects.shape
     if not parts:
         none = np.zeros(0, int)
-        return Matches(len(images), objects, none, np.zeros(len(categories), int), none, none, none, none)
+        return Matches(images, objects, none, np.zeros(categories, int), none, none, none, none)
     place, score, right, ignored = (np.concatenate(columns, -1) for columns in zip(*parts, strict=True))
     order = np.lexsort((place[1], -score, place[0]))  # of equal scores, the earlier image first, as COCO has it
     place, right, ignored = place[:, order], right[:, order], ignored[:, order]
-    return Matches(
-        len(images),
-        objects,
-        place[1],
-        np.searchsorted(place[0], np.arange(len(categories))),
-        *_by_segment(right, place[0]),
-        *_by_segment(ignored, place[0]),
-    )
+    first = np.searchsorted(place[0], np.arange(categories))
+    return Matches(images, objects, place[1], first, *_by_segment(right, place[0]), *_by_segment(ignored, place[0]))
 
 
 def _by_segment(flags: np.ndarray, category: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import pytest
 
 from analysis import compare
 from analysis.compare import bootstrap
-from analysis.matches import Matches, match
+from analysis.matches import Matches
 from pretrain.command_line import UserError
 from pretrain.files import sha256
 
@@ -119,7 +119,12 @@ def test_impossible_settings_are_one_line(good, wrong):
 
 
 def test_a_detector_with_no_detections_can_be_compared(good, tmp_path, coco_set):
-    truth = good / "truth.json"
-    found = coco_set.predict(truth)
-    [figure, *_] = bootstrap({"bbox": (match(truth, found, "bbox"), match(truth, [], "bbox"))}, resamples=20, seed=0)
-    assert figure.b == 0 and figure.low > 0 and figure.better == 1
+    (tmp_path / "none.json").write_text("[]")
+    for order in (1, -1):
+        words = [str(good), str(tmp_path / "none.json")][::order]
+        compare.main(
+            [*words, "--val-json", str(good / "truth.json"), "--resamples", "20", "--out", str(tmp_path / "o")]
+        )
+        found = json.loads((tmp_path / "o").read_text())["differences"]
+        assert {d["task"] for d in found} == {"bbox", "segm"}
+        assert all(d["difference"] * order > 0 and min(d["a"], d["b"]) == 0 for d in found)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from analysis import matches as matches_of_images
 from analysis.matches import FIGURES, match
 from transfer.coco_metrics import score
 
@@ -27,6 +28,15 @@ def test_every_image_once_gives_cocos_figures(truth, coco_set, task, copies, ste
     found = coco_set.predict(truth, copies=copies, steps=steps)
     matches = match(truth, found, task)
     assert matches.figures(np.ones(matches.images)) == pytest.approx(evaluated(truth, found, task), abs=1e-9)
+
+
+def test_images_are_matched_a_few_at_a_time_to_the_same_end(truth, coco_set, monkeypatch):
+    found = coco_set.predict(truth)
+    whole = match(truth, found, "bbox")
+    monkeypatch.setattr(matches_of_images, "CHUNK", 7)
+    parts = match(truth, found, "bbox")
+    for name in ("objects", "image", "first", "right", "right_segment", "ignored", "ignored_segment"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
 
 
 def repeated(truth, found, weights, tmp_path):
