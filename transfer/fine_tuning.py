@@ -75,6 +75,12 @@ class Run:
         self.val = coco_check.check(paths.val, evaluated=True)
         if summary.categories != self.val.categories:
             raise UserError(f"{paths.train.json} and {paths.val.json} have different categories")
+        scored = metrics.TASKS[metrics.metric_of(paths.val.json)]
+        if not set(settings.tasks(self.cfg)) & set(scored):
+            raise UserError(
+                f"benchmark {paths.name} is scored on {', '.join(scored)}, which protocol {self.plan.protocol} does "
+                f"not predict; take another protocol"
+            )
         settings.resolve(
             self.cfg,
             paths,

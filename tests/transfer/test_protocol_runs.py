@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pretrain.command_line import UserError
 from transfer import results, train
 
 SMALL = {
@@ -25,6 +26,13 @@ SMALL = {
 }
 
 
+FLAGS = {"densecl-fpn-1x": ("--amp", "on", "--checkpoint-activations")}
+
+
+def small() -> list[str]:
+    return [str(word) for pair in SMALL.items() for word in pair]
+
+
 @pytest.mark.parametrize(
     ("protocol", "benchmark", "tasks", "metric"),
     [
@@ -38,11 +46,29 @@ SMALL = {
 def test_a_protocol_takes_an_iteration_and_reports_in_its_tasks(datasets, tmp_path, protocol, benchmark, tasks, metric):
     out = tmp_path / "out"
     words = f"--protocol {protocol} --benchmark {benchmark} --weights random --out {out}".split()
-    assert train.main([*words, *(str(word) for pair in SMALL.items() for word in pair)]) == 0
+    assert train.main([*words, *FLAGS.get(protocol, ()), *small()]) == 0
     records = results.read(out / "result.json")
     assert {record.task for record in records} == tasks
     assert {record.protocol for record in records} == {protocol}
     assert all("AP" in {r.metric for r in records if r.task == task} for task in tasks)
     context = json.loads((out / "result.json").read_text())
     assert (context["metric"], context["protocol_version"]) == (metric, 1)
+    switched = (context["amp"], context["precision"], context["checkpoint_activations"])
+    assert switched == ((True, "bfloat16", True) if protocol in FLAGS else (False, "float32", False))
     assert (out / "predictions.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("protocol", "benchmark", "message"),
+    [
+        ("voc-24k", "cityscapes", "cityscapes is scored on segm, which protocol voc-24k does not predict"),
+        ("moco-c4-1x", "voc_2007_2012", "annotations without a mask; add MODEL.MASK_ON False"),
+        ("keypoint-fpn-1x", "coco_2017", "needs COCO's 17 keypoints in every category, found disk 0"),
+    ],
+)
+def test_a_protocol_that_does_not_fit_the_data_is_refused_before_training(
+    datasets, tmp_path, protocol, benchmark, message
+):
+    words = f"--protocol {protocol} --benchmark {benchmark} --weights random --out {tmp_path / 'out'}".split()
+    with pytest.raises(UserError, match=message):
+        train.main([*words, *small()])
