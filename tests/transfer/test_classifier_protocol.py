@@ -28,6 +28,28 @@ def test_the_papers_linear_protocol_is_the_papers():
     assert not load("linear-matrix-ssl", ["batch_norm=false"])[0].batch_norm
 
 
+def test_the_docs_tables_say_what_the_yaml_files_say():
+    rows = {}
+    for line in (FOLDER.parent.parent / "docs/probes.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith(("| `linear-", "| `semi-")):
+            name, *cells = [cell.strip(" `") for cell in line.strip("|").split("|")]
+            rows[name] = cells
+    assert sorted(rows) == sorted(available("linear") + available("semi"))
+    for name in available("linear"):
+        settings, _ = load(name, [])
+        optimizer, rate, batch, epochs, falls, decay, norm = rows[name]
+        assert optimizer.lower() == settings.optimizer and norm.startswith("yes") == settings.batch_norm
+        assert float(rate.split("= ")[-1]) == pytest.approx(classifier.peak(settings.lr, settings))
+        assert [int(batch), int(epochs), float(decay)] == [settings.batch_size, settings.epochs, settings.weight_decay]
+        assert falls == "cosine" if settings.schedule == "cosine" else falls == "x 0.1 at 60, 80"
+    for name in available("semi"):
+        for fraction, cell in zip((1, 10), rows[name][2:4], strict=True):
+            settings, _ = load(name, [], fraction=fraction)
+            rates = [classifier.peak(rate, settings) for rate in (settings.lr_backbone, settings.lr)]
+            assert [float(rate) for rate in cell.split("/")] == pytest.approx(rates)
+            assert str(settings.epochs) in rows[name][0] and int(rows[name][1]) == settings.batch_size
+
+
 def test_moco_drops_its_rate_of_30_twice():
     settings, _ = load("linear-moco", [])
     rates = [classifier.peak(settings.lr, settings) * classifier.factor(e, settings) for e in (0, 59, 60, 79, 80, 99)]
