@@ -51,14 +51,14 @@ def goes_on(slurm_jobs, name: str, undisturbed: str, *words: str) -> None:
 
 
 def test_kill_9_of_one_rank_at_random_steps(slurm_jobs, table):
-    steps = ("pretrain.epochs=14", "pretrain.log.checkpoint_every=1")
+    steps = ("pretrain.epochs=3", "pretrain.batch_size=4", "pretrain.log.checkpoint_every=3")
     reference = slurm_jobs.submit("long", *steps, **TWO)
     assert reference.ended() == "COMPLETED", reference.log()
     chance, took, at, said = random.Random(0), [], [], []
     for _ in range(KILLS):
-        jobs = slurm_jobs.submit("killed", *steps, PACE_S=0.5, **TWO)
+        jobs = slurm_jobs.submit("killed", *steps, **TWO)
         before = len(jobs.curve())
-        jobs.at_step(min(before + 1, 41))
+        jobs.at_step(min(before + 1, 35))
         time.sleep(chance.uniform(0, 2))
         at.append(len(jobs.curve()))
         jobs.kill(chance.randrange(2))
@@ -69,7 +69,7 @@ def test_kill_9_of_one_rank_at_random_steps(slurm_jobs, table):
     goes_on(slurm_jobs, "killed", reference.weights(), *steps)
     assert all("Killed" in line for line in said), said
     table(
-        f"kill -9 of one of 2 ranks, {KILLS} times in one run of 42 steps (after steps {', '.join(map(str, at))})",
+        f"kill -9 of one of 2 ranks, {KILLS} times in one run of 36 steps (after steps {', '.join(map(str, at))})",
         f"each time the job failed within {max(took):.0f} s (`{said[-1]}`); the same command went on, same weights",
     )
 

@@ -20,7 +20,7 @@ def detectors(slurm_jobs):
     words = [f"transfer.{part}.BATCH_SIZE_PER_IMAGE={count}" for part, count in all_of.items()]
     words += [f"transfer.{part}.POSITIVE_FRACTION=1.0" for part in all_of]
     words += ["transfer.SOLVER.MAX_ITER=3", "transfer.SOLVER.AMP.ENABLED=False", "transfer.TEST.PRECISE_BN.NUM_ITER=1"]
-    words += ["transfer.TRANSFER.PICTURES=0", f"transfer.data={slurm_jobs.scenes}"]
+    words += ["transfer.SOLVER.BASE_LR=0.002", "transfer.TRANSFER.PICTURES=0", f"transfer.data={slurm_jobs.scenes}"]
     words += ["--methods", "random", "--protocols", "demo-fpn", "--benchmarks", "scenes"]
     return [slurm_jobs.submit(f"detector{gpus}", *words, stage="transfer", gpus=gpus) for gpus in (0, 4)]
 
@@ -42,9 +42,7 @@ def test_a_detector_over_two_nodes_has_the_loss_curve_of_one_process(detectors):
             curves.append([json.loads(line) for line in file])
     alone, four = curves
     assert len(alone) == len(four) == 3
-    for a, f in zip(alone, four, strict=True):
-        print({k: (a[k], f[k]) for k in a})
     for name in ("loss_rpn_cls", "loss_rpn_loc"):
         assert four[0][name] == pytest.approx(alone[0][name], rel=1e-5), name
     for one, other in zip(alone, four, strict=True):
-        assert other["total_loss"] == pytest.approx(one["total_loss"], rel=0.02)
+        assert other["total_loss"] == pytest.approx(one["total_loss"], rel=0.01)

@@ -1,0 +1,21 @@
+"""transfer.train that notes each iteration's losses, mean over ranks as Detectron2 reports them, in losses.jsonl."""
+
+import json
+from pathlib import Path
+
+
+def main(argv):
+    from transfer import hooks, train
+
+    folder = Path(argv[argv.index("--out") + 1])
+    after_step = hooks.ShowProgress.after_step
+
+    def noting(self):
+        after_step(self)
+        latest = {key: value for key, (value, _) in self.trainer.storage.latest().items() if "loss" in key}
+        if latest:  # the first rank has them
+            with (folder / "losses.jsonl").open("a") as file:
+                file.write(json.dumps(latest) + "\n")
+
+    hooks.ShowProgress.after_step = noting
+    return train.main(argv)
