@@ -1,0 +1,79 @@
+// Without this script the page shows everything; with it tables sort, and a cell opens what is behind it.
+"use strict";
+
+// "41.0 ± 1.0 †" sorts by 41.0, "1:02:03" and words as they stand; a dash comes last in either order.
+function worth(cell) {
+  const text = cell.textContent.trim();
+  if (text === "–" || text === "") return null;
+  const number = /^[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?(?![\d:])/.exec(text);
+  return number ? parseFloat(number[0].replaceAll(",", "")) : text.toLowerCase();
+}
+
+function compare(a, b) {
+  if (typeof a === typeof b) return a < b ? -1 : a > b ? 1 : 0;
+  return typeof a === "number" ? -1 : 1;
+}
+
+function sortBy(table, head, place) {
+  const up = head.getAttribute("aria-sort") === "descending" || (!head.hasAttribute("aria-sort") && head.matches(".word"));
+  for (const other of table.tHead.querySelectorAll("th[aria-sort]")) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  for (const body of table.tBodies) { // measured and published rows stay apart
+    const rows = [...body.rows].map((row) => [worth(row.cells[place]), row]);
+    rows.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : up ? compare(a, b) : compare(b, a)));
+    body.append(...rows.map(([, row]) => row));
+  }
+}
+
+for (const table of document.querySelectorAll("table")) {
+  const heads = table.tHead.rows[table.tHead.rows.length - 1].cells;
+  [...heads].forEach((head, place) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sortBy(table, head, place));
+    head.append(button);
+  });
+}
+
+const dialog = document.getElementById("provenance");
+
+function show(article) {
+  dialog.lastElementChild.replaceChildren(article.cloneNode(true));
+  dialog.showModal();
+}
+
+for (const cell of document.querySelectorAll("td[data-cell]")) {
+  const about = [...cell.closest("section.table").querySelectorAll("article[data-about]")];
+  const article = about.find((one) => one.dataset.about === cell.dataset.cell);
+  const button = document.createElement("button");
+  button.type = "button";
+  button.setAttribute("aria-haspopup", "dialog");
+  button.append(...cell.childNodes);
+  button.addEventListener("click", () => show(article));
+  cell.append(button);
+}
+
+dialog.addEventListener("click", (event) => {
+  if (event.target === dialog) dialog.close(); // beside the dialog
+});
+
+for (const region of document.querySelectorAll(".scroll, .pan")) {
+  region.tabIndex = 0;
+  region.setAttribute("role", "region");
+  const caption = region.querySelector("caption");
+  region.setAttribute("aria-label", caption ? caption.textContent : "picture");
+}
+
+for (const block of document.querySelectorAll("pre")) {
+  if (!navigator.clipboard) break;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(block.textContent);
+    button.textContent = "Copied";
+  });
+  block.after(button);
+}

@@ -1,0 +1,71 @@
+"""The commands that make each row again."""
+
+import shlex
+from collections.abc import Sequence
+
+from analysis.page.folder import Folder
+from analysis.page.jobs import Job
+from analysis.page.markup import Section, details, escape, paragraph
+from pretrain.config import flat
+
+SETTINGS_ONLY = (
+    "These are told by the settings in each folder, for no job record is there; add --data where a data set does not "
+    "lie at its usual place."
+)
+
+
+def commands(folder: Folder, jobs: Sequence[Job]) -> Section:
+    """Per row the recorded commands in their order; where none was recorded, what the row's files tell."""
+    recorded: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.command:
+            recorded.setdefault(job.row or "of all rows", []).append(job.command)
+    note = "As they were run, from the folder that they were submitted from."
+    if not recorded:
+        recorded = {row.name: [shlex.join(words) for words in by_settings(folder, row)] for row in folder.rows}
+        note = SETTINGS_ONLY
+    recorded = {row: lines for row, lines in recorded.items() if lines}
+    if not recorded:
+        body = paragraph("No folder says which command filled it.", "notice")
+        return Section(id="commands", title="Commands", body=body)
+    body = paragraph(note, "note")
+    for row, lines in recorded.items():
+        listing = "".join(f"<pre><code>{escape(line)}</code></pre>\n" for line in lines)
+        body += details(f"{row}: {len(lines)} command{'s' if len(lines) > 1 else ''}", listing)
+    return Section(id="commands", title="Commands", body=body)
+
+
+def by_settings(folder: Folder, row) -> list[list[str]]:
+    """The commands of one row, from config.yaml, conversion.json, run.json and result.json."""
+    here, made = folder.name(row), []
+    config = folder.yaml(row / "pretrain" / "config.yaml")
+    if {"method", "recipe", "settings"} <= config.keys():
+        pairs = [f"{key}={'none' if value is None else value}" for key, value in flat(config["settings"]).items()]
+        words = ["--method", config["method"], "--recipe", config["recipe"], "--out", f"{here}/pretrain", *pairs]
+        made.append(["python", "pretrain/train.py", *map(str, words)])
+    if (row / "convert" / "conversion.json").exists():
+        made.append(["python", "transfer/convert.py", f"{here}/pretrain/backbone.pth", f"{here}/convert/backbone.pkl"])
+    for path in sorted(row.glob("*/result.json")):
+        records = folder.json(path).get("records") or [{}]
+        if words := of_result(here, path.parent.name, records[0]):
+            made.append(["python", *words])
+    return made
+
+
+def of_result(row: str, leaf: str, record: dict) -> list[str]:
+    """The command behind one result.json; none for measures of features, whose images it does not know."""
+    if not {"task", "method", "protocol", "benchmark", "seed"} <= record.keys() or record["task"] == "representation":
+        return []
+    random, benchmark, protocol = record["method"] == "random", record["benchmark"], record["protocol"]
+    kind = protocol.partition("-")[0]
+    words = ["--benchmark", benchmark, "--out", f"{row}/{leaf}", "--seed", str(record["seed"])]
+    if record["task"] != "classification":
+        weights = "random" if random else f"{row}/convert/backbone.pkl"
+        return ["transfer/train.py", "--protocol", protocol, "--weights", weights, *words]
+    weights = ["--weights", "random" if random else f"{row}/pretrain/backbone.pth"]
+    if kind == "semi":
+        percent = leaf.removeprefix("semi-").partition("pct")[0]
+        named = protocol.removesuffix(f"-{percent}pct")
+        return ["transfer/semi.py", "--protocol", named, "--fraction", percent, *weights, *words]
+    named = ["--protocol", protocol] if kind == "linear" else []
+    return [f"transfer/{kind}.py", *named, *weights, *words] if kind in ("linear", "knn") else []

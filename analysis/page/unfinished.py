@@ -1,0 +1,34 @@
+"""The state of the table: which cells are filled, which are not, and what would fill them."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from analysis.page.jobs import DONE, Job
+from analysis.page.markup import Section, details, escape, grid, paragraph
+
+
+def unfinished(jobs: Sequence[Job]) -> Section:
+    """A line per row and a column per kind of job; below, each job that is not done."""
+    if not jobs:
+        body = paragraph("Nothing was run in this folder yet.", "notice")
+        return Section(id="unfinished", title="State of the cells", body=body)
+    counts = Counter(job.state for job in jobs)
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    open_jobs = [job for job in jobs if job.state != DONE]
+    verdict = f"{len(jobs)} cells: {summary}." if open_jobs else f"All {len(jobs)} cells are filled."
+    body = paragraph(verdict, "notice" if open_jobs else "") + matrix([job for job in jobs if job.row])
+    for job in open_jobs:
+        about = paragraph(job.detail) if job.detail else ""
+        about += f"<pre><code>{escape(job.command)}</code></pre>\n" if job.command else ""
+        head = f"{job.state}: {job.name}"
+        body += details(head, about) if about else paragraph(head)
+    return Section(id="unfinished", title="State of the cells", body=body)
+
+
+def matrix(jobs: Sequence[Job]) -> str:
+    rows, leaves = dict.fromkeys(job.row for job in jobs), dict.fromkeys(job.leaf for job in jobs)
+    states = {(job.row, job.leaf): job.state for job in jobs}
+    if not rows:
+        return ""
+    lines = [[row, *(states.get((row, leaf), "–") for leaf in leaves)] for row in rows]
+    return grid(["row", *leaves], lines, caption="State of every cell", words=len(leaves) + 1)
