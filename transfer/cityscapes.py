@@ -59,10 +59,10 @@ def _parse(file: Path) -> tuple[dict, list[dict]]:
     pixels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 2:
         raise UserError(f"{file} is no instance image; unpack gtFine_trainvaltest.zip again")
-    pixels = pixels.astype(np.int32)
+    pixels = np.asfortranarray(pixels, dtype=np.int32)  # the order of run lengths: no mask need be turned round
     void = np.isin(pixels, list(VOID))  # numbered instances of a void class (caravans) count as background, as there
     objects = []
-    for number in np.unique(pixels).tolist():
+    for number in np.flatnonzero(np.bincount(pixels.ravel("K"))).tolist():
         label, group = (number, True) if number < 1000 else (number // 1000, False)
         if label in CATEGORIES:
             objects.append(_object(pixels == number, label, group))

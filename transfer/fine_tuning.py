@@ -185,7 +185,9 @@ class Run:
             weights_sha256=self.weights_sha256,
             n=self.val.images,
         )
-        results.write(self.out / self.plan.result, records, weights=self.about, **self._context(), wall_s=wall_s)
+        results.write(
+            self.out / self.plan.result, records, weights=self.about, **self._context(), wall_s=round(wall_s, 1)
+        )
         for path in self.out.glob("model_[0-9]*.pth"):  # what only a resumption would need
             path.unlink()
 

@@ -51,8 +51,8 @@ def search(plan: Plan, tried: list[float], *, make: Callable[[Plan], Run]) -> No
     known = {rate: score for rate, score in scores.items() if score is not None}
     if not known:
         raise UserError(f"fine-tuning diverged at every rate of --search-lr {','.join(scores)}; search lower ones")
-    best = max(known, key=known.get)
     own = f"{plain.cfg.SOLVER.BASE_LR * plan.scale:g}"
+    best = max(known, key=lambda rate: (known[rate], rate == own))
     if distributed.is_main():
         chosen = {"held_out_ap": scores, "chosen": float(best), "protocol": float(own), "fraction": FRACTION}
         write_json(plan.out / "search" / "search.json", chosen)
