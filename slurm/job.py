@@ -58,6 +58,8 @@ class StageCall:
         code = run_stage(self.module, list(self.argv))
         if code == 0 and rank == 0:
             ledger.mark_done(Path(self.home), self.argv, time.monotonic() - began)
+        if code == INTERRUPTED and rank == 0:
+            ledger.mark_interrupted(Path(self.home), time.monotonic() - began)
         if code == INTERRUPTED and on_slurm():
             requeue(rank)
         if code not in (0, INTERRUPTED):

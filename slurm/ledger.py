@@ -6,6 +6,7 @@ RUNS/jobs/<job>/call.json            what is to be run: {"module", "argv", "cwd"
 RUNS/jobs/<job>/submitted.json       who runs it: {"executor", "job_id", "host", "argv", "log"}
 RUNS/jobs/<job>/done.json            written where the job ran, once it was complete: {"argv", "seconds", "commit",
                                      "key", "code", "inputs"}
+RUNS/jobs/<job>/interrupted.json     how long it ran before it was last told to save and go: {"seconds"}
 RUNS/jobs/<job>/<id>_<rank>_log.*    its output and its errors; of an array's jobs in RUNS/jobs/arrays/<name>/
 RUNS/.code/<hash>/                   the code that jobs run (slurm.snapshot)
 """
@@ -33,7 +34,9 @@ def home(runs: Path, name: str) -> Path:
 def prepare(runs: Path, job: Job) -> Path:
     """Note, before a job is submitted, what it is; forget that it was ever done. Returns the path of the note."""
     folder = home(runs, job.name)
-    (folder / "done.json").unlink(missing_ok=True)
+    goes_on = read(folder / "call.json").get("argv") == list(job.argv) and not (folder / "done.json").exists()
+    for name in ("done.json", *([] if goes_on else ["interrupted.json"])):
+        (folder / name).unlink(missing_ok=True)
     call = {"module": job.module, "argv": list(job.argv), "cwd": os.getcwd(), "home": str(folder.absolute())}
     files.write_json(folder / "call.json", call | dict(job.identity))
     return folder / "call.json"
@@ -53,8 +56,15 @@ def mark_done(folder: Path, argv: Sequence[str], seconds: float) -> None:
     """Record that a job ended well; ``folder`` is its home, where `prepare` noted its identity."""
     call = read(folder / "call.json")
     known = {key: call[key] for key in ("key", "code", "inputs") if call.get("argv") == list(argv) and key in call}
+    seconds += read(folder / "interrupted.json").get("seconds", 0)
     record = {"argv": list(argv), "seconds": round(seconds, 1), "commit": commit(), **known}
     files.write_json(folder / "done.json", record)
+
+
+def mark_interrupted(folder: Path, seconds: float) -> None:
+    """Add to the time that a job has taken before it is done."""
+    path = folder / "interrupted.json"
+    files.write_json(path, {"seconds": round(read(path).get("seconds", 0) + seconds, 1)})
 
 
 def ended_well(runs: Path, job: Job) -> bool:

@@ -39,7 +39,7 @@ class Standing:
     job_id: str = ""
 
     seconds: float = 0
-    """How long it ran: the last submission, or with accounting all of them."""
+    """How long it ran, all its submissions together; without accounting those that were told to save, and the last."""
 
 
 def look(runs: Path, jobs: Sequence[Job]) -> list[Standing]:

@@ -111,6 +111,8 @@ def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite,
     thread.join()
     assert "saved and stopped after 0:0" in capsys.readouterr().err
     assert suite.calls("random-seed0/train") == 2
+    spent, whole = (ledger.read(Path(f"runs/jobs/random-seed0/train/{name}.json")) for name in ("interrupted", "done"))
+    assert whole["seconds"] >= 1 > spent["seconds"] > 0, "20 steps of 0.05 s, in two parts"
 
 
 def test_two_runs_in_one_folder_at_once_are_refused(suite):
