@@ -36,8 +36,8 @@ def instance_files(folders: list[Path]) -> list[Path]:
 def read(folders: list[Path]) -> dict:
     """The COCO object of one split.
 
-    Image names are relative to leftImg8bit: ``val/lindau/lindau_000000_000019_leftImg8bit.png``. A group of objects that
-    nobody told apart is a crowd. Each image carries ``void``, the mask of what the metric ignores.
+    Image names are relative to leftImg8bit: ``val/lindau/lindau_000000_000019_leftImg8bit.png``. A group of objects
+    that nobody told apart is a crowd. Each image carries ``void``, the mask of what the metric ignores.
     """
     images, annotations = [], []
     files = instance_files(folders)
