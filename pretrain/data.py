@@ -85,14 +85,14 @@ def image_paths(root: str | Path) -> list[Path]:
 
 
 class Cifar:
-    """CIFAR-10 or CIFAR-100's training images from a local folder, checked against their published MD5."""
+    """CIFAR-10's or CIFAR-100's training or test images from a local folder, checked against their published MD5."""
 
-    def __init__(self, root: str | Path, format: str):
+    def __init__(self, root: str | Path, format: str, *, train: bool = True):
         from torchvision import datasets
 
         kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[format]
         try:
-            published = kind(str(root), train=True, download=False)
+            published = kind(str(root), train=train, download=False)
             self.images, self.labels, self.classes = published.data, published.targets, published.classes
         except RuntimeError as error:
             folder = Path(root) / kind.base_folder
@@ -170,7 +170,7 @@ def _collate(samples: list) -> Batch:
     return Batch(stacked, torch.tensor(labels), [name for names in unreadable for name in names])
 
 
-def _begin_worker(worker: int) -> None:
+def begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
     # A scheduler signals every process of a job. The training process answers: it saves, then ends its loaders.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
@@ -188,5 +188,5 @@ def batches(source: ImageFolder | Cifar, settings, *, total_steps: int, start: i
         num_workers=settings.data.workers,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_begin_worker,
+        worker_init_fn=begin_worker,
     )

@@ -7,37 +7,17 @@ from pathlib import Path
 from PIL import Image
 
 from pretrain.command_line import UserError
-from pretrain.data import ImageFolder
+from pretrain.data import Cifar, ImageFolder
 
 CIFAR = ("cifar10", "cifar100")
 SCENES = Path("runs/data/scenes")
-
-
-class CifarSplit:
-    """One half of CIFAR-10 or CIFAR-100 from a local folder, checked against its published MD5."""
-
-    def __init__(self, root: str | Path, benchmark: str, *, train: bool):
-        from torchvision import datasets
-
-        kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[benchmark]
-        try:
-            published = kind(str(root), train=train, download=False)
-        except RuntimeError as error:
-            folder = Path(root) / kind.base_folder
-            raise UserError(
-                f"no complete {benchmark} at {folder} (missing or altered files); unpack the archive there"
-            ) from error
-        self.pixels, self.labels, self.classes = published.data, published.targets, published.classes
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return Image.fromarray(self.pixels[index])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
     """Labelled images in a fixed order."""
 
-    source: ImageFolder | CifarSplit
+    source: ImageFolder | Cifar
     """What opens the image of a number."""
     numbers: list[int]
     """The number of each image in ``source``."""
@@ -108,7 +88,7 @@ def _folder(root: Path) -> Images:
 
 
 def _cifar(benchmark: str, root: str | Path, *, train: bool) -> Images:
-    source = CifarSplit(root, benchmark, train=train)
+    source = Cifar(root, benchmark, train=train)
     count = len(source.labels)
     where = f"{root} ({benchmark}, {'train' if train else 'test'})"
     return Images(

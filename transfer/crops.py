@@ -60,7 +60,7 @@ def centre_batches(crops: CentreCrops, order: list[int], *, batch_size: int, wor
         batch_size=batch_size,
         sampler=order,
         num_workers=workers,
-        worker_init_fn=data._begin_worker,
+        worker_init_fn=data.begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
     return _readable(loader, crops.images)
@@ -72,7 +72,7 @@ def random_batches(crops: RandomCrops, sampler: StepSampler, *, workers: int) ->
         crops,
         batch_sampler=sampler,
         num_workers=workers,
-        worker_init_fn=data._begin_worker,
+        worker_init_fn=data.begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
     return _readable(loader, crops.images)
