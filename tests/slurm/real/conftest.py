@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +51,52 @@ def slurm_jobs(real_slurm, scenes, tmp_path_factory):
     yield site
     if site.ids:
         subprocess.run(["scancel", *site.ids], check=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def early(request, real_slurm):
+    """Begin the interruptions with the first test, whichever it is, if one will ask for them: they mostly wait."""
+    if any("interruptions" in item.fixturenames for item in request.session.items):
+        request.getfixturevalue("interruptions")
+
+
+@pytest.fixture(scope="session")
+def interruptions(slurm_jobs):
+    """The jobs of every scenario, under its name, as futures."""
+    scenarios = (preempted, undisturbed, signalled, at_the_time_limit)
+    with ThreadPoolExecutor(len(scenarios)) as pool:
+        yield {scenario.__name__: pool.submit(scenario, slurm_jobs) for scenario in scenarios}
+
+
+def undisturbed(slurm):
+    return slurm.submit("undisturbed")
+
+
+def signalled(slurm):
+    """By `scancel --signal`, and again by `scontrol requeue`."""
+    jobs = slurm.submit("signalled", PACE_S=2)
+    jobs.at_step(1)
+    jobs.tell("USR2")
+    jobs.runs_again(1)
+    jobs.at_step(4)
+    subprocess.run(["scontrol", "requeue", jobs.ids["pretrain"]], check=True)
+    jobs.runs_again(2)
+    return jobs
+
+
+def preempted(slurm):
+    """By a job of a partition that goes first."""
+    jobs = slurm.submit("preempted", gpus=1, place={"partition": "spare"}, PACE_S=2)
+    jobs.at_step(1)
+    urgent = ["--partition=urgent", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null", "--wrap=sleep 1"]
+    subprocess.run(["sbatch", *urgent], check=True, capture_output=True)
+    jobs.runs_again(1)
+    return jobs
+
+
+def at_the_time_limit(slurm):
+    """Two minutes; SLURM, which looks every half minute, sends the signal 20 to 50 seconds before."""
+    return slurm.submit("limit", "pretrain.resources.hours=0.03", PACE_S=16)
 
 
 @dataclass
@@ -127,7 +174,7 @@ class Jobs:
     def restarts(self) -> int:
         return int(self.about().get("Restarts", 0))
 
-    def runs_again(self, times: int, *, within_s: float = 120) -> None:
+    def runs_again(self, times: int, *, within_s: float = 280) -> None:
         """Wait until a job runs for the ``times``-th time after its first."""
         condition = lambda: self.restarts() >= times and self.state() == "RUNNING"  # noqa: E731
         until(condition, within_s, lambda: f"{self.about()}\n{self.log()}")

@@ -5,33 +5,48 @@ import time
 
 import pytest
 
+from slurm.reasons import reason
+
+TWO = {"gpus": 2, "place": {"gpus_per_node": 1}}
+"""Two tasks, one on each node."""
+
+
+def why(jobs) -> str:
+    return reason(jobs.runs / "jobs" / jobs.names["pretrain"], jobs.ids["pretrain"])
+
 
 def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(slurm_jobs):
-    jobs = slurm_jobs.submit("killed", gpus=2, place={"gpus_per_node": 1}, PACE_S=2)
+    jobs = slurm_jobs.submit("killed", PACE_S=2, **TWO)
     jobs.at_step(3)
     jobs.kill(1)
     began = time.monotonic()
     assert jobs.ended(within_s=90) == "FAILED"
     assert time.monotonic() - began < 60
-    print(jobs.log(), jobs.log(task=1), jobs.reasons())
+    assert why(jobs) == "srun: error: node2: task 1: Killed"
+    jobs = slurm_jobs.submit("killed", **TWO)
+    assert jobs.ended() == "COMPLETED", jobs.log()
+    assert [line["step"] for line in jobs.curve()] == [1, 2, 3, 4, 5, 6]
+    assert "pretrain simsiam 1/6" not in jobs.log(), "it did not begin anew"
 
 
-def test_one_node_without_the_data(slurm_jobs):
-    jobs = slurm_jobs.submit("nodata", gpus=2, place={"gpus_per_node": 1}, NO_DATA_ON="node2")
-    assert jobs.ended(within_s=120) == "FAILED"
-    print(jobs.log(), jobs.log(task=1), jobs.reasons())
+def test_one_node_without_the_data_ends_all_tasks(slurm_jobs):
+    jobs = slurm_jobs.submit("nodata", NO_DATA_ON="node2", **TWO)
+    assert jobs.ended(within_s=180) == "FAILED"
+    assert why(jobs).startswith("error: no folder of images at ")
 
 
 @pytest.fixture
 def small_disk(slurm_jobs):
+    """A run folder with room for less than one checkpoint."""
     folder = slurm_jobs.folder / "full" / "runs" / "simsiam-recipe-seed0" / "pretrain"
     folder.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(folder)], check=True)
-    yield
+    yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk(slurm_jobs, small_disk):
+def test_a_full_disk_is_named_and_nothing_half_written_stays(slurm_jobs, small_disk):
     jobs = slurm_jobs.submit("full")
-    assert jobs.ended(within_s=120) == "FAILED"
-    print(jobs.log(), jobs.reasons())
+    assert jobs.ended(within_s=180) == "FAILED"
+    assert why(jobs).startswith("error: cannot write ") and "No space left on device" in why(jobs)
+    assert not list(small_disk.glob(".*.tmp")) and not (small_disk / "checkpoint.pth").exists()
