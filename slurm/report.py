@@ -73,6 +73,7 @@ def results(runs: Path, jobs: Sequence[Job]) -> str:
 
     lines = [tables.text(table) for table in tables.build(records.collect(runs))]
     lines += [f"table: {path}" for path in sorted((runs / "results").glob("*.md"))]
+    lines += [f"report: {job.folder / 'report.html'}" for job in jobs if job.stage == "report"]
     pictures = [job.folder / "predictions.png" for job in jobs]
     lines += [f"pictures: {path}" for path in pictures if path.exists()]
     return "\n".join(["", *lines])

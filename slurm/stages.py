@@ -67,6 +67,12 @@ def tables(plan: Plan, row: Row) -> list[Work]:
     return [Work(folder="results", argv=[str(plan.runs), *options(plan.told("tables"))])]
 
 
+def report(plan: Plan, row: Row) -> list[Work]:
+    """Put the whole folder on one page."""
+    page = ["--out", str(plan.runs / "report.html")]
+    return [Work(folder=".", name="report", argv=[str(plan.runs), *page, *options(plan.told("report"))])]
+
+
 RESULT = ("result.json",)
 ON_GPUS = Resources(gpus=8, cpus=6, mem_gb=24, hours=24)
 MEASURES = Resources(cpus=4, mem_gb=32, hours=4)
@@ -132,5 +138,13 @@ STAGES = {
         implies=("features",),
         resources=MEASURES,
     ),
-    "tables": Stage(module="analysis.tables", work=tables, per_row=False, last=True, resources=Resources(cpus=1)),
+    "tables": Stage(
+        module="analysis.tables",
+        work=tables,
+        per_row=False,
+        last=True,
+        implies=("report",),
+        resources=Resources(cpus=1),
+    ),
+    "report": Stage(module="analysis.report", work=report, per_row=False, last=True, resources=Resources(cpus=1)),
 }

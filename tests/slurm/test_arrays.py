@@ -38,6 +38,7 @@ def test_a_sweep_is_an_array_per_stage_chained_element_by_element():
         "4 convert": (4, "aftercorr:3"),
         "5 demo-fpn-scenes": (4, "afterok:1,aftercorr:4"),
         "6 results": (1, "afterany:1:2:3:4:5"),
+        "7 report": (1, "afterany:1:2:3:4:5:6"),
     }
 
 

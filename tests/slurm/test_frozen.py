@@ -73,11 +73,11 @@ def test_one_picture_of_all_rows_of_the_first_seed(jobs):
     assert picture.outputs == (Path("runs/results/tsne-scenes/tsne-8.json"),)
 
 
-def test_the_tables_come_last_and_nothing_is_asked_for_that_was_not_named(jobs):
-    assert list(jobs)[-1] == "results" and jobs["results"].fan_in
+def test_tables_and_report_come_last_and_nothing_is_asked_for_that_was_not_named(jobs):
+    assert list(jobs)[-2:] == ["results", "report"] and jobs["results"].fan_in and "results" in jobs["report"].needs
     bare = Plan(methods=("simclr",), recipe="demo", protocols=("p",), benchmarks=("b",))
     stages = {job.stage for job in build(bare, ["pretrain", "transfer"])}
-    assert stages == {"pretrain", "convert", "transfer", "tables"}
+    assert stages == {"pretrain", "convert", "transfer", "tables", "report"}
 
 
 def test_what_a_probe_lacks_is_a_fault():

@@ -20,40 +20,43 @@ PLAN = Plan(
 )
 
 GOLDEN = """\
-8 jobs on slurm, 0 done already: random, matrix_ssl x seed 0
+9 jobs on slurm, 0 done already: random, matrix_ssl x seed 0
 
-[1/8] data/scenes (no GPU, 4 cores, 8 GB, 1 h)
+[1/9] data/scenes (no GPU, 4 cores, 8 GB, 1 h)
     python -m pretrain.scenes --out runs/data/scenes --images 2000
 
-[2/8] random-seed0/demo-fpn-scenes (2 GPUs, 2 x 6 cores, 48 GB, 24 h; after data/scenes)
+[2/9] random-seed0/demo-fpn-scenes (2 GPUs, 2 x 6 cores, 48 GB, 24 h; after data/scenes)
     python -m transfer.train --protocol demo-fpn --benchmark scenes --weights random \
 --out runs/random-seed0/demo-fpn-scenes --seed 0 --data runs/data/scenes SOLVER.BASE_LR 0.04
 
-[3/8] random-seed0/knn-scenes (no GPU, 4 cores, 8 GB, 1 h; after data/scenes)
+[3/9] random-seed0/knn-scenes (no GPU, 4 cores, 8 GB, 1 h; after data/scenes)
     python -m transfer.knn --weights random --benchmark scenes --data runs/data/scenes/classification \
 --out runs/random-seed0/knn-scenes --seed 0
 
-[4/8] matrix_ssl-demo-seed0/pretrain (no GPU, 10 cores, 32 GB, 24 h; after data/scenes)
+[4/9] matrix_ssl-demo-seed0/pretrain (no GPU, 10 cores, 32 GB, 24 h; after data/scenes)
     python -m pretrain.train --method matrix_ssl --recipe demo --out runs/matrix_ssl-demo-seed0/pretrain \
 data.root=runs/data/scenes/unlabelled seed=0 optim.lr=0.5
 
-[5/8] matrix_ssl-demo-seed0/convert (no GPU, 4 cores, 8 GB, 1 h; after matrix_ssl-demo-seed0/pretrain)
+[5/9] matrix_ssl-demo-seed0/convert (no GPU, 4 cores, 8 GB, 1 h; after matrix_ssl-demo-seed0/pretrain)
     python -m transfer.convert runs/matrix_ssl-demo-seed0/pretrain/backbone.pth \
 runs/matrix_ssl-demo-seed0/convert/backbone.pkl
 
-[6/8] matrix_ssl-demo-seed0/demo-fpn-scenes (2 GPUs, 2 x 6 cores, 48 GB, 24 h; \
+[6/9] matrix_ssl-demo-seed0/demo-fpn-scenes (2 GPUs, 2 x 6 cores, 48 GB, 24 h; \
 after matrix_ssl-demo-seed0/convert, data/scenes)
     python -m transfer.train --protocol demo-fpn --benchmark scenes \
 --weights runs/matrix_ssl-demo-seed0/convert/backbone.pkl --out runs/matrix_ssl-demo-seed0/demo-fpn-scenes \
 --seed 0 --data runs/data/scenes SOLVER.BASE_LR 0.04
 
-[7/8] matrix_ssl-demo-seed0/knn-scenes (no GPU, 4 cores, 8 GB, 1 h; \
+[7/9] matrix_ssl-demo-seed0/knn-scenes (no GPU, 4 cores, 8 GB, 1 h; \
 after matrix_ssl-demo-seed0/pretrain, data/scenes)
     python -m transfer.knn --weights runs/matrix_ssl-demo-seed0/pretrain/backbone.pth --benchmark scenes \
 --data runs/data/scenes/classification --out runs/matrix_ssl-demo-seed0/knn-scenes --seed 0
 
-[8/8] results (no GPU, 1 core, 8 GB, 1 h; when all others have ended)
+[8/9] results (no GPU, 1 core, 8 GB, 1 h; when all others have ended)
     python -m analysis.tables runs
+
+[9/9] report (no GPU, 1 core, 8 GB, 1 h; when all others have ended)
+    python -m analysis.report runs --out runs/report.html
 
 asks for 96 GPU-hours (transfer 96), once up to the time limit of each job"""
 
@@ -81,7 +84,7 @@ def test_real_data_draws_no_scenes():
     own = Plan(methods=("matrix_ssl",), recipe="r", protocols=("moco-c4-1x",), benchmarks=("coco_2017",), seeds=(0, 1))
     own = own.changed({"pretrain": {"data.root": "/imagenet"}})
     stages = [job.stage for job in graph.build(own, ["pretrain", "transfer"])]
-    assert stages == ["pretrain", "convert", "transfer", "pretrain", "convert", "transfer", "tables"]
+    assert stages == ["pretrain", "convert", "transfer", "pretrain", "convert", "transfer", "tables", "report"]
 
 
 def test_pretrain_alone_draws_its_data_and_makes_no_table():
