@@ -8,7 +8,7 @@ from pathlib import Path
 from slurm.one_node import CONF, FOLDER, NODES
 
 GPUS, CPUS = 2, 8
-PORTS = {"slurmctld": 26817, "slurmdbd": 26819, "node1": 26821, "node2": 26822}
+PORTS = {"slurmctld": 16817, "slurmdbd": 16819, "node1": 16821, "node2": 16822}
 """Not SLURM's own, so that a cluster this machine belongs to is not disturbed."""
 
 SLURM = """\
