@@ -71,9 +71,7 @@ class Browser:
         """Load a page at a window size and wait until it stands."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         phone = width < 600
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
@@ -90,10 +88,9 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Press the mouse on the middle of an element, as a user would."""
-        box = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-        )
+        self.run(f"window.aim = document.querySelector({json.dumps(selector)})")
+        self.run("aim.scrollIntoView({block: 'center', inline: 'center'})")
+        box = self.run("(({x, y, width, height}) => [x + width / 2, y + height / 2])(aim.getBoundingClientRect())")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from analysis.page.axis import Axis
 from analysis.page.markup import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 236, 46, 10, 8, 34
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 236, 54, 10, 8, 34
 COLOURS = 10
+DASHES = ("", *(f' stroke-dasharray="{pattern}"' for pattern in ("6 3", "2 3", "8 3 2 3", "1 2")))
 MOST_POINTS = 400
 """Of a line that is drawn; a longer one is thinned, its last point stays."""
 
@@ -21,6 +22,7 @@ class Series:
     x: Sequence[float]
     y: Sequence[float]
     colour: int = 0
+    dash: int = 0
 
 
 def lines(
@@ -37,7 +39,7 @@ def lines(
     for one in series:
         points = [(across.place(a), up.place(b)) for a, b in zip(one.x, one.y, strict=True)]
         path = "M" + "L".join(f"{a:g} {b:g}" for a, b in points)
-        dash = dash_of(one.colour)
+        dash = dash_of(one)
         tip = f"<title>{escape(one.name)}</title>"
         body.append(f'<path class="line c{one.colour % COLOURS}"{dash} d="{path}">{tip}</path>')
         if marks or len(points) == 1:
@@ -126,10 +128,9 @@ def svg(title: str, body: str, *, width: int = WIDTH, height: int = HEIGHT) -> s
     return f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{name}">{body}</svg>\n'
 
 
-def dash_of(colour: int) -> str:
-    """Lines of the second half of the colours are dashed, those beyond them dotted."""
-    dashes = ["", ' stroke-dasharray="6 3"', ' stroke-dasharray="2 3"']
-    return dashes[min(colour // 5, 2)]
+def dash_of(one: Series) -> str:
+    """By its number; where the colours begin anew, the next dash begins with them."""
+    return DASHES[(one.dash + one.colour // COLOURS) % len(DASHES)]
 
 
 def keys(series: Sequence[Series]) -> str:
@@ -141,7 +142,7 @@ def line_keys(series: Sequence[Series], *, last: bool) -> str:
     """A legend of lines."""
     pairs = []
     for one in series:
-        key = f'<path class="c{one.colour % COLOURS}" stroke-width="3" fill="none"{dash_of(one.colour)} d="M0 6H24"/>'
+        key = f'<path class="c{one.colour % COLOURS}" stroke-width="3" fill="none"{dash_of(one)} d="M0 6H24"/>'
         pairs.append((key, f"{one.name}: {one.y[-1]:.4g}" if last else one.name))
     return legend(pairs)
 

@@ -9,6 +9,7 @@ from analysis.page.markup import Section, grid, paragraph
 from pretrain.command_line import UserError
 
 UNKNOWN = "–"
+HEAD = ("job", "time", "GPU-hours", "asked for", "core-hours", "asked for", "images/s", "on")
 COUNTED = (
     "Parameters and GFLOPs by fvcore, a multiply and its add counted as one: the backbone without projector, the "
     "detector at its test size over the boxes that it proposes in noise."
@@ -20,11 +21,10 @@ def cost(folder: Folder, jobs: Sequence[Job]) -> Section:
     ran = [job for job in jobs if job.seconds]
     body = ""
     if ran:
-        body += grid(
-            ["job", "time", "GPU-hours", "of", "core-hours", "of", "images/s", "on"],
-            [[job.name, *hours(job), *speed(folder, folder.path / job.name)] for job in ran],
-            caption="Time of each job; GPU- and core-hours used, of those asked for in one submission",
-        )
+        lines = [[job.name, *hours(job), *speed(folder, folder.path / job.name)] for job in ran]
+        known = [k for k in range(len(HEAD)) if any(line[k] != UNKNOWN for line in lines)]
+        head, lines = [HEAD[k] for k in known], [[line[k] for k in known] for line in lines]
+        body += grid(head, lines, caption="What each job took; asked for: up to the time limit of one submission")
         body += paragraph(total(jobs))
     else:
         body += paragraph("No job has recorded how long it ran.", "notice")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from analysis.page.chart import Series, cloud, keys, lines, scatter
 from analysis.page.folder import Folder
 from analysis.page.markup import Section, details, escape, grid, paragraph
+from analysis.page.palette import Palette
 from analysis.rank_against_ap import Panel
 from analysis.records import unique
 
@@ -43,7 +44,7 @@ def chart(panel: Panel, labels: Sequence[str]) -> str:
         for point in panel.points
     ]
     note = f"<figcaption>{escape(panel.verdict)}</figcaption>"
-    return scatter(some, title=f"{panel.score} against {panel.rank}", x=panel.rank, y=panel.score, note=note)
+    return scatter(some, title=panel.score, x=panel.rank, y=panel.score.partition(" (")[0], note=note)
 
 
 def tip(point) -> str:
@@ -69,7 +70,7 @@ def representations(folder: Folder) -> Section:
 def spectra(folder: Folder) -> str:
     """One chart per benchmark: shares of the variance over the rank of the eigenvalue, both logarithmic."""
     groups: dict[str, list[Series]] = {}
-    rows = [row.name for row in folder.rows]
+    palette = Palette(row.name for row in folder.rows)
     for row in folder.rows:
         for path in sorted(row.glob("*/spectra.json")):
             content = folder.json(path)
@@ -77,7 +78,8 @@ def spectra(folder: Folder) -> str:
             total = sum(eigenvalues)
             title = f"{path.parent.name}, {content.get('n', '?')} images"
             shares = [value / total for value in eigenvalues]
-            one = Series(name=row.name, x=range(1, len(shares) + 1), y=shares, colour=rows.index(row.name))
+            colour, dash = palette.look(row.name)
+            one = Series(name=row.name, x=range(1, len(shares) + 1), y=shares, colour=colour, dash=dash)
             groups.setdefault(title, []).append(one)
     charts = [
         lines(

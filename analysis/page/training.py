@@ -3,13 +3,15 @@
 from analysis.curves import SHOWN
 from analysis.page.chart import Series, lines
 from analysis.page.folder import Folder, numbers
-from analysis.page.markup import Section, paragraph
+from analysis.page.markup import Section, escape, paragraph
+from analysis.page.palette import Palette
+from pretrain.methods import available, title
 
 RANKS = {
-    "effective_rank": "effective rank of the batch's embeddings",
-    "rank_total": "effective rank on fixed images",
-    "rank_intra": "intra-class effective rank on fixed images",
-    "rank_inter": "inter-class effective rank on fixed images",
+    "effective_rank": "Effective rank of the batch's embeddings",
+    "rank_total": "Effective rank on fixed images",
+    "rank_intra": "Intra-class effective rank on fixed images",
+    "rank_inter": "Inter-class effective rank on fixed images",
 }
 NO_TERMS = {"step", "lr", "images_per_s", *RANKS}
 """What a log line holds besides the terms whose sum is the loss."""
@@ -17,33 +19,39 @@ NO_TERMS = {"step", "lr", "images_per_s", *RANKS}
 
 def training(folder: Folder) -> Section:
     """Losses of one method in one chart: those of two methods have no common scale. Ranks of all runs in one."""
-    parts = [*pretraining(folder), *checkpoints(folder), *detectors(folder)]
-    if parts:
-        body = f'<div class="charts">\n{"".join(parts)}</div>\n'
-        body += paragraph("The number beside a name is the last value of its line.", "note")
+    palette = Palette(row.name for row in folder.rows)
+    body = group("Pretraining", pretraining(folder, palette))
+    body += checkpoints(folder, palette)
+    body += group("Detectors", detectors(folder, palette))
+    if body:
+        about = "A colour is a backbone, a dash another seed of it. The number beside a name is the last of its line."
+        body = paragraph(about, "note") + body
     else:
         body = paragraph("No pretraining log (ROW/pretrain/log.jsonl) below this folder.", "notice")
     return Section(id="training", title="Training", body=body)
 
 
-def pretraining(folder: Folder) -> list[str]:
+def group(name: str, charts: list[str]) -> str:
+    charts = [chart for chart in charts if chart]
+    return f'<h3>{escape(name)}</h3>\n<div class="charts">\n{"".join(charts)}</div>\n' if charts else ""
+
+
+def pretraining(folder: Folder, palette: Palette) -> list[str]:
     logs = {row.name: folder.log(row / "pretrain" / "log.jsonl") for row in folder.rows}
     logs = {name: log for name, log in logs.items() if log}
-    colours = {name: number for number, name in enumerate(logs)}
     groups: dict[str, list[Series]] = {}
     for name, log in logs.items():
         config = folder.yaml(folder.path / name / "pretrain" / "config.yaml")
-        values = [(entry.get("step"), loss(entry)) for entry in log]
-        values = [(step, value) for step, value in values if isinstance(step, int) and value is not None]
-        groups.setdefault(str(config.get("method", name)), []).append(series(name, values, colours))
+        values = numbers([{"step": entry.get("step"), "loss": loss(entry)} for entry in log], "step", "loss")
+        groups.setdefault(str(config.get("method", name)), []).append(series(name, values, palette))
     charts = [
-        lines(some, title=f"Pretraining loss, {method}", x="step", y="sum of its terms")
+        lines(some, title=f"Loss, {title(method) if method in available() else method}", x="step", y="sum of its terms")
         for method, some in groups.items()
     ]
-    for key, title in RANKS.items():
-        some = [series(name, numbers(log, "step", key), colours) for name, log in logs.items()]
-        charts.append(lines(some, title=f"{title[0].upper()}{title[1:]}", x="step", y="effective rank"))
-    return [chart for chart in charts if chart]
+    for key, words in RANKS.items():
+        some = [series(name, numbers(log, "step", key), palette) for name, log in logs.items()]
+        charts.append(lines(some, title=words, x="step", y="effective rank"))
+    return charts
 
 
 def loss(entry: dict) -> float | None:
@@ -52,40 +60,33 @@ def loss(entry: dict) -> float | None:
     return sum(terms) if terms else None
 
 
-def checkpoints(folder: Folder) -> list[str]:
+def checkpoints(folder: Folder, palette: Palette) -> str:
     """Ranks of kept checkpoints, from every curves.json (analysis/curves.py)."""
-    charts = []
+    parts = []
     for path in folder.find("curves.json"):
         content = folder.json(path)
-        runs = {name: points for name, points in content.get("runs", {}).items() if points}
-        setting = content.get("setting", {})
-        for metric, title in SHOWN.items():
-            flat = {
-                name: [{"step": p.get("step"), **p.get("values", {})} for p in points] for name, points in runs.items()
-            }
-            some = [series(name, numbers(points, "step", metric), list(flat)) for name, points in flat.items()]
-            name = (
-                f"Kept checkpoints: {title}, {setting.get('images', '?')} images, {setting.get('layer', '?')} features"
-            )
-            charts.append(lines(some, title=name, x="step", y=metric, marks=True))
-    return [chart for chart in charts if chart]
+        setting, charts = content.get("setting", {}), []
+        for metric, words in SHOWN.items():
+            some = []
+            for name, points in content.get("runs", {}).items():
+                flat = [{"step": point.get("step"), **point.get("values", {})} for point in points]
+                some.append(series(name, numbers(flat, "step", metric), palette))
+            charts.append(lines(some, title=words[0].upper() + words[1:], x="step", y=metric, marks=True))
+        of = f"{setting.get('images', '?')} images, {setting.get('layer', '?')} features"
+        parts.append(group(f"Kept checkpoints, {of}", charts))
+    return "".join(parts)
 
 
-def detectors(folder: Folder) -> list[str]:
+def detectors(folder: Folder, palette: Palette) -> list[str]:
     """Training losses of the detectors, a chart per protocol and benchmark."""
     groups: dict[str, list[Series]] = {}
-    rows = [row.name for row in folder.rows]
     for row in folder.rows:
         for path in sorted(row.glob("*/metrics.json")):
             values = numbers(folder.log(path), "iteration", "total_loss")
-            groups.setdefault(path.parent.name, []).append(series(row.name, values, rows))
-    charts = [
-        lines(some, title=f"Detector loss, {name}", x="iteration", y="sum of its terms")
-        for name, some in groups.items()
-    ]
-    return [chart for chart in charts if chart]
+            groups.setdefault(path.parent.name, []).append(series(row.name, values, palette))
+    return [lines(some, title=f"Loss, {name}", x="iteration", y="sum of its terms") for name, some in groups.items()]
 
 
-def series(name: str, values: list[tuple[float, ...]], order) -> Series:
-    colour = list(order).index(name)
-    return Series(name=name, x=[x for x, _ in values], y=[y for _, y in values], colour=colour)
+def series(name: str, values: list[tuple[float, ...]], palette: Palette) -> Series:
+    colour, dash = palette.look(name)
+    return Series(name=name, x=[x for x, _ in values], y=[y for _, y in values], colour=colour, dash=dash)

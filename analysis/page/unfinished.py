@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from analysis.page.jobs import DONE, Job
 from analysis.page.markup import Section, details, escape, grid, paragraph
 
+SIGNS = {"done": "✓", "running": "▸", "queued": "…", "failed": "✗"}
+"""Before a state, so that the eye finds it; every other state is a cell to be filled."""
+
 
 def unfinished(jobs: Sequence[Job]) -> Section:
     """A line per row and a column per kind of job; below, each job that is not done."""
@@ -20,8 +23,7 @@ def unfinished(jobs: Sequence[Job]) -> Section:
     for job in open_jobs:
         about = paragraph(job.detail) if job.detail else ""
         about += f"<pre><code>{escape(job.command)}</code></pre>\n" if job.command else ""
-        head = f"{job.state}: {job.name}"
-        body += details(head, about) if about else paragraph(head)
+        body += details(f"{job.state}: {job.name}", about) if about else ""
     return Section(id="unfinished", title="State of the cells", body=body)
 
 
@@ -30,5 +32,9 @@ def matrix(jobs: Sequence[Job]) -> str:
     states = {(job.row, job.leaf): job.state for job in jobs}
     if not rows:
         return ""
-    lines = [[row, *(states.get((row, leaf), "–") for leaf in leaves)] for row in rows]
+    lines = [[row, *(shown(states.get((row, leaf))) for leaf in leaves)] for row in rows]
     return grid(["row", *leaves], lines, caption="State of every cell", words=len(leaves) + 1)
+
+
+def shown(state: str | None) -> str:
+    return f"{SIGNS.get(state, '○')} {state}" if state else "–"
