@@ -114,11 +114,13 @@ def match(truth: str | Path, predictions: list[dict], task: str) -> Matches:
             column = {id_: start + k for k, id_ in enumerate(images[start : start + CHUNK])}
             judge.params.img_ids = list(column)
             judge.evaluate()
+            few = []
             for cell in judge.eval_imgs:
                 if cell is not None:
                     place = row[cell["category_id"]], column[cell["image_id"]]
                     objects[place] = len(cell["gtIgnore"]) - sum(cell["gtIgnore"])
-                    parts += _detections(cell, place)
+                    few += _detections(cell, place)
+            parts += [_joined(few)] if few else []
     finally:
         if collecting:
             gc.enable()
@@ -134,12 +136,16 @@ def _detections(cell: dict, place: tuple[int, int]) -> list[tuple]:
     return [(np.tile(np.array(place)[:, None], count), np.array(cell["dtScores"]), right & ~ignored, ignored)]
 
 
+def _joined(parts: list[tuple]) -> tuple:
+    return tuple(np.concatenate(columns, -1) for columns in zip(*parts, strict=True))
+
+
 def _sorted(objects: np.ndarray, parts: list[tuple]) -> Matches:
     categories, images = objects.shape
     if not parts:
         none = np.zeros(0, int)
         return Matches(images, objects, none, np.zeros(categories, int), none, none, none, none)
-    place, score, right, ignored = (np.concatenate(columns, -1) for columns in zip(*parts, strict=True))
+    place, score, right, ignored = _joined(parts)
     order = np.lexsort((place[1], -score, place[0]))  # of equal scores, the earlier image first, as COCO has it
     place, right, ignored = place[:, order], right[:, order], ignored[:, order]
     first = np.searchsorted(place[0], np.arange(categories))
