@@ -15,11 +15,13 @@ from slurm.rows import RANDOM
 from slurm.stages import STAGES
 
 
-def faults_of(plan: Plan, stages: Iterable[str], table: Iterable[str] = STAGES) -> list[str]:
-    """One sentence for each name that is not known and each setting that is missing."""
+def faults_of(
+    plan: Plan, stages: Iterable[str], table: Iterable[str] = STAGES, *, variants: Iterable[str] = ()
+) -> list[str]:
+    """One sentence for each name that is not known and each setting that is missing; ``variants`` could be named."""
     stages = set(stages)
     varied = [entry["method"] for entry in plan.variants.values()]
-    faults = unknown("method", [*plan.methods, *varied], [*methods(), RANDOM])
+    faults = unknown("method", [*plan.methods, *varied], [*methods(), RANDOM, *variants])
     for what in ("settings", "resources"):
         names = [name.partition("@")[0] if what == "settings" else name for name in getattr(plan, what)]
         faults += unknown(f"stage in {what}", names, table)

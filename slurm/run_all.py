@@ -138,7 +138,7 @@ def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan,
     runs = options.runs or Path(place.runs or "runs")
     wanted = plan.load(options.preset, runs=runs, **{name: getattr(options, name) for name in fields}).changed(settings)
     stages = graph.closure(options.stage, table)
-    faults = check.faults_of(wanted, stages, table)
+    faults = check.faults_of(wanted, stages, table, variants=plan.load(options.preset).variants)
     if place.executor != "slurm" and options.wait is False:
         faults.append(f"--no-wait is for SLURM; --cluster {place.name} runs the jobs itself")
     for name in ("parallel", "max_running", "probe"):

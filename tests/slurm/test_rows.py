@@ -54,6 +54,15 @@ def test_methods_on_the_command_line_choose_among_variants_too(preset):
     assert [(row.label, row.seed) for row in rows] == [("random", 4), ("matrix_ssl+gamma=0.3", 4)]
 
 
+def test_a_name_that_is_neither_method_nor_variant_lists_both(preset):
+    from slurm import run_all
+
+    with pytest.raises(
+        UserError, match="unknown method 'gamma=3'; known: .*gamma=0.3.*matrix_ssl.*no predictor/teacher"
+    ):
+        run_all.main(["--stage", "pretrain", "--preset", str(preset), "--methods", "gamma=3", "--cluster", "local"])
+
+
 @pytest.mark.parametrize(
     "entry, words",
     [
