@@ -10,7 +10,7 @@ SAID = "error: "
 
 OF_SLURM = re.compile(
     r"srun: error: .*: tasks? [\d,-]+: (Killed|Out Of Memory|Segmentation fault|Bus error|Aborted|Terminated)"
-    r"|\*\*\* (JOB|STEP) .* DUE TO (?!JOB REQUEUE)[A-Z ]+\*\*\*|oom.kill"
+    r"|\*\*\* (JOB|STEP) .* CANCELLED AT \S+ (DUE TO (?!JOB REQUEUE)[A-Z ]+)?\*\*\*|oom.kill"
 )
 RAISED = re.compile(r"^[A-Za-z_.]+(Error|Exception|Interrupt|Warning)\b.*")
 
@@ -21,15 +21,16 @@ def reason(folder: Path, job_id: str) -> str:
     A task's own error goes before an exception, that before what SLURM says, that before the news that another task
     has died; and each is looked for in the logs of all tasks, since the one that failed first need not be the first.
     """
-    lines = []
+    lines, first = [], []
     for path in sorted(folder.glob(f"{job_id}_*_log.err")):
         text = path.read_text(encoding="utf-8", errors="replace")
         lines += [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+        first = first or lines[-1:]
     own = [line for line in lines if line.startswith(SAID)]
     causes = [line for line in own if rendezvous.LOST not in line]
     raised = [line for line in lines if RAISED.match(line)]
     of_slurm = [line for line in lines if OF_SLURM.search(line)]
-    for found in (causes, raised, of_slurm, own, lines):
+    for found in (causes, raised, of_slurm, own, first):
         if found:
             return found[-1]
     return ""

@@ -9,6 +9,7 @@ KILLED = "srun: error: node1: task 1: Killed"
 MISSING = "error: no folder of images at /data; give an existing one"
 BUG = "RuntimeError: out of memory"
 ENDED = "srun: error: node2: tasks 2-3: Terminated"
+CANCELLED = "slurmstepd-node1: error: *** STEP 921.0 ON node1 CANCELLED AT 2026-11-22T07:23:04 ***"
 FULL = "error: cannot write runs/checkpoint.pth: No space left on device; choose another folder, or mend this one"
 
 
@@ -25,7 +26,8 @@ FULL = "error: cannot write runs/checkpoint.pth: No space left on device; choose
             [],
             "slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 06:59 DUE TO NODE FAILURE ***",
         ),
-        (["no word of ours", "the last word"], [], "the last word"),
+        (["12:00:01 pretrain 3/6", CANCELLED], ["a library warns"], CANCELLED),
+        (["no word of ours", "the last word"], ["a library warns"], "the last word"),
     ],
 )  # fmt: skip
 def test_the_line_that_says_most(tmp_path, first, second, expected):
