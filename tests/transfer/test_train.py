@@ -200,7 +200,8 @@ def _train_as_a_rank(arguments: list[str]) -> dict:
 
 
 def test_two_processes_train_one_model(tmp_path, command, converted, ranks):
-    arguments = command(tmp_path / "out", converted, protocol="demo-c4", SOLVER__MAX_ITER=2)
+    short = {"SOLVER__MAX_ITER": 1, "TEST__PRECISE_BN__NUM_ITER": 1, "TRANSFER__PICTURES": 0}
+    arguments = command(tmp_path / "out", converted, protocol="demo-c4", **short)
     main, other = ranks(2, _train_as_a_rank, arguments)
     assert main["bbox"]["AP"] >= 0
     assert other == {}
