@@ -10,12 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from pretrain import data
 from pretrain.command_line import UserError, one_of
-from pretrain.data import image_paths
+from pretrain.data import FORMATS, NO_LABEL, image_paths
 
-FORMATS = ("folder", "cifar100", "cifar10")
 SPLITS = {"train", "val", "test"}
-UNLABELLED = -1
 
 
 class Folder:
@@ -36,7 +35,7 @@ class Folder:
         if set(self.classes) and not csv_file and set(self.classes) <= SPLITS:
             raise UserError(f"{root} holds the splits {', '.join(self.classes)}; give one of them: {root}/<split>")
         index = {name: i for i, name in enumerate(self.classes)}
-        self.labels = [index[name] if labelled else UNLABELLED for name in classes]
+        self.labels = [index[name] if labelled else NO_LABEL for name in classes]
 
     def __getitem__(self, index: int) -> Image.Image:
         try:
@@ -46,24 +45,13 @@ class Folder:
             raise UserError(f"{self.paths[index]} cannot be read; an evaluation set must be whole") from error
 
 
-class Cifar:
+class Cifar(data.Cifar):
     """CIFAR-10's or CIFAR-100's images of a split (train or test), from the published archive, unpacked."""
 
     def __init__(self, root: Path, format: str, split: str):
-        from torchvision import datasets
-
-        kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[format]
         one_of("split", split, ("train", "test"))
-        try:
-            found = kind(str(root), train=split == "train", download=False)
-        except RuntimeError as error:
-            folder = Path(root) / kind.base_folder
-            raise UserError(f"no complete {format} at {folder} (missing or altered); unpack the archive") from error
-        self.images, self.labels, self.classes = found.data, list(found.targets), list(found.classes)
-        self.names = [f"{split}/{i:05d}" for i in range(len(self.images))]
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return Image.fromarray(self.images[index])
+        super().__init__(root, format, train=split == "train")
+        self.names = [f"{split}/{i:05d}" for i in range(len(self))]
 
 
 def open_images(root: Path, format: str, *, split: str = "test", labels: Path | None = None) -> Folder | Cifar:
