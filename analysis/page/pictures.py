@@ -27,7 +27,7 @@ def pictures(folder: Folder) -> Section:
         name = escape(folder.name(path.parent))
         figures.append(
             f'<figure class="wide">\n<p class="chart-title">{name}</p>\n<div class="pan"><img src="{source}" '
-            f'width="{width}" height="{height}" loading="lazy" alt="Validation images of {name}: true masks above, '
+            f'width="{width}" height="{height}" alt="Validation images of {name}: true masks above, '
             'predicted ones below"></div>\n</figure>\n'
         )
     body = "".join(figures) or paragraph("No detector has drawn its predictions yet (ROW/*/predictions.png).", "notice")

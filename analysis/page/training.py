@@ -1,6 +1,5 @@
 """Curves of the report: losses and ranks while a backbone was pretrained, losses of the detectors, kept checkpoints."""
 
-from analysis.curves import SHOWN
 from analysis.page.chart import Series, lines
 from analysis.page.folder import Folder, numbers
 from analysis.page.markup import Section, escape, paragraph
@@ -62,8 +61,10 @@ def loss(entry: dict) -> float | None:
 
 def checkpoints(folder: Folder, palette: Palette) -> str:
     """Ranks of kept checkpoints, from every curves.json (analysis/curves.py)."""
-    parts = []
-    for path in folder.find("curves.json"):
+    parts, paths = [], folder.find("curves.json")
+    if paths:
+        from analysis.curves import SHOWN  # with it comes torch, which a folder without curves need not wait for
+    for path in paths:
         content = folder.json(path)
         setting, charts = content.get("setting", {}), []
         for metric, words in SHOWN.items():

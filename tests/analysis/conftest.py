@@ -1,5 +1,6 @@
 """Records a reader can add up in the head, and the tables of them."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from analysis import kinds
 from analysis.published import Published
 from analysis.records import Found
-from transfer.results import Record
+from transfer.results import Record, write
 
 
 def _record(method="matrix_ssl", value=40.0, *, seed=0, protocol="moco-c4-1x", task="bbox", metric="AP", **changes):
@@ -57,5 +58,49 @@ def tables():
     def make(records, printed=()):
         found = [Found(entry, Path(f"runs/{entry.method}-seed{entry.seed}/result.json")) for entry in records]
         return kinds.build(found, printed)
+
+    return make
+
+
+def _file(path: Path):
+    """A module of the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def browser_module():
+    """tests/browser.py."""
+    return _file(Path(__file__).parent.with_name("browser.py"))
+
+
+@pytest.fixture(scope="session")
+def full_runs(record, detection, tmp_path_factory) -> Path:
+    """The runs folder of report_folder.py: one of everything."""
+    folder = _file(Path(__file__).with_name("report_folder.py"))
+    return folder.fill(tmp_path_factory.mktemp("full") / "runs", record, detection)
+
+
+@pytest.fixture(scope="session")
+def full_page(full_runs) -> Path:
+    """Its report."""
+    from analysis import report
+
+    path = full_runs.with_name("report.html")
+    report.main([str(full_runs), "--out", str(path)])
+    return path
+
+
+@pytest.fixture
+def runs_of(tmp_path):
+    """``runs_of(records)``: a runs folder that holds them, each in a row of its own."""
+
+    def make(records):
+        for number, entry in enumerate(records):
+            row = tmp_path / "runs" / f"{entry.method}{number}-demo-seed{entry.seed}"
+            write(row / f"{entry.protocol}-{entry.benchmark}" / "result.json", [entry])
+        return tmp_path / "runs"
 
     return make

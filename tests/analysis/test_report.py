@@ -1,0 +1,189 @@
+"""The report as a file: its structure, what stands behind its numbers, and what it makes of a folder half full."""
+
+import html
+import html.parser
+import json
+import re
+
+import pytest
+
+from analysis import kinds, records, report
+from analysis.explain import address
+from analysis.page import cost
+from pretrain.command_line import UserError
+
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+class Structure(html.parser.HTMLParser):
+    """Start and end tags that must match; ids, addresses, and the text of every article by what it is about."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open, self.ids, self.loads, self.cells, self.articles, self.headings = [], [], [], [], {}, []
+        self.feed(page)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.loads += [attributes[name] for name in ("src", "href", "srcset", "data", "action") if name in attributes]
+        self.cells += [attributes["data-cell"]] if "data-cell" in attributes else []
+        self.headings += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
+        if tag == "article":
+            self.articles[attributes["data-about"]] = ""
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass  # <path/> inside a drawing
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing at {self.getpos()}"
+
+    def handle_data(self, data):
+        if "article" in self.open:
+            self.articles[list(self.articles)[-1]] += f"{data}\n"
+
+
+def text_of(page: str) -> str:
+    body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]+>", " ", body))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without the count of GFLOPs, which builds a detector."""
+    monkeypatch.setattr(cost, "networks", lambda folder: ([], []))
+
+
+def test_the_page_is_well_formed_and_loads_nothing(full_page):
+    page = full_page.read_text(encoding="utf-8")
+    structure = Structure(page)
+    assert len(set(structure.ids)) == len(structure.ids)
+    assert structure.loads and all(address.startswith(("#", "data:")) for address in structure.loads)
+    assert {address[1:] for address in structure.loads if address.startswith("#")} <= set(structure.ids)
+    assert "@import" not in page and "url(" not in page and "default-src 'none'" in page
+    levels = structure.headings
+    assert levels[0] == 1 and all(below - above <= 1 for above, below in zip(levels, levels[1:], strict=False))
+
+
+def test_every_number_has_its_records_behind_it(full_runs, full_page):
+    structure = Structure(full_page.read_text(encoding="utf-8"))
+    assert structure.cells and set(structure.cells) == set(structure.articles)
+    measured = 0
+    for table in kinds.build(records.collect(full_runs)):
+        for (row, column), cell in table.cells.items():
+            behind = structure.articles[address(table, row, column)].splitlines()
+            for found in cell.found:
+                record, measured = found.record, measured + 1
+                facts = [record.seed, f"{record.value:.4f}", f"{record.n} images", record.commit]
+                facts += [record.weights_sha256 or "none: untrained weights of the seed"]
+                facts += [found.path.relative_to(full_runs)]
+                assert set(map(str, facts)) <= set(behind), (facts, behind)
+            for entry in cell.printed:
+                assert entry.source in behind and (entry.caveat or "none known") in behind
+    assert measured > 20
+
+
+def test_measured_and_published_rows_look_different(full_page):
+    page = full_page.read_text(encoding="utf-8")
+    bodies = re.findall(r"<tbody>.*?</tbody>", page, flags=re.DOTALL)
+    published = [body for body in bodies if '<tr class="published">' in body]
+    assert published and all(body.count("<tr") == body.count('<tr class="published">') for body in published)
+    assert "tr.published { font-style: italic" in page
+
+
+def test_all_parts_are_there(full_page):
+    words = text_of(full_page.read_text(encoding="utf-8"))
+    assert "Loss, Matrix-SSL" in words and "Intra-class effective rank" in words  # curves
+    assert "Spearman +1.00 (p = 0.33), Kendall +1.00 (p = 0.33), n = 3" in words
+    assert "Spectrum, analysis-scenes, 64 images" in words and "trustworthiness 0.912" in words
+    assert "ResNet-50 backbone" in words and "23.51" in words and "4.11" in words
+    assert "1:00:00" in words and "8.00" in words and "192" in words  # 8 GPUs for one hour of the 24 asked for
+    assert full_page.stat().st_size < 300_000  # the picture of 3000 pixels is in it, and small
+
+
+def test_the_state_and_the_commands_are_those_of_the_graph(full_page):
+    words = text_of(full_page.read_text(encoding="utf-8"))
+    assert "missing: vicreg-demo-seed0/moco-c4-1x-coco_2017" in words and "✓ done" in words
+    assert "python -m pretrain.train --method matrix_ssl 'optim.lr=0.1 <b>'" in words
+    assert "missing: report" not in words  # it is being written
+
+
+def test_what_comes_from_a_file_is_never_markup(quick, record, runs_of, tmp_path):
+    evil = "<script>window.hacked = 1</script>\"'&"
+    runs = runs_of([record(variant=evil, commit=evil), record("byol", recipe=evil)])
+    row = runs / "row <script>window.hacked = 1<"
+    (row / "pretrain").mkdir(parents=True)
+    (row / "pretrain" / "log.jsonl").write_text(json.dumps({"step": 1, "loss": 1.0}) + "\n")
+    (row / "pretrain" / "config.yaml").write_text(json.dumps({"method": evil, "recipe": evil, "settings": {"a": evil}}))
+    (row / "analysis-x").mkdir()
+    (row / "analysis-x" / "spectra.json").write_text("{<script>")
+    page = report.page(runs, title=evil)
+    Structure(page)
+    assert page.count("<script>") == 1 and "window.hacked = 1" in text_of(page)
+
+
+def test_an_empty_folder_gives_a_page_that_says_so(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    report.main([str(runs), "--out", str(tmp_path / "report.html")])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    Structure(page)
+    words = text_of(page)
+    assert "No table: no result.json below" in words and "Nothing was run in this folder yet" in words
+    assert "report.html (0.0 MB)" in capsys.readouterr().out
+
+
+def test_a_run_that_has_just_begun_is_shown_with_what_it_has(quick, tmp_path):
+    folder = tmp_path / "byol-demo-seed0" / "pretrain"
+    folder.mkdir(parents=True)
+    (folder / "log.jsonl").write_text('{"step": 10, "prediction": 2.0, "target": 1.0}\n{"step": 20, "predi')
+    words = text_of(report.page(tmp_path, title="x"))
+    assert "byol-demo-seed0: 3" in words  # the loss is the sum of its terms
+    assert "○ begun" in words and "could not be read" not in words
+
+
+def test_a_damaged_file_is_named_and_costs_only_itself(quick, record, runs_of):
+    runs = runs_of([record()])
+    row = next(path for path in runs.iterdir())
+    (row / "analysis-scenes").mkdir()
+    (row / "analysis-scenes" / "spectra.json").write_text("[1, 2")
+    (row / "moco").mkdir()
+    (row / "moco" / "predictions.png").write_bytes(b"no picture")
+    words = text_of(report.page(runs, title="x"))
+    assert "Files that could not be read" in words and "40.0" in words
+    assert f"{row.name}/analysis-scenes/spectra.json" in words and f"{row.name}/moco/predictions.png" in words
+
+
+def test_without_job_records_the_settings_tell_the_commands(quick, record, runs_of):
+    runs = runs_of([record()])
+    folder = next(runs.iterdir()) / "pretrain"
+    folder.mkdir()
+    settings = {"epochs": 8, "optim": {"lr": 0.1, "clip": None}}
+    content = {"method": "matrix_ssl", "recipe": "demo", "settings": settings}
+    (folder / "config.yaml").write_text(json.dumps(content))
+    words = text_of(report.page(runs, title="x"))
+    row = folder.parent.name
+    told = f"--method matrix_ssl --recipe demo --out {row}/pretrain epochs=8 optim.lr=0.1 optim.clip=none"
+    assert f"python pretrain/train.py {told}" in words
+    assert f"--protocol moco-c4-1x --weights {row}/convert/backbone.pkl --benchmark coco_2017" in words
+
+
+def test_the_status_of_slurm_takes_the_place_of_what_the_files_tell(quick, record, runs_of, tmp_path):
+    runs, status = runs_of([record()]), tmp_path / "status.json"
+    job = {"job": "byol-demo-seed0/pretrain", "row": "byol-demo-seed0", "stage": "pretrain", "state": "failed"}
+    status.write_text(json.dumps([{**job, "detail": "CUDA out of memory", "command": "python -m pretrain.train"}]))
+    words = text_of(report.page(runs, title="x", status=status))
+    assert "failed: byol-demo-seed0/pretrain" in words and "CUDA out of memory" in words and "✗ failed" in words
+
+
+def test_wrong_calls_are_one_line(refused, tmp_path):
+    out = tmp_path / "report.html"
+    assert "is not a folder of runs" in refused("analysis/report.py", tmp_path / "nowhere", "--out", out)
+    assert "give the name of a file" in refused("analysis/report.py", tmp_path, "--out", tmp_path)
+    (tmp_path / "status.json").write_text('{"a": 1}')
+    with pytest.raises(UserError, match="is not what slurm/status.py RUNS --json prints"):
+        report.page(tmp_path, title="x", status=tmp_path / "status.json")
