@@ -186,14 +186,20 @@ class Jobs:
         """Send a signal to one task, from outside SLURM."""
         self.kill_processes(b"submitit", f"SLURM_PROCID={rank}", number)
 
-    def kill_processes(self, name: bytes, variable: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal to the job's processes that have this in their command line and in their environment."""
+    def kill_processes(self, name: bytes, variable: str, number: int = signal.SIGKILL, *, parents: bool = False):
+        """Send a signal to the job's processes that have this in their command line and in their environment.
+
+        Args:
+            parents: first to the process that watches over them, SLURM's step daemon.
+        """
         mine = {f"SLURM_JOB_ID={self.ids['pretrain']}".encode(), variable.encode()}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 found = name in (process / "cmdline").read_bytes()
                 if found and mine <= set((process / "environ").read_bytes().split(b"\0")):
-                    os.kill(int(process.name), number)
+                    parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                    for pid in [parent] * parents + [int(process.name)]:
+                        os.kill(pid, number)
             except OSError:
                 continue  # it ended while we looked
 
