@@ -7,6 +7,7 @@ Say the same command again to go on after an interruption: what is finished is s
 """
 
 import argparse
+import dataclasses
 import functools
 import os
 import sys
@@ -48,7 +49,8 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
         tell_of_other_code(settled)
         if options.redo:
             ledger.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
-        remembered.remember(wanted.runs, settled.jobs)
+        asked = [dataclasses.replace(job, resources=place.asked(job.resources)) for job in settled.jobs]
+        remembered.remember(wanted.runs, asked)
         code = ROOT if options.live_code else snapshot.take(wanted.runs)
         if options.probe:
             print(probed(options, wanted, place, settled, code))

@@ -1,7 +1,6 @@
 """The table of a runs folder as a to-do list; from the folder alone where there is no SLURM."""
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -79,6 +78,12 @@ def jobs():
     return remembered.recall(Path("runs"))
 
 
+def test_the_hours_asked_for_are_those_that_the_cluster_lets_one_ask_for(suite, fake_slurm, capsys):
+    Path("mine.yaml").write_text("executor: slurm\nhours: 0.5\n")
+    suite.main("--cluster", "mine.yaml", "--stage", "train", "--methods", "random", "train.resources.gpus=2")
+    assert standings(capsys)["random-seed0/train"]["gpu_hours_asked"] == 1
+
+
 def test_accounting_tells_how_long_all_submissions_of_a_job_took(suite, fake_slurm, monkeypatch, capsys):
     suite.main(*SLURM, "--stage", "train", "--methods", "random", "train.fails=all", "train.resources.gpus=2")
     fake_slurm.run_queue()
@@ -142,21 +147,16 @@ def test_cancel_names_what_it_does_not_know(suite, fake_slurm):
         cancel.main(["runs", "--method", "x", "--stage", "y"])
 
 
-def test_a_thousand_rows_are_looked_at_quickly(tmp_path):
-    """The time is measured in benchmarks/slurm.py; here that it grows with the rows and no faster."""
+def test_a_thousand_rows_are_looked_at_within_three_seconds_of_a_processor(tmp_path):
     from slurm import remembered
     from slurm.graph import build
     from slurm.plan import Plan
 
-    def seconds(rows):
-        runs = tmp_path / str(rows)
-        seeds = tuple(range(rows))
-        plan = Plan(methods=("random",), seeds=seeds, recipe="r", protocols=("p",), benchmarks=("b",), runs=runs)
-        remembered.remember(runs, build(plan, ["transfer"]))
-        began = time.process_time()
-        assert len(states.look(runs, remembered.recall(runs))) == rows + 1
-        return time.process_time() - began
-
-    few = max(seconds(100), 0.01)
-    assert seconds(1000) < 30 * few
-    assert os.path.getsize(tmp_path / "1000/jobs/graph.json") > 0
+    plan = Plan(
+        methods=("random",), seeds=tuple(range(1000)), recipe="r", protocols=("p",), benchmarks=("b",), runs=tmp_path
+    )
+    remembered.remember(tmp_path, build(plan, ["transfer"]))
+    began = time.process_time()
+    found = states.look(tmp_path, remembered.recall(tmp_path))
+    assert "1002 jobs: 1002 missing" in status.text(tmp_path, found)
+    assert time.process_time() - began < 3
