@@ -1,6 +1,7 @@
 """Data and processes that tests of several packages share."""
 
 import os
+import queue
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes that each spin two threads starve each other
 
@@ -111,11 +112,14 @@ def ranks():
         processes, tasks, results = pools[world]
         cloudpickle.register_pickle_by_value(sys.modules[function.__module__])  # test files are not importable there
         task = cloudpickle.dumps((function, arguments))
-        for queue in tasks:
-            queue.put(task)
-        answers = dict(results.get(timeout=120) for _ in range(world))
-        outcomes = [cloudpickle.loads(answers[rank]) for rank in range(world)]
-        failures = [value for ok, value in outcomes if not ok]
+        for inbox in tasks:
+            inbox.put(task)
+        try:
+            answers = dict(results.get(timeout=300) for _ in range(world))
+            outcomes = [cloudpickle.loads(answers[rank]) for rank in range(world)]
+            failures = [value for ok, value in outcomes if not ok]
+        except queue.Empty:
+            failures = ["no answer within 300 s"]
         if failures:  # the others may hang in a collective: this pool is of no more use
             del pools[world]
             for process in processes:
@@ -125,7 +129,7 @@ def ranks():
 
     yield call
     for processes, tasks, _ in pools.values():
-        for queue in tasks:
-            queue.put(None)
+        for inbox in tasks:
+            inbox.put(None)
         for process in processes:
             process.join(10)
