@@ -74,7 +74,7 @@ def start(suite, *arguments):
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(path: Path, seconds: float = 20) -> None:
+def wait_for(path: Path, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not appear"
@@ -88,14 +88,14 @@ def test_a_stopped_run_saves_and_the_same_command_goes_on(suite, number):
     process = start(suite, *arguments)
     wait_for(steps)
     process.send_signal(number)
-    assert process.wait(timeout=10) == 130
+    assert process.wait(timeout=60) == 130
     said = process.stderr.read()
     assert "saved and stopped" in said and "same command again" in said
     taken = int(steps.read_text())
     assert 0 < taken < 40 and not Path("runs/random-seed0/train/out.txt").exists()
 
     again = start(suite, *arguments)
-    assert again.wait(timeout=20) == 0
+    assert again.wait(timeout=60) == 0
     assert Path("runs/random-seed0/train/out.txt").exists() and suite.calls("random-seed0/train") == 2
 
 
@@ -130,7 +130,7 @@ def test_a_job_left_behind_by_a_killed_run_is_not_started_twice(suite):
         suite.main(*LOCAL, *ROW, "train.steps=60")
     left = int(ledger.read(Path("runs/jobs/random-seed0/train/submitted.json"))["job_id"])
     os.kill(left, signal.SIGTERM)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while ledger.lives(str(left)) and time.monotonic() < end:
         time.sleep(0.05)
     assert suite.main(*LOCAL, *ROW, "train.steps=60") == 0
@@ -189,7 +189,7 @@ def test_a_job_that_is_stopped_before_its_stage_begins_has_not_failed(suite):
     process = start(suite, *LOCAL, *ROW, "train.steps=40")
     wait_for(Path("runs/jobs/random-seed0/train/submitted.json"))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=60) == 130
     said = process.stderr.read()
     assert "random-seed0/train: saved and stopped" in said and "failed" not in said
 
