@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain import signalled
 from pretrain.command_line import UserError
 from pretrain.matrix_information import effective_rank
 
@@ -25,6 +26,7 @@ class StopRequest:
         if number == signal.SIGINT and self.signal == signal.SIGINT:
             raise KeyboardInterrupt  # the second Ctrl-C does not wait for the step to end
         self.signal = number
+        signalled.note(number)
 
     @property
     def exit_code(self) -> int:

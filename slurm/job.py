@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain import command_line, rendezvous
+from pretrain import command_line, rendezvous, signalled
 from pretrain.rendezvous import Place
 from slurm import ledger
 
@@ -93,6 +93,7 @@ def run_stage(module: str, argv: list[str]) -> int:
 
 
 def stop(number, frame):
+    signalled.note(number)
     sys.exit(INTERRUPTED)
 
 
@@ -148,6 +149,9 @@ def requeue(rank: int) -> None:
         if state not in ("RUNNING", ""):
             print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
             break
+        if lost_a_task(job_id):
+            print(f"error: {rendezvous.lost()}", file=sys.stderr, flush=True)
+            break
         print(f"interrupted; job {job_id} goes back into the queue and will resume", file=sys.stderr, flush=True)
         answer = ask("scontrol", "requeue", job_id)
         if answer.returncode == 0:
@@ -159,6 +163,17 @@ def requeue(rank: int) -> None:
         print(f"SLURM does not take it back yet: {fault}", file=sys.stderr, flush=True)
         time.sleep(RETRY_S)
     sys.exit(INTERRUPTED)
+
+
+def lost_a_task(job_id: str) -> bool:
+    """Whether it was srun that told this task to end, because another one failed; queued again, it would fail for ever.
+
+    That is a SIGTERM, as a preemption is; but of a preemption SLURM knows.
+    """
+    if signalled.latest != signal.SIGTERM or int(os.environ.get("SLURM_NTASKS", 1)) == 1:
+        return False
+    shown = ask("scontrol", "--oneliner", "show", "job", job_id)
+    return shown.returncode == 0 and "PreemptTime=None" in shown.stdout
 
 
 def ask(*command: str) -> subprocess.CompletedProcess:

@@ -1,0 +1,46 @@
+"""When a job that was told to end queues itself again, and when that would only repeat a failure."""
+
+import signal
+import subprocess
+
+import pytest
+
+from pretrain import signalled
+from slurm import job
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """SLURM's commands, answered from a table; returns the calls that were made."""
+
+    def answers(**table):
+        calls = []
+
+        def ask(*command):
+            calls.append(command[:2])
+            return subprocess.CompletedProcess(command, 0, stdout=table.get(command[0], ""), stderr="")
+
+        monkeypatch.setattr(job, "ask", ask)
+        return calls
+
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    return answers
+
+
+@pytest.mark.parametrize(
+    "number, tasks, preempted, requeued",
+    [
+        (signal.SIGUSR2, 4, "None", True),  # the time limit is near
+        (signal.SIGTERM, 4, "2026-11-22T06:36:15", True),
+        (signal.SIGTERM, 4, "None", False),  # srun ends the others when one task has failed: it would for ever
+        (signal.SIGTERM, 1, "None", True),  # there is no other
+    ],
+)
+def test_a_job_whose_other_task_failed_is_not_queued_again(monkeypatch, slurm, number, tasks, preempted, requeued):
+    monkeypatch.setattr(signalled, "latest", number)
+    monkeypatch.setenv("SLURM_NTASKS", str(tasks))
+    calls = slurm(squeue="RUNNING\n", scontrol=f"JobId=5 JobState=RUNNING PreemptTime={preempted} Restarts=0\n")
+    with pytest.raises(SystemExit):
+        job.requeue(0)
+    assert (("scontrol", "requeue") in calls) == requeued
