@@ -60,7 +60,7 @@ def facts(folder: Folder, found: Sequence[Found]) -> str:
     known = {
         "rows": len(folder.rows),
         "numbers": len(found),
-        "measured by": ", ".join(commits) or "–",
+        "measured by": ", ".join(commits) if 0 < len(commits) <= 3 else f"{len(commits)} versions of the code",
         "page by": f"{commit()}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
     }
     lines = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in known.items())

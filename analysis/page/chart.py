@@ -31,7 +31,7 @@ def lines(
     """A figure with a line per series; ``marks`` draws their points as well, ``log`` both axes logarithmic,
     ``last`` writes their last value into the legend.
     """
-    series = [thinned(one) for one in (drawable(given, log=log) for given in series) if one.x]
+    series = [thinned(one, log=log) for one in (drawable(given, log=log) for given in series) if one.x]
     if not series:
         return ""
     across, up = axes(series, log=log)
@@ -92,9 +92,11 @@ def drawable(one: Series, *, log: bool = False) -> Series:
     return only(one, [k for k in places if not log or (one.x[k] > 0 and one.y[k] > 0)])
 
 
-def thinned(one: Series) -> Series:
-    every = -(-len(one.x) // MOST_POINTS)
-    return only(one, sorted({*range(0, len(one.x), every), len(one.x) - 1}))
+def thinned(one: Series, *, log: bool) -> Series:
+    """At most about MOST_POINTS of a line, evenly along its axis: on a logarithmic one all of the first, few late."""
+    n, every = len(one.x), -(-len(one.x) // MOST_POINTS)
+    evenly = {round(n ** (k / MOST_POINTS)) - 1 for k in range(MOST_POINTS)} if log else {*range(0, n, every)}
+    return only(one, sorted(evenly | {n - 1}))
 
 
 def only(one: Series, places: Sequence[int]) -> Series:
@@ -112,15 +114,20 @@ def frame(across: Axis, up: Axis, x: str, y: str) -> str:
     for tick in across.ticks:
         at = across.place(tick)
         parts.append(f'<path class="frame" d="M{at:g} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{at:g}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{tick:g}</text>')
+        parts.append(f'<text x="{at:g}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{label(tick)}</text>')
     for tick in up.ticks:
         at = up.place(tick)
         parts.append(f'<path class="frame" d="M{LEFT} {at:g}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 5}" y="{at + 4:g}" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{LEFT - 5}" y="{at + 4:g}" text-anchor="end">{label(tick)}</text>')
     middle = (HEIGHT - BOTTOM + TOP) / 2
     parts.append(f'<text x="{(LEFT + WIDTH) / 2:g}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x)}</text>')
     parts.append(f'<text transform="translate(10 {middle:g}) rotate(-90)" text-anchor="middle">{escape(y)}</text>')
     return "".join(parts)
+
+
+def label(tick: float) -> str:
+    """A number beside an axis, ``1e-4`` rather than 0.0001."""
+    return f"{tick:g}" if tick == 0 or abs(tick) >= 1e-3 else f"{tick:.0e}".replace("e-0", "e-")
 
 
 def svg(title: str, body: str, *, width: int = WIDTH, height: int = HEIGHT) -> str:

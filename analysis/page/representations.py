@@ -9,8 +9,8 @@ from analysis.page.palette import Palette
 from analysis.rank_against_ap import Panel
 from analysis.records import unique
 
-OPEN = 6
-"""Charts of rank against a score that are shown at once; the others open below them."""
+OPEN = 2
+"""Scores that are shown at once against every rank; the others open below them."""
 
 
 def against(made: Sequence[Panel]) -> Section:
@@ -20,11 +20,11 @@ def against(made: Sequence[Panel]) -> Section:
         return Section(id="rank-against-ap", title="Rank against AP", body=paragraph(text, "notice"))
     labels = unique([point.label for panel in made for point in panel.points])
     legend = keys([Series(name=label, x=(), y=(), colour=k) for k, label in enumerate(labels)])
-    charts = [chart(panel, labels) for panel in made]
-    body = f'{legend}<div class="charts">\n{"".join(charts[:OPEN])}</div>\n'
-    if charts[OPEN:]:
-        more = f'<div class="charts">\n{"".join(charts[OPEN:])}</div>\n'
-        body += details(f"{len(charts) - OPEN} more pairs of a rank and a score", more)
+    body = legend
+    for number, score in enumerate(unique([panel.score for panel in made])):
+        charts = "".join(chart(panel, labels) for panel in made if panel.score == score)
+        charts = f'<div class="charts">\n{charts}</div>\n'
+        body += f"<h3>{escape(score)}</h3>\n{charts}" if number < OPEN else details(score, charts)
     body += grid(
         ["score", "rank", "rows", "Spearman", "p", "Kendall", "p"],
         [line(panel) for panel in made],
@@ -44,7 +44,13 @@ def chart(panel: Panel, labels: Sequence[str]) -> str:
         for point in panel.points
     ]
     note = f"<figcaption>{escape(panel.verdict)}</figcaption>"
-    return scatter(some, title=panel.score, x=panel.rank, y=panel.score.partition(" (")[0], note=note)
+    return scatter(
+        some,
+        title=f"against {panel.rank}",
+        x=panel.rank.partition(" (")[0],
+        y=panel.score.partition(" (")[0],
+        note=note,
+    )
 
 
 def tip(point) -> str:
