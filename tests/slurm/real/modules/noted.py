@@ -5,7 +5,8 @@ from pathlib import Path
 
 
 def main(argv):
-    from transfer import hooks, train
+    from transfer import train
+    from transfer.detection import hooks
 
     folder = Path(argv[argv.index("--out") + 1])
     after_step = hooks.ShowProgress.after_step

@@ -1,6 +1,6 @@
 """pretrain.train with a pause of PACE_S seconds before each step: time to interrupt it that costs no processor.
 
-On the node named by NO_DATA_ON the images are not where the command says.
+On the node named by NO_DATA_ON the images are not where the command says; the name of the first node is FIRST_NODE.
 """
 
 import os
@@ -20,4 +20,6 @@ def main(argv):
     data.batches = slowly
     if os.environ.get("NO_DATA_ON", "nowhere") == os.environ["SLURMD_NODENAME"]:
         argv = [word + "-not-here" if word.startswith("data.root=") else word for word in argv]
+    if "FIRST_NODE" in os.environ:
+        os.environ["MASTER_ADDR"] = os.environ["FIRST_NODE"]
     return train.main(argv)
