@@ -19,9 +19,9 @@ from analysis.matches import FIGURES, Matches, match
 from pretrain.command_line import Parser, UserError, run
 from pretrain.files import write_json
 from pretrain.progress import Progress
-from transfer import predictions
 from transfer.evaluate import ground_truth
-from transfer.metrics import metric_of
+from transfer.metrics import predictions
+from transfer.metrics.choice import metric_of
 
 NAMES = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transfer.coco_metrics import evaluator
+from transfer.metrics.coco import evaluator
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Of IoU."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pretrain import backbone, checkpoint, methods, views
 from pretrain.command_line import UserError
 from pretrain.files import sha256
-from transfer.backbones import measure_statistics
+from transfer.classification.backbones import measure_statistics
 
 __all__ = ["Network", "load", "measure_statistics"]
 

@@ -29,7 +29,8 @@ from pycocotools import mask as coco_mask
 from pretrain.command_line import Parser, UserError, run
 from pretrain.progress import Progress
 from pretrain.provenance import commit
-from transfer import coco_metrics, predictions
+from transfer.metrics import coco as coco_metrics
+from transfer.metrics import predictions
 
 HEIGHT, WIDTH, CATEGORIES, OBJECTS, TRIES = 480, 640, 80, 7, 8
 """Of an image, in pixels, and per image: objects, and predictions of each object."""

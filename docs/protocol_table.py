@@ -8,8 +8,9 @@ sys.path.insert(0, str(ROOT))
 
 from detectron2.config import CfgNode  # noqa: E402
 
-from transfer import benchmarks, protocol  # noqa: E402
-from transfer.data_layouts import LAYOUTS  # noqa: E402
+from transfer import benchmarks  # noqa: E402
+from transfer.datasets.data_layouts import LAYOUTS  # noqa: E402
+from transfer.detection import protocol  # noqa: E402
 
 PAGE = ROOT / "docs" / "protocols.md"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain.command_line import UserError, one_of
-from transfer import part
-from transfer.data_layouts import LAYOUTS
-from transfer.derived import derive
+from transfer.datasets import part
+from transfer.datasets.data_layouts import LAYOUTS
+from transfer.datasets.derived import derive
 
 DATASETS = "DETECTRON2_DATASETS"
 
@@ -28,9 +28,9 @@ class Benchmark:
     val_labels: tuple[str, ...]
     val_images: str
     layout: str = "coco"
-    """``coco``, or one of ``transfer.data_layouts.LAYOUTS``."""
+    """``coco``, or one of ``transfer.datasets.data_layouts.LAYOUTS``."""
     fraction: float = 1.0
-    """Part of the training images that is used, as ``transfer.part`` chooses it."""
+    """Part of the training images that is used, as ``transfer.datasets.part`` chooses it."""
     environment: str = DATASETS
     """The variable that names the folder above the root; empty where ``default_root`` is used."""
     below: str = ""

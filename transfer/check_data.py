@@ -15,10 +15,12 @@ import numpy as np
 
 from pretrain.command_line import Parser, run
 from pretrain.files import write_json
-from transfer import benchmarks, coco_check, data_faults, pictures
+from transfer import benchmarks
 from transfer.benchmarks import Paths, Split
-from transfer.data_faults import Fault
-from transfer.in_threads import mapped
+from transfer.datasets import coco_check, data_faults
+from transfer.datasets.data_faults import Fault
+from transfer.datasets.in_threads import mapped
+from transfer.metrics import pictures
 
 PATHS = ("train_json", "train_images", "val_json", "val_images")
 COLUMNS = 4

@@ -21,9 +21,9 @@ import torch
 from pretrain import provenance
 from pretrain.command_line import Parser, UserError, run
 from pretrain.files import sha256, write_json
-from transfer import inspection, parity, reading, resnet50, weights
-from transfer.renaming import to_detectron2
-from transfer.trunk import AUTO, Trunk, find_trunk
+from transfer.checkpoints import inspection, parity, reading, resnet50, weights
+from transfer.checkpoints.renaming import to_detectron2
+from transfer.checkpoints.trunk import AUTO, Trunk, find_trunk
 
 LEDGER = "conversion.json"
 WRITERS = {".pkl": weights.write, ".pth": weights.write_torch}

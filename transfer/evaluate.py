@@ -18,9 +18,12 @@ from pretrain.command_line import Parser, UserError, run
 from pretrain.files import sha256, write_json
 from pretrain.progress import Progress
 from pretrain.stopping import StopRequest
-from transfer import benchmarks, coco_metrics, error_plot, metrics, predictions, results
-from transfer.coco_metrics import ENGINES as ENGINES  # protocols' settings are checked against these
-from transfer.stopping import check
+from transfer import benchmarks, results
+from transfer.detection.stopping import check
+from transfer.metrics import choice as metrics
+from transfer.metrics import coco as coco_metrics
+from transfer.metrics import error_plot, predictions
+from transfer.metrics.coco import ENGINES as ENGINES  # protocols' settings are checked against these
 
 
 @torch.inference_mode()

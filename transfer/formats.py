@@ -1,10 +1,11 @@
 """The checkpoint formats the converter knows, one entry each.
 
-To add a format, add a ``Format``; ``transfer/layout.py`` says what its fields mean. A file must fit exactly one entry.
+To add a format, add a ``Format``; ``checkpoints/layout.py`` says what its fields mean. A file must fit exactly
+one entry.
 """
 
-from transfer.layout import IMAGENET, Format
-from transfer.renaming import from_sequential, to_torchvision
+from transfer.checkpoints.layout import IMAGENET, Format
+from transfer.checkpoints.renaming import from_sequential, to_torchvision
 
 ORIGIN = {"method": "", "recipe": "", "variant": "", "epochs": 0, "seed": 0, "commit": ""}
 """What is known of weights whose file tells nothing."""

@@ -25,10 +25,12 @@ import torch.nn.functional as F
 from pretrain import distributed
 from pretrain.command_line import Parser, UserError, run
 from pretrain.provenance import commit
-from transfer import accuracy, classification, neighbours, results, shares
-from transfer.backbones import RANDOM, Backbone, features, measure_statistics, read
-from transfer.claims import claim
-from transfer.crops import CentreCrops
+from transfer import results
+from transfer.classification import accuracy, neighbours, shares
+from transfer.classification import labelled as classification
+from transfer.classification.backbones import RANDOM, Backbone, features, measure_statistics, read
+from transfer.classification.claims import claim
+from transfer.classification.crops import CentreCrops
 from transfer.results import Record
 
 VOTING = [(20, 0.07), (200, 0.1)]

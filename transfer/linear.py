@@ -17,9 +17,9 @@ the protocol: no random crops. The records say so by their name, P-cached.
 import argparse
 
 from pretrain.command_line import UserError, one_of, run
-from transfer import classifier_protocol, probe_command
-from transfer.probe_command import Probe
-from transfer.probe_data import CropData, FeatureData
+from transfer.classification import classifier_protocol, probe_command
+from transfer.classification.probe_command import Probe
+from transfer.classification.probe_data import CropData, FeatureData
 
 
 def probe(arguments: argparse.Namespace) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from pretrain import distributed
 from pretrain.command_line import UserError, one_of, run
 from pretrain.files import sha256, write_text
-from transfer import classifier_protocol, probe_command, subset
-from transfer.probe_command import Probe
+from transfer.classification import classifier_protocol, probe_command, subset
+from transfer.classification.probe_command import Probe
 
 
 def probe(arguments: argparse.Namespace) -> None:

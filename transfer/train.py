@@ -18,11 +18,12 @@ from pathlib import Path
 from pretrain import distributed
 from pretrain.command_line import Parser, UserError, run
 from pretrain.stopping import StopRequest
-from transfer import benchmarks, lr_search, settings
-from transfer.fine_tuning import Plan, Run
-from transfer.processes import join, main_first
-from transfer.protocol import available as protocols
-from transfer.stopping import Stopped
+from transfer import benchmarks
+from transfer.detection import lr_search, settings
+from transfer.detection.fine_tuning import Plan, Run
+from transfer.detection.processes import join, main_first
+from transfer.detection.protocol import available as protocols
+from transfer.detection.stopping import Stopped
 
 PATHS = ("train_json", "train_images", "val_json", "val_images")
 

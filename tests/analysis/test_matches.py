@@ -7,7 +7,7 @@ import pytest
 
 from analysis import matches as matches_of_images
 from analysis.matches import FIGURES, match
-from transfer.coco_metrics import score
+from transfer.metrics.coco import score
 
 TASKS = ["bbox", "segm"]
 

@@ -5,7 +5,8 @@ import pytest
 from analysis import published
 from pretrain.command_line import UserError
 from pretrain.methods import available
-from transfer import classifier_protocol, protocol
+from transfer.classification import classifier_protocol
+from transfer.detection import protocol
 
 HEAD = "method,variant,epochs,benchmark,protocol,task,metric,value,std,n,source,caveat\n"
 

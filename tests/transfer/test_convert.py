@@ -8,7 +8,10 @@ import torch
 
 from pretrain import checkpoint
 from pretrain.command_line import UserError
-from transfer import backbones, convert, loaded, parity, protocol, settings, weights
+from transfer import convert
+from transfer.checkpoints import parity, weights
+from transfer.classification import backbones
+from transfer.detection import loaded, protocol, settings
 
 
 def test_both_formats_of_the_suite_give_the_same_265_tensors(tmp_path, backbone_pth, checkpoint_pth):

@@ -9,8 +9,9 @@ import pytest
 
 from pretrain.command_line import UserError
 from pretrain.files import sha256
-from transfer import coco_metrics, evaluate, results
-from transfer.predictions import check_ids
+from transfer import evaluate, results
+from transfer.metrics import coco as coco_metrics
+from transfer.metrics.predictions import check_ids
 
 
 @pytest.fixture(scope="module")

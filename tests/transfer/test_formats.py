@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from pretrain.command_line import UserError
-from transfer import reading, resnet50
+from transfer.checkpoints import reading, resnet50
+from transfer.checkpoints.trunk import find_trunk
 from transfer.formats import FORMATS
-from transfer.trunk import find_trunk
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def suite_checkpoint(a, b):
 
 
 def detectron2_names(tensors):
-    from transfer.renaming import to_detectron2
+    from transfer.checkpoints.renaming import to_detectron2
 
     return {to_detectron2(name): tensor for name, tensor in tensors.items() if "tracked" not in name}
 

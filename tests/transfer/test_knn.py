@@ -7,8 +7,10 @@ from PIL import Image
 
 from pretrain import backbone, checkpoint
 from pretrain.command_line import UserError
-from transfer import backbones, classification, knn, results
-from transfer.crops import CentreCrops
+from transfer import knn, results
+from transfer.classification import backbones
+from transfer.classification import labelled as classification
+from transfer.classification.crops import CentreCrops
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,9 @@ def test_a_backbone_sees_the_input_it_was_trained_on(tmp_path):
 
 def _classify_as_a_rank(words: list[str], data: str):
     from pretrain import distributed
-    from transfer import backbones, classification, knn
+    from transfer import knn
+    from transfer.classification import backbones
+    from transfer.classification import labelled as classification
 
     arguments = knn._parser().parse_args(words)
     arguments.voting, arguments.bn_statistics = [(20, 0.07), (5, 0.1)], "measured"
@@ -82,7 +86,7 @@ def test_shares_cover_a_list_that_the_processes_do_not_divide(ranks):
     def shares_of_a_rank():
         import torch
 
-        from transfer import shares
+        from transfer.classification import shares
 
         mine = torch.tensor(shares.mine(7))
         return mine.tolist(), shares.whole(mine, 7).tolist()

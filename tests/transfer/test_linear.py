@@ -93,7 +93,8 @@ def test_killed_then_terminated_then_finished_gives_the_same_classifier(finished
 
 
 def _linear_as_a_rank(words: list[str]) -> None:
-    from transfer import linear, probe_command
+    from transfer import linear
+    from transfer.classification import probe_command
 
     parser = probe_command.parser_of("linear", "")
     parser.add_argument("--cached-features", action="store_true")

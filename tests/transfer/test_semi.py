@@ -76,7 +76,8 @@ def test_other_labels_are_another_run(finished, words):
 
 
 def _semi_as_a_rank(words: list[str]) -> None:
-    from transfer import probe_command, semi
+    from transfer import semi
+    from transfer.classification import probe_command
 
     parser = probe_command.parser_of("semi", "")
     parser.add_argument("--fraction", type=int)

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from pretrain.command_line import UserError
-from transfer import results, train, weights
+from transfer import results, train
+from transfer.checkpoints import weights
 
 
 @pytest.mark.parametrize("protocol", ["demo-fpn", "demo-c4"])
@@ -188,7 +189,8 @@ def test_a_run_terminated_then_killed_then_resumed_ends_with_the_same_weights(tm
 def _train_as_a_rank(arguments: list[str]) -> dict:
     from pretrain import distributed
     from pretrain.stopping import StopRequest
-    from transfer import fine_tuning, train
+    from transfer import train
+    from transfer.detection import fine_tuning
 
     run = fine_tuning.Run(train.plan(train._parser().parse_args(arguments)), stop=StopRequest())
     run.prepare()

@@ -1,0 +1,139 @@
+"""The rate is chosen on held-out training images; the tuned row never stands under the protocol's own name."""
+
+import json
+
+import pytest
+import torch
+
+from pretrain.command_line import UserError
+from transfer import results, train
+from transfer.benchmarks import Paths, Split
+from transfer.detection import lr_search, settings
+from transfer.detection.fine_tuning import Diverged, Plan
+
+
+class Pretended:
+    """Stands for a run: its AP is 10 at the rate 0.04 and falls with the distance from it; above 1 it diverges."""
+
+    done: list[str] = []
+
+    def __init__(self, plan: Plan):
+        self.plan, self.out = plan, plan.out
+        self.cfg = settings.load(plan.protocol, [], base_lr=plan.base_lr, scale=plan.scale)
+
+    def prepare(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def complete(self) -> bool:
+        return (self.out / self.plan.result).exists()
+
+    def execute(self) -> None:
+        rate = self.cfg.SOLVER.BASE_LR * self.plan.scale
+        if rate > 1:
+            raise Diverged("fine-tuning diverged")
+        Pretended.done.append(str(self.out.name))
+        about = {"method": "mec", "recipe": "", "epochs": 1, "benchmark": self.plan.paths.name, "commit": "c", "n": 4}
+        about |= {"protocol": self.plan.label or self.plan.protocol, "seed": 0, "weights_sha256": ""}
+        records = results.flatten({"bbox": {"AP": 10 - 100 * abs(rate - 0.04)}}, **about)
+        results.write(self.out / self.plan.result, records)
+
+
+@pytest.fixture
+def plan(tmp_path, scenes):
+    Pretended.done = []
+    halves = [Split(scenes / f"detection/{half}.json", scenes / f"detection/{half}") for half in ("train", "val")]
+    return Plan(
+        protocol="moco-c4-1x",
+        overrides=[],
+        paths=Paths("scenes", *halves),
+        weights="random",
+        out=tmp_path / "out",
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+def rows(plan) -> dict[str, float]:
+    found = [record for path in sorted(plan.out.rglob("result.json")) for record in results.read(path)]
+    return {record.protocol: record.value for record in found}
+
+
+def test_both_rows_are_made_the_tuned_one_under_a_name_of_its_own(plan):
+    lr_search.search(plan, [0.01, 0.05, 7.0], make=Pretended)
+    assert rows(plan) == {"moco-c4-1x": pytest.approx(8), "moco-c4-1x+lr": pytest.approx(9)}
+    assert Pretended.done == ["lr-0.01", "lr-0.05", "tuned", "out"], "the plain result comes last"
+    said = json.loads((plan.out / "search/search.json").read_text())
+    assert said["held_out_ap"] == {"0.01": pytest.approx(7), "0.05": pytest.approx(9), "7": None}
+    assert (said["chosen"], said["protocol"]) == (0.05, 0.02)
+
+
+def test_a_finished_search_does_nothing_again_and_an_interrupted_one_goes_on(plan):
+    lr_search.search(plan, [0.01, 0.05], make=Pretended)
+    (plan.out / "result.json").unlink()
+    (plan.out / "search/lr-0.05/held_out.json").unlink()
+    Pretended.done = []
+    lr_search.search(plan, [0.01, 0.05], make=Pretended)
+    assert Pretended.done == ["lr-0.05", "out"]
+
+
+def test_where_the_protocols_rate_is_best_its_figures_are_the_tuned_ones_too(plan):
+    lr_search.search(plan, [0.001, 0.02], make=Pretended)
+    assert rows(plan) == {"moco-c4-1x": pytest.approx(8), "moco-c4-1x+lr": pytest.approx(8)}
+    assert "tuned" not in Pretended.done
+    assert results.context(plan.out / "tuned/result.json")["same_run_as"] == str(plan.out / "result.json")
+
+
+def test_rates_are_for_the_protocols_own_batch(plan):
+    scaled = Plan(**{**vars(plan), "scale": 4})
+    lr_search.search(scaled, [0.02, 0.04], make=Pretended)
+    assert rows(plan) == {"moco-c4-1x": pytest.approx(8), "moco-c4-1x+lr": pytest.approx(10)}
+
+
+def test_the_halves_share_no_image_and_a_tenth_is_held_out(plan):
+    halves = lr_search.held_out(plan.paths, plan.out)
+    train_half, held = (json.loads(half.json.read_text()) for half in (halves.train, halves.val))
+    names = [{image["file_name"] for image in half["images"]} for half in (train_half, held)]
+    assert (len(names[0]), len(names[1]), names[0] & names[1]) == (22, 2, set())
+    again = lr_search.held_out(plan.paths, plan.out / "again")
+    assert again.val.json.read_text() == halves.val.json.read_text()
+
+
+def test_a_search_in_which_every_rate_diverges_is_one_line(plan):
+    with pytest.raises(UserError, match="diverged at every rate of --search-lr 2,3; search lower ones"):
+        lr_search.search(plan, [2.0, 3.0], make=Pretended)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.02,0.02", "names a learning rate twice"),
+        ("0.02,2e-2", "names a learning rate twice"),
+        ("0.02,fast", "expected learning rates like 0.02,0.04"),
+        ("0,0.1", "must be positive"),
+        ("nan", "must be positive"),
+    ],
+)
+def test_a_wrong_list_of_rates_is_one_line(text, message):
+    with pytest.raises(UserError, match=message):
+        lr_search.rates(text)
+
+
+def test_a_real_search_on_the_command_line(tmp_path, command, capsys):
+    out = tmp_path / "out"
+    assert train.main([*command(out, SOLVER__MAX_ITER=1), "--search-lr", "0.02", "--scale", "4"]) == 0
+    said = capsys.readouterr()
+    assert "learning rate 0.02 of 0.02 (the protocol's is 0.02)" in said.out
+    assert "scale 4: batch 2, learning rate 0.005, 1 iterations (protocol: batch 8, learning rate 0.02" in said.err
+    names = {
+        path.relative_to(out).as_posix() for path in out.rglob("*.json") if "result" in path.name or "held" in path.name
+    }
+    assert names == {"result.json", "tuned/result.json", "search/lr-0.02/held_out.json"}
+    context = json.loads((out / "result.json").read_text())
+    assert (context["scale"], context["schedule"]) == (4, "batch 2, learning rate 0.005, 1 iterations")
+
+
+def test_a_search_cannot_only_evaluate():
+    words = "--protocol demo-fpn --benchmark scenes --weights random --out x --search-lr 0.1"
+    with pytest.raises(UserError, match="leave --search-lr out"):
+        train.main([*words.split(), "--eval-only"])

@@ -1,0 +1,239 @@
+"""The protocols are what the papers' code says, number by number."""
+
+import pytest
+
+from pretrain.command_line import UserError
+from transfer.detection import protocol
+
+MOCO = {
+    "MODEL.BACKBONE.FREEZE_AT": 0,
+    "MODEL.RESNETS.DEPTH": 50,
+    "MODEL.RESNETS.NORM": "SyncBN",
+    "MODEL.RESNETS.STRIDE_IN_1X1": False,
+    "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
+    "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
+    "MODEL.MASK_ON": True,
+    "INPUT.FORMAT": "RGB",
+    "INPUT.MIN_SIZE_TRAIN": (640, 672, 704, 736, 768, 800),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+    "INPUT.MAX_SIZE_TRAIN": 1333,
+    "INPUT.MIN_SIZE_TEST": 800,
+    "INPUT.RANDOM_FLIP": "horizontal",
+    "TEST.PRECISE_BN.ENABLED": True,
+    "TEST.PRECISE_BN.NUM_ITER": 200,
+    "SOLVER.IMS_PER_BATCH": 16,
+    "SOLVER.BASE_LR": 0.02,
+    "SOLVER.MOMENTUM": 0.9,
+    "SOLVER.WEIGHT_DECAY": 1e-4,
+    "SOLVER.WEIGHT_DECAY_NORM": 0.0,
+    "SOLVER.WARMUP_ITERS": 1000,
+    "SOLVER.WARMUP_FACTOR": 0.001,
+    "SOLVER.GAMMA": 0.1,
+    "SOLVER.AMP.ENABLED": False,
+    "TRANSFER.FREEZE_BACKBONE_WEIGHTS": False,
+}
+C4 = MOCO | {
+    "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+    "MODEL.RESNETS.OUT_FEATURES": ["res4"],
+    "MODEL.ROI_HEADS.NAME": "Res5ROIHeadsExtraNorm",
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 12000,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000,
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": 6000,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[32, 64, 128, 256, 512]],
+    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 14,
+}
+FPN = MOCO | {
+    "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+    "MODEL.FPN.NORM": "SyncBN",
+    "MODEL.FPN.OUT_CHANNELS": 256,
+    "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+    "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
+    "MODEL.ROI_BOX_HEAD.NUM_CONV": 0,
+    "MODEL.ROI_BOX_HEAD.NORM": "",
+    "MODEL.ROI_MASK_HEAD.NUM_CONV": 4,
+    "MODEL.ROI_MASK_HEAD.NORM": "",
+    "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 2000,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
+}
+ONE = {"SOLVER.STEPS": (60000, 80000), "SOLVER.MAX_ITER": 90000}
+TWO = {"SOLVER.STEPS": (120000, 160000), "SOLVER.MAX_ITER": 180000}
+PROTOCOLS = {
+    # arXiv 1911.05722; Detectron2's 1x and 2x schedules
+    "moco-c4-1x": C4 | ONE,
+    "moco-c4-2x": C4 | TWO,
+    "moco-fpn-1x": FPN | ONE,
+    "moco-fpn-2x": FPN | TWO,
+    # arXiv 2103.03230, section 4.3: 0.03 on COCO
+    "barlow-c4-1x": C4 | ONE | {"SOLVER.BASE_LR": 0.03},
+    # arXiv 2105.04906, appendix: 0.04 with 50 iterations of warm-up
+    "vicreg-fpn-1x": FPN | ONE | {"SOLVER.BASE_LR": 0.04, "SOLVER.WARMUP_ITERS": 50},
+    # WXinlong/DenseCL: 4conv1fc box head, SyncBN in both heads
+    "densecl-fpn-1x": FPN
+    | ONE
+    | {
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
+        "MODEL.ROI_BOX_HEAD.NUM_CONV": 4,
+        "MODEL.ROI_BOX_HEAD.CONV_DIM": 256,
+        "MODEL.ROI_BOX_HEAD.FC_DIM": 1024,
+        "MODEL.ROI_BOX_HEAD.NORM": "SyncBN",
+        "MODEL.ROI_MASK_HEAD.NORM": "SyncBN",
+    },
+    # facebookresearch/moco, detection/configs/pascal_voc_R_50_C4_24k.yaml
+    "voc-24k": C4
+    | {
+        "MODEL.MASK_ON": False,
+        "INPUT.MIN_SIZE_TRAIN": (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800),
+        "SOLVER.STEPS": (18000, 22000),
+        "SOLVER.MAX_ITER": 24000,
+        "SOLVER.WARMUP_ITERS": 100,
+    },
+    # Detectron2 configs/Cityscapes/mask_rcnn_R_50_FPN.yaml, mmselfsup benchmarks/detection
+    "cityscapes-fpn": FPN
+    | {
+        "INPUT.MIN_SIZE_TRAIN": (800, 832, 864, 896, 928, 960, 992, 1024),
+        "INPUT.MAX_SIZE_TRAIN": 2048,
+        "INPUT.MIN_SIZE_TEST": 1024,
+        "INPUT.MAX_SIZE_TEST": 2048,
+        "SOLVER.IMS_PER_BATCH": 8,
+        "SOLVER.BASE_LR": 0.01,
+        "SOLVER.STEPS": (18000,),
+        "SOLVER.MAX_ITER": 24000,
+    },
+    # Detectron2 configs/LVISv1-InstanceSegmentation, schedule of LVISv0.5-InstanceSegmentation
+    "lvis-fpn-1x": FPN
+    | ONE
+    | {
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0001,
+        "TEST.DETECTIONS_PER_IMAGE": 300,
+        "DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler",
+        "DATALOADER.REPEAT_THRESHOLD": 0.001,
+    },
+    # Detectron2 configs/COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml
+    "keypoint-fpn-1x": FPN
+    | ONE
+    | {
+        "MODEL.MASK_ON": False,
+        "MODEL.KEYPOINT_ON": True,
+        "MODEL.RPN.POST_NMS_TOPK_TRAIN": 1500,
+        "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": 0.5,
+    },
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_protocol_has_the_published_numbers(name):
+    found = protocol.flatten(protocol.load(name, []))
+    assert {key: found[key] for key in PROTOCOLS[name]} == PROTOCOLS[name]
+
+
+def test_every_protocol_but_the_demos_is_held_against_its_source_here():
+    assert {name for name in protocol.available() if not name.startswith("demo-")} == set(PROTOCOLS)
+
+
+@pytest.mark.parametrize("name", protocol.available())
+def test_a_protocol_states_its_version_source_and_expected_cells(name):
+    assert "\n  VERSION: " in (protocol.FOLDER / f"{name}.yaml").read_text(), "a version is not inherited"
+    assert protocol.load(name, []).TRANSFER.VERSION == 1, "the numbers above are version 1's; change both together"
+    assert all(protocol.header(name).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "stock", "differing"),
+    [
+        ("keypoint-fpn-1x", "COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x", {"MODEL.MASK_ON"}),
+        ("cityscapes-fpn", "Cityscapes/mask_rcnn_R_50_FPN", {"TEST.EVAL_PERIOD"}),
+        ("lvis-fpn-1x", "LVISv0.5-InstanceSegmentation/mask_rcnn_R_50_FPN_1x", set()),
+    ],
+)
+def test_a_protocol_of_another_data_set_is_detectron2s_but_for_the_norms_and_the_input(name, stock, differing):
+    from detectron2 import model_zoo
+
+    theirs = protocol.flatten(model_zoo.get_config(f"{stock}.yaml"))
+    ours = protocol.flatten(protocol.load(name, []))
+    shared = {key for key, value in theirs.items() if ours[key] != value} - differing
+    decided_by_the_run = {"DATASETS.TRAIN", "DATASETS.TEST", "MODEL.DEVICE", "MODEL.WEIGHTS"}
+    assert shared - decided_by_the_run - {"MODEL.ROI_HEADS.NUM_CLASSES"} == {
+        "INPUT.FORMAT",
+        "MODEL.BACKBONE.FREEZE_AT",
+        "MODEL.FPN.NORM",
+        "MODEL.PIXEL_MEAN",
+        "MODEL.PIXEL_STD",
+        "MODEL.RESNETS.NORM",
+        "MODEL.RESNETS.STRIDE_IN_1X1",
+        "TEST.PRECISE_BN.ENABLED",
+    }
+
+
+def test_the_fpn_protocol_is_detectron2s_own_1x_but_for_the_norms_and_the_input():
+    """Heads unchanged means: every setting outside these few equals the model zoo's."""
+    from detectron2 import model_zoo
+
+    stock = protocol.flatten(model_zoo.get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"))
+    ours = protocol.flatten(protocol.load("moco-fpn-1x", []))
+    differing = {key for key, value in stock.items() if ours[key] != value}
+    assert differing - {"DATASETS.TRAIN", "DATASETS.TEST", "MODEL.DEVICE", "MODEL.WEIGHTS"} == {
+        "INPUT.FORMAT",
+        "MODEL.BACKBONE.FREEZE_AT",
+        "MODEL.FPN.NORM",
+        "MODEL.PIXEL_MEAN",
+        "MODEL.PIXEL_STD",
+        "MODEL.RESNETS.NORM",
+        "MODEL.RESNETS.STRIDE_IN_1X1",
+        "TEST.PRECISE_BN.ENABLED",
+    }
+
+
+def test_the_c4_protocol_is_detectron2s_own_1x_but_for_the_norms_the_head_and_the_input():
+    from detectron2 import model_zoo
+
+    stock = protocol.flatten(model_zoo.get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.yaml"))
+    ours = protocol.flatten(protocol.load("moco-c4-1x", []))
+    differing = {key for key, value in stock.items() if ours[key] != value}
+    assert differing - {"DATASETS.TRAIN", "DATASETS.TEST", "MODEL.DEVICE", "MODEL.WEIGHTS"} == {
+        "INPUT.FORMAT",
+        "MODEL.BACKBONE.FREEZE_AT",
+        "MODEL.PIXEL_MEAN",
+        "MODEL.PIXEL_STD",
+        "MODEL.RESNETS.NORM",
+        "MODEL.RESNETS.STRIDE_IN_1X1",
+        "MODEL.ROI_HEADS.NAME",
+        "TEST.PRECISE_BN.ENABLED",
+    }
+
+
+def test_the_command_line_has_the_last_word():
+    cfg = protocol.load("demo-fpn", ["SOLVER.BASE_LR", "0.5", "SOLVER.STEPS", "(1, 2)"])
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS) == (0.5, (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("moco-c5", [], "unknown protocol 'moco-c5'; known: barlow-c4-1x, cityscapes-fpn, demo-c4, .*, voc-24k"),
+        ("demo-fpn", ["SOLVER.LR", "1"], "unknown setting 'SOLVER.LR'; known in SOLVER: .*SOLVER.BASE_LR"),
+        ("demo-fpn", ["LR", "1"], "unknown setting 'LR'; known: .*SOLVER"),
+        ("demo-fpn", ["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR cannot be 'fast'"),
+        ("demo-fpn", ["SOLVER.BASE_LR"], "pairs KEY VALUE; 'SOLVER.BASE_LR' is left over"),
+    ],
+)
+def test_a_wrong_name_or_value_is_one_line_with_the_known_ones(name, overrides, message):
+    with pytest.raises(UserError, match=message) as caught:
+        protocol.load(name, overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("norm", "world_size", "device", "expected"),
+    [
+        ("SyncBN", 1, "cuda", "BN"),
+        ("SyncBN", 8, "cuda", "SyncBN"),
+        ("SyncBN", 2, "cpu", "naiveSyncBN"),
+        ("FrozenBN", 8, "cuda", "FrozenBN"),
+        ("", 1, "cpu", ""),
+    ],
+)
+def test_batch_norm_is_synchronised_only_between_processes(norm, world_size, device, expected):
+    assert protocol.norm_for(norm, world_size=world_size, device=device) == expected

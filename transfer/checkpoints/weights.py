@@ -1,0 +1,125 @@
+"""Detectron2's weight files: a pickle of {"model": name -> numpy array, "__author__", "matching_heuristics"}.
+
+A pickle can run any code when it is opened. Detectron2 opens it trustingly; here only plain values and arrays of
+numbers get through, whatever file a user brings along.
+"""
+
+import codecs
+import hashlib
+import pickle
+import pickletools
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from pretrain import checkpoint
+from pretrain.command_line import UserError
+from pretrain.files import replacing
+from transfer.checkpoints.renaming import to_torchvision
+
+AUTHOR = "ssl-transfer-bench"
+ABOUT = "ssl_transfer_bench"
+"""The key under which the file says where its weights come from; Detectron2 passes over keys it does not know."""
+
+
+def write(path: str | Path, arrays: dict[str, np.ndarray], about: dict) -> None:
+    """Write ``arrays`` (Detectron2's names) and ``about`` (plain values) in Detectron2's model-zoo format."""
+    content = {"model": arrays, "__author__": AUTHOR, "matching_heuristics": True, ABOUT: about}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pickle.dump(content, file, protocol=4)
+
+
+def write_torch(path: str | Path, arrays: dict[str, np.ndarray], about: dict) -> None:
+    """Write ``arrays`` as a ``backbone.pth`` of this suite (torchvision's names) that Detectron2 loads as well.
+
+    The tensors stand in it once, under both their names: ``state_dict`` is what the suite's probes and analysis read,
+    ``model`` what Detectron2 does.
+    """
+    model = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    scale = {key: [round(value / 255, 6) for value in about["input"][f"pixel_{key}"]] for key in ("mean", "std")}
+    seen = {"order": about["input"]["order"], **scale, "stride_in_1x1": about["input"]["stride_in_1x1"]}
+    content = {
+        **{key: about[key] for key in ("method", "recipe", "variant", "epochs", "seed", "commit")},
+        "format": checkpoint.BACKBONE,
+        "config": {"backbone": {"stem": "imagenet"}},
+        "input": seen,
+        "state_dict": {to_torchvision(name): tensor for name, tensor in model.items()},
+        "model": model,
+        "matching_heuristics": True,
+        ABOUT: about,
+    }
+    checkpoint.save(path, content)
+
+
+def read(path: str | Path) -> dict:
+    """Read a Detectron2 ``.pkl`` that holds only arrays, strings, numbers, dictionaries and lists.
+
+    Returns the whole dictionary. Raises UserError for a missing or truncated file, one that is not such a pickle,
+    and one that wants to run code (the code is named and not run).
+    """
+    if not Path(path).is_file():
+        raise UserError(f"weights {path} do not exist; give a .pkl of transfer/convert.py, or random")
+    content = read_plain(path)
+    if not (isinstance(content.get("model"), dict) and "__author__" in content):
+        raise UserError(f"{path} lacks Detectron2's keys 'model' and '__author__'; convert it with transfer/convert.py")
+    if bad := [name for name, value in content["model"].items() if not isinstance(value, np.ndarray)]:
+        raise UserError(f"{path}: {bad[0]} is not an array of numbers; convert the source with transfer/convert.py")
+    return content
+
+
+def read_plain(path: str | Path) -> dict:
+    """Read a pickled dictionary of arrays and plain values, whatever its keys; UserError for anything else."""
+    try:
+        with Path(path).open("rb") as file:
+            _check_claims(file)
+            file.seek(0)
+            content = _PlainUnpickler(file, encoding="latin1").load()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # a broken pickle can fail in any of a dozen ways
+        raise UserError(
+            f"{path} is no Detectron2 weight file ({type(error).__name__}); convert it with transfer/convert.py"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__} and lacks Detectron2's keys 'model' and '__author__'")
+    return content
+
+
+def _check_claims(file: BinaryIO) -> None:
+    """Stop at a memo slot that cannot be: the unpickler would clear all the memory up to it."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise ValueError(f"memo slot {argument} after {count} steps")
+
+
+def digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and values, in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Lets through what numpy needs to rebuild an array, and no other name."""
+
+    # numpy.core became numpy._core in version 2; a file of either version must open under either.
+    ALLOWED = {
+        "numpy.ndarray": np.ndarray,
+        "numpy.dtype": np.dtype,
+        "numpy.multiarray._reconstruct": np.zeros(0).__reduce__()[0],
+        "numpy.multiarray.scalar": np.float32(0).__reduce__()[0],
+        "numpy.numeric._frombuffer": np.zeros(0).__reduce_ex__(5)[0],
+        "_codecs.encode": codecs.encode,
+        "__builtin__.bytes": bytes,
+    }
+
+    def find_class(self, module: str, name: str):
+        known = f"{module.replace('._core', '').replace('.core', '')}.{name}"
+        if known not in self.ALLOWED:
+            raise UserError(f"the file wants to run {module}.{name} when opened, and was not read any further")
+        return self.ALLOWED[known]

@@ -1,0 +1,98 @@
+"""A linear classifier on a backbone: the network, its optimiser, its learning rates."""
+
+import torch
+from torch import Tensor, nn
+
+from pretrain import batch_norm, schedules
+from transfer.classification.backbones import WIDTH
+from transfer.classification.classifier_protocol import Settings
+
+AT_ONCE = 256
+"""Images a frozen backbone sees in one forward pass. Its norms do not look at the batch, so this is memory only."""
+
+
+class Classifier(nn.Module):
+    """Backbone, batch norm without affine part where the protocol has one, linear layer.
+
+    A frozen backbone stays in eval mode and keeps no gradients, whatever mode the rest is in.
+    """
+
+    def __init__(self, backbone: nn.Module, classes: int, settings: Settings, *, seed: int):
+        super().__init__()
+        self.frozen, self.half = settings.lr_backbone == 0, settings.precision == "bf16"
+        self.backbone = backbone.requires_grad_(not self.frozen)
+        # eps as in the Matrix-SSL, MEC and MAE codes
+        self.norm = nn.BatchNorm1d(WIDTH, affine=False, eps=1e-6) if settings.batch_norm else nn.Identity()
+        self.linear = nn.Linear(WIDTH, classes)
+        generator = torch.Generator().manual_seed(seed)
+        nn.init.normal_(self.linear.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.linear.bias)
+        self.train()
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W), or features (B, 2048) where the backbone is the identity -> (B, K)."""
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
+            if self.frozen:
+                with torch.no_grad():
+                    features = torch.cat([self.backbone(part) for part in inputs.split(AT_ONCE)])
+            else:
+                features = self.backbone(inputs)
+        return self.linear(self.norm(features.float() if self.half else features))
+
+    def trained(self) -> dict[str, Tensor]:
+        """The part of the state that training changes: everything, or all but the frozen backbone."""
+        state = self.state_dict()
+        return {key: value for key, value in state.items() if not (self.frozen and key.startswith("backbone."))}
+
+    def restore(self, trained: dict[str, Tensor]) -> None:
+        """Put `trained` back."""
+        self.load_state_dict({**self.state_dict(), **trained})
+
+
+def synchronise(network: Classifier, device: torch.device) -> Classifier:
+    """Let the norms that see batches see the global one, so that the result does not depend on how many share it."""
+    if not network.frozen:
+        return batch_norm.synchronise(network, device)
+    network.norm = batch_norm.synchronise(network.norm, device)
+    return network
+
+
+def peak(lr: float, settings: Settings) -> float:
+    """The first epoch's rate: ``lr``, or lr x batch_size / 256 (0.03 -> 0.48 for 4096)."""
+    return lr * settings.batch_size / 256 if settings.scale_lr else lr
+
+
+def optimizer(network: Classifier, settings: Settings) -> torch.optim.Optimizer:
+    """The optimiser over what is trained. Each group keeps its first rate under ``peak``; `set_epoch` sets the rate."""
+    head = {"params": list(network.linear.parameters()), "peak": peak(settings.lr, settings)}
+    trunk = {"params": list(network.backbone.parameters()), "peak": peak(settings.lr_backbone, settings)}
+    groups = [head] if network.frozen else [head, trunk]
+    shared = {"momentum": settings.momentum, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "lars":
+        from timm.optim.lars import Lars  # timm takes seconds to import
+
+        # always_adapt: without weight decay timm's Lars would be plain SGD. The bias is adapted too, as by apex's LARC
+        # in the sources; while it is zero it moves by the plain rate.
+        return Lars(groups, lr=0.0, trust_coeff=settings.trust, always_adapt=True, **shared)
+    return torch.optim.SGD(groups, lr=0.0, nesterov=settings.optimizer == "nesterov", **shared)
+
+
+def factor(epoch: int, settings: Settings) -> float:
+    """The rates of an epoch (from 0) as a share of the first one's; all sources change them between epochs only."""
+    if settings.schedule == "cosine":
+        return schedules.cosine(epoch / settings.epochs, start=1.0, end=0.0)
+    if settings.schedule == "steps":
+        return settings.decay ** sum(epoch >= milestone for milestone in settings.milestones)
+    return 1.0
+
+
+def set_epoch(optimizer: torch.optim.Optimizer, epoch: int, settings: Settings) -> None:
+    """Give every group the rate of an epoch."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor(epoch, settings)

@@ -1,0 +1,148 @@
+"""Protocols of the classification probes: how a classifier is trained on a backbone, known by a yaml's file name.
+
+A yaml in classification_protocols/ says what differs from the defaults below and names its source. What depends on
+the fraction of labels stands under ``fractions``.
+"""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+import yaml
+
+from pretrain.command_line import UserError, one_of
+from pretrain.config import parse_pairs
+
+FOLDER = Path(__file__).resolve().parent.parent / "classification_protocols"
+INCIDENTAL = ("workers", "device")
+"""Settings that may differ when a run resumes: they do not touch its result."""
+CHOICES = {
+    "optimizer": ("sgd", "nesterov", "lars"),
+    "schedule": ("cosine", "steps", "constant"),
+    "precision": ("fp32", "bf16"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Defaults: what most sources share."""
+
+    epochs: int = 100
+    """Passes over the training images."""
+
+    batch_size: int = 256
+    """Images per step over all processes."""
+
+    optimizer: str = "sgd"
+    """sgd, nesterov, or lars (LARC without clipping: every tensor's step is trust times its norm)."""
+
+    lr: float = 0.1
+    """Learning rate of the classifier."""
+
+    lr_backbone: float = 0.0
+    """Learning rate of the backbone; 0 keeps it frozen, in eval mode, with its own batch statistics."""
+
+    scale_lr: bool = False
+    """Multiply both rates by batch_size / 256."""
+
+    momentum: float = 0.9
+    """Of SGD and LARS."""
+
+    weight_decay: float = 0.0
+    """On every trained parameter."""
+
+    trust: float = 0.001
+    """LARS's trust coefficient."""
+
+    schedule: str = "cosine"
+    """Of the rates, epoch by epoch: cosine to 0, steps (times decay at each milestone) or constant."""
+
+    milestones: list = field(default_factory=list)
+    """Epochs at which the rates drop, for schedule=steps."""
+
+    decay: float = 0.1
+    """Factor of a drop."""
+
+    batch_norm: bool = False
+    """Batch norm without affine part between the features and the classifier."""
+
+    size: int = 224
+    """Side of the crops, pixels."""
+
+    resize: int = 256
+    """Short side of a validation image before its central crop, pixels."""
+
+    min_scale: float = 0.08
+    """Smallest training crop, share of the image's area."""
+
+    precision: str = "fp32"
+    """fp32, or bf16 (autocast of the backbone; the classifier stays in float32)."""
+
+    evaluate_every: int = 1
+    """Epochs between two looks at the validation images; the last epoch is always looked at."""
+
+    workers: int = 4
+    """Loader processes per rank; 0 loads in the training process."""
+
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+
+def available(kind: str) -> list[str]:
+    """The names of the protocols of a kind, ``linear`` or ``semi``."""
+    return sorted(path.stem for path in FOLDER.glob(f"{kind}-*.yaml"))
+
+
+def load(name: str, pairs: list[str], *, fraction: int | None = None) -> tuple[Settings, dict]:
+    """The settings of a protocol with KEY=VALUE ``pairs`` on top, and those that differ from the protocol's.
+
+    Raises UserError for a fraction or key that is not known and for a value of another type.
+    """
+    values = _read(name)
+    by_fraction = values.pop("fractions", {})
+    if fraction is not None:
+        one_of(f"fraction of {name}", str(fraction), map(str, by_fraction))
+        values |= by_fraction[fraction]
+    published = _updated(Settings(), values, name)
+    settings = _updated(published, parse_pairs(pairs), "the command line")
+    _check(settings)
+    before = asdict(published)
+    changed = {k: v for k, v in asdict(settings).items() if v != before[k] and k not in INCIDENTAL}
+    return settings, changed
+
+
+def _read(name: str) -> dict:
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _updated(settings: Settings, values: dict, source: str) -> Settings:
+    known = [f.name for f in fields(Settings)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"{source}: unknown setting {str(key)!r}; known: {', '.join(known)}")
+    return replace(settings, **{key: _typed(key, value, getattr(settings, key)) for key, value in values.items()})
+
+
+def _typed(key: str, value, current):
+    """``value`` in the type of ``current``. YAML reads 1 as an int and 1e-5 as a string; both are fine for a float."""
+    kind = type(current)
+    try:
+        if kind is float and not isinstance(value, bool):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    if type(value) is not kind or (kind is list and not all(type(entry) is int for entry in value)):
+        wanted = "a list of epochs, [60,80]" if kind is list else kind.__name__
+        raise UserError(f"{key} must be {wanted}, got {value!r}")
+    return value
+
+
+def _check(settings: Settings) -> None:
+    for key, choices in CHOICES.items():
+        one_of(key, getattr(settings, key), choices)
+    for key in ("epochs", "batch_size", "size", "resize", "evaluate_every"):
+        if getattr(settings, key) < 1:
+            raise UserError(f"{key} must be at least 1, got {getattr(settings, key)}")
+    if not (settings.lr > 0 and settings.lr_backbone >= 0 and 0 < settings.min_scale <= 1 and settings.workers >= 0):
+        raise UserError("lr must be above 0, lr_backbone and workers not below, min_scale in (0, 1]")
+    if settings.resize < settings.size:
+        raise UserError(f"resize={settings.resize} must not be below size={settings.size}: the crop lies inside")

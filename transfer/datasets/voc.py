@@ -1,0 +1,70 @@
+"""Pascal VOC's xml tree as a COCO json, boxes as Detectron2 reads them: 0-based, the far edges excluded."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from pretrain.command_line import UserError
+from transfer.datasets.in_threads import mapped
+
+# fmt: off
+CATEGORIES = [
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+]
+# fmt: on
+
+
+def annotation_files(lists: list[Path]) -> list[Path]:
+    """The xml files of image lists such as ``VOC2007/ImageSets/Main/trainval.txt``, in their order."""
+    files = []
+    for path in lists:
+        year = path.parents[2]
+        names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        files += [year / "Annotations" / f"{name}.xml" for name in names]
+    if missing := [file for file in files if not file.exists()]:
+        raise UserError(f"{missing[0]} does not exist ({len(missing)} of {len(files)} annotations are missing)")
+    return files
+
+
+def sources(lists: list[Path]) -> list[Path]:
+    """The lists and every annotation they name."""
+    return [*lists, *annotation_files(lists)]
+
+
+def read(lists: list[Path]) -> dict:
+    """The COCO object of the images in ``lists``.
+
+    Image names are relative to the folder above the years: ``VOC2007/JPEGImages/000005.jpg``. Difficult objects are
+    trained on, as in Detectron2, and carry ``difficult: 1``, by which the metric ignores them.
+    """
+    images, annotations = [], []
+    files = annotation_files(lists)
+    for image_id, (file, (size, objects)) in enumerate(zip(files, mapped(_parse, files, "read VOC"), strict=True), 1):
+        year = file.parents[1].name
+        name = f"{year}/JPEGImages/{file.stem}.jpg"
+        images.append({"id": image_id, "file_name": name, "width": size[0], "height": size[1]})
+        for found in objects:
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, "iscrowd": 0, **found})
+    categories = [{"id": number, "name": name} for number, name in enumerate(CATEGORIES, 1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _parse(file: Path) -> tuple[tuple[int, int], list[dict]]:
+    try:
+        tree = ElementTree.parse(file)
+        size = (int(tree.find("size/width").text), int(tree.find("size/height").text))
+        return size, [_object(found) for found in tree.findall("object")]
+    except (ElementTree.ParseError, AttributeError, ValueError) as error:
+        raise UserError(f"{file} is no VOC annotation ({error}); copy it again") from error
+
+
+def _object(found: ElementTree.Element) -> dict:
+    edges = (float(found.find(f"bndbox/{edge}").text) for edge in ("xmin", "ymin", "xmax", "ymax"))
+    left, top, right, bottom = edges
+    box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
+    return {
+        "category_id": CATEGORIES.index(found.find("name").text) + 1,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "difficult": int(found.findtext("difficult", "0")),
+    }

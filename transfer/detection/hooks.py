@@ -1,0 +1,108 @@
+"""What happens between the iterations of a fine-tuning run, besides Detectron2's own hooks."""
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils.events import EventStorage
+from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
+from torch import nn
+
+from pretrain import distributed
+from pretrain.progress import Progress
+from pretrain.stopping import RESUME_ME, StopRequest
+from transfer.detection.stopping import Stopped
+
+
+class SeedIteration(HookBase):
+    """Makes chance inside the model (which proposals are sampled) a function of (seed, iteration, rank)."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def before_step(self):
+        # Mixed by large primes, as neighbouring seeds must not share streams at neighbouring iterations.
+        torch.manual_seed(self.seed * 1_000_003 + self.trainer.iter * 8_191 + distributed.rank())
+
+
+class PreciseBN(HookBase):
+    """Before evaluation, replaces the norms' running statistics by averages over many batches, with fixed weights.
+
+    Two things differ from Detectron2's hook of that name. It reads the same batches each time, so that a resumed run
+    ends with the same statistics. And every rank gets those of the first: Detectron2 weighs by each rank's own pixel
+    counts, which leaves every rank with different statistics.
+    """
+
+    def __init__(self, make_loader, *, iterations: int, period: int):
+        self.make_loader, self.iterations, self.period = make_loader, iterations, period
+
+    def after_step(self):
+        done = self.trainer.iter + 1
+        if done == self.trainer.max_iter or (self.period > 0 and done % self.period == 0):
+            self.estimate(_unwrapped(self.trainer.model))
+
+    def estimate(self, model: nn.Module) -> None:
+        """Set the statistics of all norms of ``model`` that are in training mode."""
+        norms = get_bn_modules(model)
+        in_backbone = set(get_bn_modules(model.backbone))
+        # Where only the trunk has norms (FPN), the heads need not run.
+        network = model if set(norms) - in_backbone else _Trunk(model)
+        with EventStorage():
+            update_bn_stats(network, self.make_loader(), self.iterations)
+        if distributed.world_size() > 1:
+            for norm in norms:
+                torch.distributed.broadcast(norm.running_mean, 0)
+                torch.distributed.broadcast(norm.running_var, 0)
+
+
+class _Trunk(nn.Module):
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: list[dict]):
+        return self.model.backbone(self.model.preprocess_image(inputs).tensor)
+
+
+class Evaluate(HookBase):
+    """Evaluates every ``period`` iterations, but not after the last: the final numbers come from the saved file."""
+
+    def __init__(self, evaluate, *, period: int):
+        self.evaluate, self.period = evaluate, period
+
+    def after_step(self):
+        done = self.trainer.iter + 1
+        if self.period > 0 and done % self.period == 0 and done < self.trainer.max_iter:
+            for task, figures in self.evaluate().items():
+                known = {f"{task}/{metric}": value for metric, value in figures.items() if value is not None}
+                self.trainer.storage.put_scalars(**known, smoothing_hint=False)
+            distributed.barrier()
+
+
+class ShowProgress(HookBase):
+    """One line of progress with the total loss and the learning rate; the details go to the log file."""
+
+    def before_train(self):
+        start, total = self.trainer.start_iter, self.trainer.max_iter
+        self.progress = Progress(total, "fine-tune", start=start, quiet=not distributed.is_main())
+
+    def after_step(self):
+        latest = self.trainer.storage.latest()
+        loss = latest.get("total_loss", (float("nan"),))[0]
+        rate = self.trainer.optimizer.param_groups[0]["lr"]
+        self.progress.update(self.trainer.iter + 1, f"loss {loss:.3f}  lr {rate:.2g}")
+
+
+class StopOnSignal(HookBase):
+    """Saves and stops after the iteration in which any rank was told to stop."""
+
+    def __init__(self, stop: StopRequest, device: torch.device):
+        self.stop, self.device = stop, device
+
+    def after_step(self):
+        asked = self.stop.signal is not None
+        if distributed.any_rank(asked, self.device) and self.trainer.iter + 1 < self.trainer.max_iter:
+            self.trainer.checkpointer.save(f"model_{self.trainer.iter:07d}", iteration=self.trainer.iter)
+            raise Stopped(self.stop.exit_code if asked else RESUME_ME)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if hasattr(model, "module") else model

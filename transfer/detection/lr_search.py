@@ -1,0 +1,108 @@
+"""A search for the learning rate as a part of a protocol: chosen on held-out training images, reported beside the rest.
+
+Papers tune the rate for each method (SimSiam, Barlow Twins, VICReg) and compare with rows that were not tuned. Here
+both rows are made: the protocol's own, and ``<protocol>+lr`` with the rate that did best on a tenth of the training
+images, which the search held out. The validation set has no part in the choice.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pretrain import distributed
+from pretrain.command_line import UserError
+from pretrain.files import write_json, write_text
+from transfer import results
+from transfer.benchmarks import Paths, Split
+from transfer.datasets import part
+from transfer.detection.fine_tuning import Diverged, Plan, Run
+from transfer.detection.processes import main_first
+from transfer.results import Record
+
+FRACTION = 0.1
+"""Of the training images, held out while searching."""
+
+SUFFIX = "+lr"
+
+
+def rates(text: str) -> list[float]:
+    """``0.02,0.04`` -> [0.02, 0.04]. Raises UserError unless they are positive numbers, each given once."""
+    try:
+        found = [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--search-lr {text!r}: {error}; expected learning rates like 0.02,0.04") from error
+    if any(not 0 < rate < float("inf") for rate in found):
+        raise UserError(f"--search-lr {text!r}: a learning rate must be positive")
+    if len(set(found)) < len(found):
+        raise UserError(f"--search-lr {text!r} names a learning rate twice")
+    return found
+
+
+def search(plan: Plan, tried: list[float], *, make: Callable[[Plan], Run]) -> None:
+    """Try every rate on held-out images, then run the protocol with the best one, and as it is.
+
+    Files below ``plan.out``: ``search/lr-*/`` and ``search/search.json``, ``tuned/result.json``, and the plain run's
+    own, whose result.json comes last.
+    """
+    plain = make(plan)
+    plain.prepare()
+    halves = main_first(lambda: held_out(plan.paths, plan.out / "search"))
+    scores = {f"{rate:g}": _try(plan, halves, rate, make) for rate in tried}
+    known = {rate: score for rate, score in scores.items() if score is not None}
+    if not known:
+        raise UserError(f"fine-tuning diverged at every rate of --search-lr {','.join(scores)}; search lower ones")
+    own = f"{plain.cfg.SOLVER.BASE_LR * plan.scale:g}"
+    best = max(known, key=lambda rate: (known[rate], rate == own))
+    if distributed.is_main():
+        chosen = {"held_out_ap": scores, "chosen": float(best), "protocol": float(own), "fraction": FRACTION}
+        write_json(plan.out / "search" / "search.json", chosen)
+        print(f"learning rate {best} of {', '.join(scores)} (the protocol's is {own})")
+    tuned = replace(plan, out=plan.out / "tuned", base_lr=float(best), label=plan.protocol + SUFFIX)
+    if best != own:
+        _complete(make(tuned))
+    if not plain.complete:
+        plain.execute()
+    if best == own and distributed.is_main():
+        _copy(plan.out / plan.result, tuned)
+
+
+def held_out(paths: Paths, folder: Path) -> Paths:
+    """The training images of ``paths`` in two: ``folder``'s train.json, and val.json with the tenth to choose by."""
+    halves = {half: Split(folder / f"{half}.json", paths.train.images) for half in ("train", "val")}
+    if not all(half.json.exists() for half in halves.values()):
+        content = json.loads(paths.train.json.read_bytes())
+        if len(content["images"]) < 2:
+            raise UserError(f"{paths.train.json} has {len(content['images'])} image; a search needs some to hold out")
+        inside, rest = part.split(content, FRACTION, salt=part.HELD_OUT)
+        for half, content in (("val", inside), ("train", rest)):
+            info = {"info": content.get("info", {})}  # first, where the metric is looked for
+            write_text(halves[half].json, json.dumps(info | content))
+    return Paths(f"{paths.name}/held-out", halves["train"], halves["val"])
+
+
+def _try(plan: Plan, halves: Paths, rate: float, make: Callable[[Plan], Run]) -> float | None:
+    """AP on the held-out images, averaged over the detector's tasks; None if it diverged."""
+    out = plan.out / "search" / f"lr-{rate:g}"
+    run = make(replace(plan, out=out, paths=halves, base_lr=rate, result="held_out.json"))
+    try:
+        _complete(run)
+    except Diverged as error:
+        if distributed.world_size() > 1:  # the other processes wait for this one
+            raise
+        print(f"learning rate {rate:g}: {error}")
+        return None
+    figures = [record.value for record in results.read(out / "held_out.json") if record.metric == "AP"]
+    return sum(figures) / len(figures)
+
+
+def _complete(run: Run) -> None:
+    run.prepare()
+    if not run.complete:
+        run.execute()
+
+
+def _copy(result: Path, tuned: Plan) -> None:
+    """The protocol's own rate was the best: its figures are the tuned ones too."""
+    records = [Record(**{**vars(record), "protocol": tuned.label}) for record in results.read(result)]
+    results.write(tuned.out / tuned.result, records, **results.context(result), same_run_as=str(result))

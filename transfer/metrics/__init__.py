@@ -1,0 +1,1 @@
+"""Predictions kept, and figures from them by the metric of each data set."""

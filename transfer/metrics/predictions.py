@@ -1,0 +1,76 @@
+"""The predictions of a run, kept as compressed COCO results, so that any figure can be computed again without a GPU."""
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+
+from pretrain.command_line import UserError
+from pretrain.files import sha256
+from transfer.metrics.coco import KEYS
+
+FILE = "predictions.json.gz"
+
+RUN = "run.json"
+"""What transfer.detection.identity keeps of a run; its module needs detectron2, reading the file does not."""
+
+NEEDED = ("image_id", "category_id", "score", "bbox")
+
+
+def find(results: str | Path) -> Path:
+    """The predictions in folder ``results``, or ``results`` itself if it is a file."""
+    results = Path(results)
+    path = results / FILE if results.is_dir() else results
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give the folder of a fine-tuning run, or a COCO results json (or .gz)")
+    return path
+
+
+def read(path: str | Path) -> list[dict]:
+    """COCO results from a json file, compressed if its name ends in .gz. Raises UserError if it holds anything else."""
+    try:
+        with (gzip.open if Path(path).suffix == ".gz" else open)(path, "rb") as file:
+            content = json.load(file)
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as COCO results ({error}); evaluate the run again") from error
+    if not isinstance(content, list):
+        raise UserError(f"{path} holds a {type(content).__name__}, expected a list of COCO results")
+    for position, entry in enumerate(content):
+        if not isinstance(entry, dict) or any(key not in entry for key in NEEDED):
+            raise UserError(f"{path}: entry {position} is no COCO result; expected {', '.join(NEEDED)}")
+    return content
+
+
+def tasks(predictions: list[dict]) -> list[str]:
+    """The tasks that all of ``predictions`` can be scored on."""
+    return [task for task, key in KEYS.items() if all(key in entry for entry in predictions)] if predictions else []
+
+
+def check_origin(path: Path, benchmark: str, truth: Path) -> None:
+    """Refuse predictions of a run on another data set; a file of unknown origin passes (its ids are checked)."""
+    run = path.parent / RUN
+    if not run.exists():
+        return
+    begun = json.loads(run.read_text(encoding="utf-8"))
+    if begun["benchmark"] != benchmark:
+        raise UserError(
+            f"{path} holds predictions on {begun['benchmark']}, not on {benchmark}; "
+            f"use --benchmark {begun['benchmark']}"
+        )
+    if begun["val_json_sha256"] != (now := sha256(truth)):
+        raise UserError(
+            f"{path} was predicted for a {benchmark} whose ground truth has sha256 {begun['val_json_sha256'][:12]}, "
+            f"{truth} has {now[:12]}; give that data set with --data or --val-json"
+        )
+
+
+def check_ids(path: Path, predictions: list[dict], truth: Path) -> None:
+    """Raises UserError if a prediction is for an image or a category that ``truth`` does not have."""
+    content = json.loads(truth.read_bytes())
+    for key, kind in (("image_id", "images"), ("category_id", "categories")):
+        known = {entry["id"] for entry in content[kind]}
+        if strange := {entry[key] for entry in predictions} - known:
+            raise UserError(
+                f"{path} has predictions for {key} {min(strange)}, which {truth} does not have "
+                f"({len(strange)} unknown of {len(known)} {kind}); was it another data set?"
+            )
