@@ -11,7 +11,7 @@ SIGNS = {"done": "✓", "running": "▸", "queued": "…", "failed": "✗"}
 
 
 def unfinished(jobs: Sequence[Job]) -> Section:
-    """A line per row and a column per kind of job; below, each job that is not done."""
+    """A line per row and a column per kind of job, complete rows folded away; below, each job that is not done."""
     if not jobs:
         body = paragraph("Nothing was run in this folder yet.", "notice")
         return Section(id="unfinished", title="State of the cells", body=body)
@@ -19,7 +19,12 @@ def unfinished(jobs: Sequence[Job]) -> Section:
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
     open_jobs = [job for job in jobs if job.state != DONE]
     verdict = f"{len(jobs)} cells: {summary}." if open_jobs else f"All {len(jobs)} cells are filled."
-    body = paragraph(verdict, "notice" if open_jobs else "") + matrix([job for job in jobs if job.row])
+    body = paragraph(verdict, "notice" if open_jobs else "")
+    gaps = {job.row for job in open_jobs}
+    body += matrix([job for job in jobs if job.row and job.row in gaps], "Rows with a cell that is not filled")
+    filled = matrix([job for job in jobs if job.row and job.row not in gaps], "Rows that are complete")
+    count = len({job.row for job in jobs if job.row} - gaps)
+    body += details(f"{count} complete row{'s' if count > 1 else ''}", filled) if filled else ""
     for job in open_jobs:
         about = paragraph(job.detail) if job.detail else ""
         about += f"<pre><code>{escape(job.command)}</code></pre>\n" if job.command else ""
@@ -27,13 +32,13 @@ def unfinished(jobs: Sequence[Job]) -> Section:
     return Section(id="unfinished", title="State of the cells", body=body)
 
 
-def matrix(jobs: Sequence[Job]) -> str:
+def matrix(jobs: Sequence[Job], caption: str) -> str:
     rows, leaves = dict.fromkeys(job.row for job in jobs), dict.fromkeys(job.leaf for job in jobs)
     states = {(job.row, job.leaf): job.state for job in jobs}
     if not rows:
         return ""
     lines = [[row, *(shown(states.get((row, leaf))) for leaf in leaves)] for row in rows]
-    return grid(["row", *leaves], lines, caption="State of every cell", words=len(leaves) + 1)
+    return grid(["row", *leaves], lines, caption=caption, words=len(leaves) + 1)
 
 
 def shown(state: str | None) -> str:
