@@ -173,7 +173,7 @@ def lost_a_task(job_id: str) -> bool:
     if signalled.latest != signal.SIGTERM or int(os.environ.get("SLURM_NTASKS", 1)) == 1:
         return False
     shown = ask("scontrol", "--oneliner", "show", "job", job_id)
-    return shown.returncode == 0 and "PreemptTime=None" in shown.stdout
+    return shown.returncode == 0 and not re.search(r"\bPreemptTime=\d", shown.stdout)
 
 
 def ask(*command: str) -> subprocess.CompletedProcess:

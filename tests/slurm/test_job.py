@@ -31,16 +31,17 @@ def slurm(monkeypatch):
 @pytest.mark.parametrize(
     "number, tasks, preempted, requeued",
     [
-        (signal.SIGUSR2, 4, "None", True),  # the time limit is near
-        (signal.SIGTERM, 4, "2026-11-22T06:36:15", True),
-        (signal.SIGTERM, 4, "None", False),  # srun ends the others when one task has failed: it would for ever
-        (signal.SIGTERM, 1, "None", True),  # there is no other
+        (signal.SIGUSR2, 4, "PreemptTime=None", True),  # the time limit is near
+        (signal.SIGTERM, 4, "PreemptTime=2026-11-22T06:36:15", True),
+        (signal.SIGTERM, 4, "PreemptTime=None", False),
+        (signal.SIGTERM, 4, "", False),  # srun ends the others when one task has failed: it would for ever
+        (signal.SIGTERM, 1, "PreemptTime=None", True),  # there is no other
     ],
 )
 def test_a_job_whose_other_task_failed_is_not_queued_again(monkeypatch, slurm, number, tasks, preempted, requeued):
     monkeypatch.setattr(signalled, "latest", number)
     monkeypatch.setenv("SLURM_NTASKS", str(tasks))
-    calls = slurm(squeue="RUNNING\n", scontrol=f"JobId=5 JobState=RUNNING PreemptTime={preempted} Restarts=0\n")
+    calls = slurm(squeue="RUNNING\n", scontrol=f"JobId=5 JobState=RUNNING {preempted} Restarts=0\n")
     with pytest.raises(SystemExit):
         job.requeue(0)
     assert (("scontrol", "requeue") in calls) == requeued
