@@ -48,8 +48,8 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 {accounting}
 {nodes}
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=30 PriorityTier=5 PreemptMode=OFF
-PartitionName=cpu Nodes=ALL MaxTime=60 PriorityTier=5 PreemptMode=OFF
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=30 PriorityTier=1 PreemptMode=OFF
+PartitionName=cpu Nodes=ALL MaxTime=60 PriorityTier=1 PreemptMode=OFF
 # A job in `urgent` takes the place of one in `spare`, which is told so by SIGTERM and has 30 seconds to save.
 PartitionName=spare Nodes=ALL MaxTime=30 PriorityTier=1 GraceTime=30
 PartitionName=urgent Nodes=ALL MaxTime=30 PriorityTier=9 PreemptMode=OFF
