@@ -24,7 +24,8 @@ def pretrain(plan: Plan, row: Row) -> list[Work]:
     told = {"seed": str(row.seed)} | plan.told("pretrain", row) | dict(row.settings)
     embedded = plan.draws_its_data and "data.root" not in told
     if embedded:
-        told = {"data.root": str(plan.scenes / "unlabelled")} | told
+        images = "classification/train" if row.method == SUPERVISED else "unlabelled"
+        told = {"data.root": str(plan.scenes / images)} | told
     if row.variant:
         told["variant"] = row.variant
     argv = ["--method", row.method, "--recipe", plan.recipe, "--out", str(plan.runs / folder)]
@@ -73,6 +74,12 @@ def report(plan: Plan, row: Row) -> list[Work]:
     return [Work(folder=".", name="report", argv=[str(plan.runs), *page, *options(plan.told("report"))])]
 
 
+def nothing(plan: Plan, row: Row) -> list[Work]:
+    """A name for several stages."""
+    return []
+
+
+SUPERVISED = "supervised"
 RESULT = ("result.json",)
 ON_GPUS = Resources(gpus=8, cpus=6, mem_gb=24, hours=24)
 MEASURES = Resources(cpus=4, mem_gb=32, hours=4)
@@ -138,6 +145,7 @@ STAGES = {
         implies=("features",),
         resources=MEASURES,
     ),
+    "analysis": Stage(module="analysis", work=nothing, implies=("spectra", "tsne")),
     "tables": Stage(
         module="analysis.tables",
         work=tables,
