@@ -1,11 +1,13 @@
 // Without this script the page shows everything; with it tables sort, and a cell opens what is behind it.
 "use strict";
 
-// "41.0 ± 1.0 †" sorts by 41.0, "1:02:03" and words as they stand; a dash comes last in either order.
+// "41.0 ± 1.0 †" sorts by 41.0, "10:02:03" by its seconds, words as they stand; a dash comes last in either order.
 function worth(cell) {
   const text = cell.textContent.trim();
   if (text === "–" || text === "") return null;
-  const number = /^[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?(?![\d:])/.exec(text);
+  const clock = /^(\d+):(\d\d):(\d\d)$/.exec(text);
+  if (clock) return 3600 * clock[1] + 60 * clock[2] + Number(clock[3]);
+  const number = /^[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?/.exec(text);
   return number ? parseFloat(number[0].replaceAll(",", "")) : text.toLowerCase();
 }
 

@@ -24,7 +24,10 @@ def cost(folder: Folder, jobs: Sequence[Job]) -> Section:
         lines = [[job.name, *hours(job), *speed(folder, folder.path / job.name)] for job in ran]
         known = [k for k in range(len(HEAD)) if any(line[k] != UNKNOWN for line in lines)]
         head, lines = [HEAD[k] for k in known], [[line[k] for k in known] for line in lines]
-        body += grid(head, lines, caption="What each job took; asked for: up to the time limit of one submission")
+        caption = "What each job took" + (
+            "; asked for up to the limit of one submission" if "asked for" in head else ""
+        )
+        body += grid(head, lines, caption=caption)
         body += paragraph(total(jobs))
     else:
         body += paragraph("No job has recorded how long it ran.", "notice")
@@ -88,7 +91,7 @@ def networks(folder: Folder) -> tuple[list[list[str]], list[str]]:
     if not folder.rows:
         return [], []
     try:
-        from transfer import flops
+        from transfer.detection import flops
     except ImportError as error:
         return [], [f"Parameters and GFLOPs were not counted: {error}."]
     lines, faults = [of("ResNet-50 backbone", flops.backbone())], []

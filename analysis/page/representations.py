@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from analysis.correlation import FEWEST
 from analysis.page.chart import Series, cloud, keys, lines, scatter
 from analysis.page.folder import Folder
 from analysis.page.markup import Section, details, escape, grid, paragraph
@@ -14,28 +15,39 @@ OPEN = 2
 
 
 def against(made: Sequence[Panel]) -> Section:
-    """A scatter per rank and score, and all coefficients in a table."""
+    """A scatter per rank and score with its coefficients; folded away while no pair has enough rows for one."""
     if not made:
-        text = "No backbone has both a rank and a score yet; the stages effective_rank and transfer measure them."
-        return Section(id="rank-against-ap", title="Rank against AP", body=paragraph(text, "notice"))
+        body = paragraph(
+            "No backbone has both a rank and a score yet; the stages effective_rank and transfer measure them.",
+            "notice",
+        )
+    elif any(panel.correlation for panel in made):
+        body = scatters(made)
+    else:
+        most = max(len(panel.points) for panel in made)
+        body = paragraph(f"Too few rows for a rank correlation: n = {most}, at least {FEWEST} are needed.", "notice")
+        body += details("The points all the same", scatters(made))
+    return Section(id="rank-against-ap", title="Rank against AP", body=body)
+
+
+def scatters(made: Sequence[Panel]) -> str:
+    """The scatters, score by score, and all coefficients in a table."""
     labels = unique([point.label for panel in made for point in panel.points])
-    legend = keys([Series(name=label, x=(), y=(), colour=k) for k, label in enumerate(labels)])
-    body = legend
+    body = keys([Series(name=label, x=(), y=(), colour=k) for k, label in enumerate(labels)])
     for number, score in enumerate(unique([panel.score for panel in made])):
         charts = "".join(chart(panel, labels) for panel in made if panel.score == score)
         charts = f'<div class="charts">\n{charts}</div>\n'
         body += f"<h3>{escape(score)}</h3>\n{charts}" if number < OPEN else details(score, charts)
-    body += grid(
+    table = grid(
         ["score", "rank", "rows", "Spearman", "p", "Kendall", "p"],
         [line(panel) for panel in made],
         caption="Rank correlation over backbones; p: share of all orders of the rows that agree at least as much",
         words=2,
     )
-    body += paragraph(
-        "A point is a backbone, the mean over its seeds. Of 3 rows no p is below 0.33, of 4 none below 0.08.",
-        "note",
+    body += details("All coefficients", table)
+    return body + paragraph(
+        "A point is a backbone, the mean over its seeds. Of 3 rows no p is below 0.33, of 4 none below 0.08.", "note"
     )
-    return Section(id="rank-against-ap", title="Rank against AP", body=body)
 
 
 def chart(panel: Panel, labels: Sequence[str]) -> str:

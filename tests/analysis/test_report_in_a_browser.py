@@ -61,6 +61,13 @@ def test_a_click_on_a_head_sorts_each_part_of_the_table_by_its_numbers(browser, 
     assert browser.run("document.querySelectorAll('#coco_2017-moco-c4-1x [aria-sort]').length") == 1
 
 
+def test_a_head_sorts_what_its_cells_mean(browser, full_page):
+    browser.open(full_page)
+    texts = ["9:59:59", "10:00:00", "41.0 ± 1.0 †", "-0.5", "1e-3", "12,000", "✓ done", "–"]
+    worth = browser.run(f"{texts}.map((text) => worth({{textContent: text}}))")
+    assert worth == [35999, 36000, 41, -0.5, 0.001, 12000, "✓ done", None]
+
+
 def test_a_number_opens_its_records_by_mouse_and_by_keyboard(browser, full_page):
     browser.open(full_page)
     browser.click("td[data-cell*='matrix_ssl/'] button")
