@@ -8,9 +8,11 @@ from pretrain import rendezvous
 SAID = "error: "
 """How the suite's own errors begin."""
 
-OF_SLURM = re.compile(
-    r"srun: error: .*: tasks? [\d,-]+: (Killed|Out Of Memory|Segmentation fault|Bus error|Aborted|Terminated)"
-    r"|\*\*\* (JOB|STEP) .* CANCELLED AT \S+ (DUE TO (?!JOB REQUEUE)[A-Z ]+)?\*\*\*|oom.kill"
+TASK_DIED = re.compile(
+    r"srun: error: .*: tasks? [\d,-]+: (Killed|Out Of Memory|Segmentation fault|Bus error|Aborted)|oom.kill"
+)
+ENDED_BY_SLURM = re.compile(
+    r"\*\*\* (JOB|STEP) .* CANCELLED AT \S+ (DUE TO (?!JOB REQUEUE)[A-Z ]+)?\*\*\*|srun: error: .*: Terminated"
 )
 RAISED = re.compile(r"^[A-Za-z_.]+(Error|Exception|Interrupt|Warning)\b.*")
 
@@ -29,8 +31,9 @@ def reason(folder: Path, job_id: str) -> str:
     own = [line for line in lines if line.startswith(SAID)]
     causes = [line for line in own if rendezvous.LOST not in line]
     raised = [line for line in lines if RAISED.match(line)]
-    of_slurm = [line for line in lines if OF_SLURM.search(line)]
-    for found in (causes, raised, of_slurm, own, first):
+    died = [line for line in lines if TASK_DIED.search(line)]
+    ended = [line for line in lines if ENDED_BY_SLURM.search(line)]
+    for found in (causes, raised, died, ended, own, first):
         if found:
             return found[-1]
     return ""

@@ -18,7 +18,7 @@ FULL = "error: cannot write runs/checkpoint.pth: No space left on device; choose
     [
         ([FULL, "srun: error: node1: task 0: Exited with exit code 2"], [f"error: {lost(0)}"], FULL),
         ([f"error: {lost()}", "srun: Force Terminated StepId=7.0"], [MISSING], MISSING),
-        ([f"error: {lost(1)}", KILLED, "srun: launch/slurm: _step_signal"], [], KILLED),
+        ([f"error: {lost(1)}", KILLED, CANCELLED, "srun: launch/slurm: _step_signal"], [], KILLED),
         (["Traceback (most recent call last):", BUG, ENDED], [], BUG),
         (
             ["slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 06:39 DUE TO JOB REQUEUE ***"]
