@@ -63,7 +63,7 @@ def early(request, real_slurm):
 @pytest.fixture(scope="session")
 def interruptions(slurm_jobs):
     """The jobs of every scenario, under its name, as futures."""
-    scenarios = (preempted, undisturbed, signalled, at_the_time_limit)
+    scenarios = (preempted, undisturbed, signalled, at_the_time_limit, often)
     with ThreadPoolExecutor(len(scenarios)) as pool:
         yield {scenario.__name__: pool.submit(scenario, slurm_jobs) for scenario in scenarios}
 
@@ -97,6 +97,11 @@ def preempted(slurm):
 def at_the_time_limit(slurm):
     """Two minutes; SLURM, which looks every half minute, sends the signal 20 to 50 seconds before."""
     return slurm.submit("limit", "pretrain.resources.hours=0.03", PACE_S=16)
+
+
+def often(slurm):
+    """Seven times, each time as if it had been told to stop."""
+    return slurm.submit("often", stage="told", REQUEUES=7)
 
 
 @dataclass

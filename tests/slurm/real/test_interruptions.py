@@ -12,8 +12,8 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(interrup
     assert interrupted.weights() == reference.weights()
 
 
-def test_no_number_of_interruptions_ends_a_job(slurm_jobs):
+def test_no_number_of_interruptions_ends_a_job(interruptions):
     """SLURM holds a job whose start failed five times and submitit gives up after three; neither may count these."""
-    jobs = slurm_jobs.submit("often", stage="told", REQUEUES=7)
+    jobs = interruptions["often"].result()
     assert jobs.ended("told") == "COMPLETED", jobs.log("told")
     assert jobs.log("told").count("goes back into the queue") == 7
