@@ -1,6 +1,7 @@
 """What the numbers cost: time, GPU- and core-hours, images per second, and the size of the networks."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from analysis.page.folder import Folder, numbers
@@ -90,16 +91,17 @@ def networks(folder: Folder) -> tuple[list[list[str]], list[str]]:
             protocols.setdefault(protocol, model["ROI_HEADS"].get("NUM_CLASSES", 80))
     if not folder.rows:
         return [], []
-    try:
-        from transfer.detection import flops
-    except ImportError as error:
-        return [], [f"Parameters and GFLOPs were not counted: {error}."]
-    lines, faults = [of("ResNet-50 backbone", flops.backbone())], []
+    from transfer.detection import flops  # with it comes torch
+
+    calls = {"ResNet-50 backbone": flops.backbone}
     for protocol, classes in protocols.items():
+        calls[f"detector of {protocol}, {classes} classes"] = partial(flops.detector, protocol, classes=classes)
+    lines, faults = [], []
+    for name, call in calls.items():
         try:
-            lines.append(of(f"detector of {protocol}, {classes} classes", flops.detector(protocol, classes=classes)))
-        except (UserError, ImportError) as error:
-            faults.append(f"The detector of {protocol} was not counted: {error}.")
+            lines.append(of(name, call()))
+        except (UserError, ModuleNotFoundError) as error:
+            faults.append(f"Not counted, the {name}: {error}.")
     return lines, faults
 
 

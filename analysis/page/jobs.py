@@ -15,6 +15,9 @@ from pretrain.command_line import UserError
 
 DONE, BEGUN, MISSING = "done", "begun", "missing"
 
+ALWAYS = ("report", "tables")
+"""Stages that are run every time, this page's own among them: they fill no cell."""
+
 LAST = {"pretrain": "backbone.pth", "convert": "backbone.pkl", "features": "features.safetensors"}
 """The file that completes a folder, by the first word of its name; of every other folder it is result.json."""
 
@@ -52,11 +55,11 @@ def read(folder: Folder, status: Path | None = None) -> list[Job]:
 
 
 def remembered(folder: Folder) -> list[Job]:
-    """The jobs of jobs/graph.json, without those that leave no file and are run every time."""
+    """The jobs of jobs/graph.json that fill a cell."""
     path = folder.path / "jobs" / "graph.json"
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        return [of_entry(folder, entry) for entry in entries if entry["outputs"] and entry["stage"] != "report"]
+        return [of_entry(folder, entry) for entry in entries if entry["stage"] not in ALWAYS]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -106,7 +109,8 @@ def by_hand(folder: Folder) -> list[Job]:
 def told(jobs: Sequence[Job], status: Path) -> list[Job]:
     """The jobs with what ``slurm/status.py --json`` says of them; those that it alone knows at the end."""
     try:
-        entries = {entry["job"]: entry for entry in json.loads(status.read_text(encoding="utf-8"))}
+        entries = json.loads(status.read_text(encoding="utf-8"))
+        entries = {entry["job"]: entry for entry in entries if entry["stage"] not in ALWAYS}
         known = {job.name: job for job in jobs}
         for name, entry in entries.items():
             job = known.get(name) or Job(name=name, row=entry["row"], stage=entry["stage"], state="")

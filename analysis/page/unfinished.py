@@ -11,7 +11,7 @@ SIGNS = {"done": "✓", "running": "▸", "queued": "…", "failed": "✗"}
 
 
 def unfinished(jobs: Sequence[Job]) -> Section:
-    """A line per row and a column per kind of job, complete rows folded away; below, each job that is not done."""
+    """A line per row and a column per kind of job, complete rows folded away; below, by row, what is not done."""
     if not jobs:
         body = paragraph("Nothing was run in this folder yet.", "notice")
         return Section(id="unfinished", title="State of the cells", body=body)
@@ -25,11 +25,16 @@ def unfinished(jobs: Sequence[Job]) -> Section:
     filled = matrix([job for job in jobs if job.row and job.row not in gaps], "Rows that are complete")
     count = len({job.row for job in jobs if job.row} - gaps)
     body += details(f"{count} complete row{'s' if count > 1 else ''}", filled) if filled else ""
-    for job in open_jobs:
-        about = paragraph(job.detail) if job.detail else ""
-        about += f"<pre><code>{escape(job.command)}</code></pre>\n" if job.command else ""
-        body += details(f"{job.state}: {job.name}", about) if about else ""
+    for row in dict.fromkeys(job.row for job in open_jobs if job.detail or job.command):
+        mine = [job for job in open_jobs if job.row == row]
+        body += details(f"{row or 'Of all rows'}: {len(mine)} to fill", "".join(map(to_fill, mine)))
     return Section(id="unfinished", title="State of the cells", body=body)
+
+
+def to_fill(job: Job) -> str:
+    """What is known of a job that is not done, and its command."""
+    body = paragraph(f"{job.state}: {job.name}" + (f": {job.detail}" if job.detail else ""))
+    return body + (f"<pre><code>{escape(job.command)}</code></pre>\n" if job.command else "")
 
 
 def matrix(jobs: Sequence[Job], caption: str) -> str:

@@ -187,3 +187,16 @@ def test_wrong_calls_are_one_line(refused, tmp_path):
     (tmp_path / "status.json").write_text('{"a": 1}')
     with pytest.raises(UserError, match="is not what slurm/status.py RUNS --json prints"):
         report.page(tmp_path, title="x", status=tmp_path / "status.json")
+
+
+def test_a_protocol_that_is_no_more_is_said_to_be_not_counted(record, runs_of, monkeypatch):
+    from transfer.detection import flops
+
+    monkeypatch.setattr(flops, "backbone", lambda: flops.Count(parameters=2_000_000, gflops=1.5, side=224))
+    runs = runs_of([record()])
+    folder = next(runs.iterdir()) / "moco-c4-1x-coco_2017"
+    (folder / "run.json").write_text('{"protocol": "my-own"}')
+    (folder / "config.yaml").write_text('{"MODEL": {"ROI_HEADS": {"NUM_CLASSES": 3}}}')
+    words = text_of(report.page(runs, title="x"))
+    assert "Not counted, the detector of my-own, 3 classes: unknown protocol 'my-own'; known:" in words
+    assert "2.00" in words and "1.50" in words
