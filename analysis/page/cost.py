@@ -33,7 +33,7 @@ def cost(folder: Folder, jobs: Sequence[Job]) -> Section:
     else:
         body += paragraph("No job has recorded how long it ran.", "notice")
     sizes, faults = networks(folder)
-    head = ["network", "input", "parameters, millions", "GFLOPs"]
+    head = ["network", "input", "parameters, M", "GFLOPs"]
     body += grid(head, sizes, caption="Size of the networks, and of one image through them") if sizes else ""
     body += paragraph(COUNTED, "note") if sizes else ""
     body += "".join(paragraph(fault, "notice") for fault in faults)
