@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain import command_line, rendezvous, signalled
+from pretrain.command_line import UserError
 from pretrain.rendezvous import Place
 from slurm import ledger
 
@@ -59,7 +61,8 @@ class StageCall:
         if code == 0 and rank == 0:
             ledger.mark_done(Path(self.home), self.argv, time.monotonic() - began)
         if code == INTERRUPTED and rank == 0:
-            ledger.mark_interrupted(Path(self.home), time.monotonic() - began)
+            with suppress(UserError):  # on a full disk the job must still queue itself again
+                ledger.mark_interrupted(Path(self.home), time.monotonic() - began)
         if code == INTERRUPTED and on_slurm():
             requeue(rank)
         if code not in (0, INTERRUPTED):

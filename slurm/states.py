@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain.command_line import UserError
-from slurm import ledger, squeue
+from slurm import ledger, reasons, squeue
 from slurm.console import CLOCK, tail
 from slurm.graph import Job
 from slurm.squeue import Ended, Queued
@@ -161,7 +161,10 @@ def step_of(path: Path) -> str:
 
 
 def last_line(logs: Sequence[Path]) -> str:
-    """What a job said last: its last error if it names one, else its last line."""
+    """Why a job ended, by the logs of all its tasks; where SLURM wrote none, its last error or its last line."""
+    tasks = re.fullmatch(r"(.+)_0_log\.err", logs[0].name) if logs else None
+    if tasks and (why := reasons.reason(logs[0].parent, tasks[1])):
+        return why
     for path in logs:
         lines = [line.strip() for line in tail([path], lines=60)]
         errors = [line for line in lines if re.match(r"(error: |[\w.]*(Error|Exception|Interrupt)\b)", line)]
