@@ -145,7 +145,7 @@ STAGES = {
         implies=("features",),
         resources=MEASURES,
     ),
-    "analysis": Stage(module="analysis", work=nothing, implies=("spectra", "tsne")),
+    "analysis": Stage(module="analysis.spectra", work=nothing, implies=("spectra", "tsne")),
     "tables": Stage(
         module="analysis.tables",
         work=tables,

@@ -1,6 +1,7 @@
 """The command line on this machine: the same words twice do no harm, and no failure goes unnamed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,7 +154,7 @@ def test_all_faults_are_named_at_once_with_what_is_known(capsys):
         run_all.main(["--stage", "pretrain,trasnfer", "--cluster", "mars", "--preset", "demos", "pretain.optim.lr=1"])
     message = str(first.value)
     assert message.startswith("4 faults: ") and "\n" not in message
-    for words in ("'trasnfer'; known: convert, data", "'pretain'", "'mars'; known: auto", "preset 'demos'; known: "):
+    for words in ("'trasnfer'; known: analysis, convert, data", "'pretain'", "'mars'; known: auto", "preset 'demos'; known: "):
         assert words in message
     with pytest.raises(UserError) as second:
         run_all.main(
@@ -191,7 +192,8 @@ def test_a_job_that_is_stopped_before_its_stage_begins_has_not_failed(suite):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130
     said = process.stderr.read()
-    assert "random-seed0/train: saved and stopped" in said and "failed" not in said
+    # A signal between Python's first line and the stage's can be lost; the job then ends by itself.
+    assert re.search("random-seed0/train: (saved and stopped|done)", said) and "failed" not in said
 
 
 @pytest.mark.parametrize("script", ["run_all", "status", "cancel"])

@@ -86,7 +86,7 @@ def signalled(slurm):
 
 def preempted(slurm):
     """By a job of a partition that goes first, which SIGTERM alone tells."""
-    jobs = slurm.submit("preempted", gpus=1, place={"partition": "spare"}, PACE_S=2)
+    jobs = slurm.submit("preempted", gpus=1, place={"partition": "spare"}, PACE_S=6)
     jobs.at_step(1)
     urgent = ["--partition=urgent", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null", "--wrap=sleep 1"]
     subprocess.run(["sbatch", *urgent], check=True, capture_output=True)
