@@ -154,7 +154,12 @@ def test_all_faults_are_named_at_once_with_what_is_known(capsys):
         run_all.main(["--stage", "pretrain,trasnfer", "--cluster", "mars", "--preset", "demos", "pretain.optim.lr=1"])
     message = str(first.value)
     assert message.startswith("4 faults: ") and "\n" not in message
-    for words in ("'trasnfer'; known: analysis, convert, data", "'pretain'", "'mars'; known: auto", "preset 'demos'; known: "):
+    for words in (
+        "'trasnfer'; known: analysis, convert, data",
+        "'pretain'",
+        "'mars'; known: auto",
+        "preset 'demos'; known: ",
+    ):
         assert words in message
     with pytest.raises(UserError) as second:
         run_all.main(
