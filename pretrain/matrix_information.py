@@ -145,7 +145,8 @@ def matrix_renyi_entropy(A: Tensor, alpha: float = 1.0) -> Tensor:
     """
     if alpha <= 0:
         raise ValueError(f"the order of a Renyi entropy is above 0, found {alpha}")
-    p = torch.linalg.eigvalsh(_symmetric(A)).clamp(min=0) / A.trace()
+    p = torch.linalg.eigvalsh(_symmetric(A)) / A.trace()
+    p = p[p > len(p) * torch.finfo(p.dtype).eps]  # what is rounding, a small alpha would raise to the size of the rest
     if alpha == 1:
         return -torch.special.xlogy(p, p).sum()
     return p.pow(alpha).sum().log() / (1 - alpha)

@@ -8,14 +8,15 @@ from torch import nn
 
 from pretrain import schedules
 
-NAMES = ("sgd", "lars", "adamw")
+NAMES = ("sgd", "lars", "larc", "adamw")
 SCALINGS = ("linear", "sqrt", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     name: str = "sgd"
-    """sgd, lars (You et al., arXiv 1708.03888, as timm has it) or adamw."""
+    """sgd, lars (You et al., arXiv 1708.03888, as timm has it), larc (lars with the rate of each layer clipped at the
+    global rate, as solo-learn has it for CIFAR) or adamw."""
 
     lr: float = 0.5
     """Base learning rate; scale_lr says how the peak rate follows from it."""
@@ -63,7 +64,7 @@ def build(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
         held, vector = bool(constant) and name.startswith(constant), parameter.ndim <= 1
         free, rate = vector and config.exclude_1d, config.bias_lr if vector else 1.0
         group = {"params": [], "constant": held, "rate": rate, "weight_decay": 0.0 if free else config.weight_decay}
-        if config.name == "lars":
+        if config.name in ("lars", "larc"):
             group["always_adapt"] = not free
         groups.setdefault((held, free, rate), group)["params"].append(parameter)
     return _optimizer(list(groups.values()), config)
@@ -72,10 +73,11 @@ def build(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
 def _optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer:
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
-    if config.name == "lars":
+    if config.name in ("lars", "larc"):
         from timm.optim.lars import Lars  # timm takes seconds to import
 
-        return Lars(groups, lr=0.0, momentum=config.momentum, trust_coeff=config.trust)
+        clip = config.name == "larc"
+        return Lars(groups, lr=0.0, momentum=config.momentum, trust_coeff=config.trust, trust_clip=clip)
     return torch.optim.AdamW(groups, lr=0.0, betas=(config.momentum, 0.999))
 
 

@@ -16,6 +16,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NORMALISATIONS = {
     "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
     "swav": (IMAGENET_MEAN, (0.228, 0.224, 0.225)),  # the released code's; not a slip of ours
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),  # solo-learn's, of the training images
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 INTERPOLATIONS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
@@ -49,8 +51,8 @@ class ViewsConfig:
     """bilinear or bicubic."""
 
     normalisation: str = "imagenet"
-    """imagenet, swav (a standard deviation of 0.228 for red) or none (values in [0, 1]); it goes along with the
-    backbone, to Detectron2."""
+    """imagenet, swav (a standard deviation of 0.228 for red), cifar10, cifar100 or none (values in [0, 1]); it goes
+    along with the backbone, to Detectron2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,8 @@ class View:
     blur_p: float = 1.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """Standard deviation of the Gaussian blur, pixels of the view."""
+    blur_size: int = 0
+    """Side of the view that blur_sigma is meant for, and with which its upper end shrinks; 0: the same at any size."""
     solarize_p: float = 0.0
     flip_p: float = 0.5
     interpolation: str = "bilinear"
@@ -83,9 +87,10 @@ RECIPES: dict[str, tuple[View, ...]] = {
     # Released Matrix-SSL and MEC code, which took it from MoCo v3.
     "asymmetric": (_FIRST, _SECOND),
     # The drawn scenes: shapes lie at any angle and colour says nothing of the shape, so most views are turned and grey.
+    # Their views are small, and the blur for 224 pixels would leave nothing of them.
     "scenes": (
-        replace(_FIRST, grayscale_p=0.8, blur_p=0.3, quarter_turns=True),
-        replace(_FIRST, grayscale_p=0.8, blur_p=0.1, solarize_p=0.2, quarter_turns=True),
+        replace(_FIRST, grayscale_p=0.8, blur_p=0.3, blur_size=224, quarter_turns=True),
+        replace(_FIRST, grayscale_p=0.8, blur_p=0.1, blur_size=224, solarize_p=0.2, quarter_turns=True),
     ),
     # MoCo v2 and SimSiam: both views alike, stronger saturation, no solarisation.
     "symmetric": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5),) * 2,
@@ -93,7 +98,7 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "simclr": (replace(_FIRST, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),) * 2,
     # torchvision's reference for training with labels: one view, a crop and a flip.
     "supervised": (replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0),),
-    # CIFAR, where the sources leave the blur out: SimSiam (appendix D); BYOL and Barlow Twins, VICReg in solo-learn.
+    # CIFAR without blur: SimSiam (appendix D); BYOL and Barlow Twins, VICReg in solo-learn.
     "cifar": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.0),) * 2,
     "cifar-asymmetric": (replace(_FIRST, blur_p=0.0), replace(_FIRST, blur_p=0.0, solarize_p=0.2)),
     "cifar-solarize": (replace(_FIRST, blur_p=0.0, solarize_p=0.1),) * 2,
@@ -101,9 +106,8 @@ RECIPES: dict[str, tuple[View, ...]] = {
 
 
 def recipe(config: ViewsConfig) -> tuple[View, ...]:
-    """The views of a named recipe, then the small ones.
+    """The views of a named recipe, then the small ones, blurred as much as the large (released SwAV code).
 
-    The blur is stated for 224 pixels and shrinks with the view, so that a small view is not blurred to nothing.
     Raises UserError for a name that is not known and for crops that cannot be.
     """
     one_of("view recipe", config.recipe, RECIPES)
@@ -117,8 +121,10 @@ def recipe(config: ViewsConfig) -> tuple[View, ...]:
 
 
 def _sized(view: View, size: int, scale: tuple[float, float]) -> View:
-    low, high = _FIRST.blur_sigma
-    return replace(view, size=size, scale=scale, blur_sigma=(low, max(high * size / 224, low)))
+    low, high = view.blur_sigma
+    if view.blur_size:
+        high = max(high * size / view.blur_size, low)
+    return replace(view, size=size, scale=scale, blur_sigma=(low, high))
 
 
 class QuarterTurn(v2.Transform):

@@ -88,8 +88,19 @@ def test_small_views_are_drawn_like_the_first_one():
     large = views.recipe(views.ViewsConfig(recipe="simclr", small=3, interpolation="bicubic"))
     assert [view.size for view in large] == [224, 224, 96, 96, 96]
     assert large[2].scale == (0.05, 0.14) and large[2].jitter == large[0].jitter
+    assert large[2].blur_sigma == large[0].blur_sigma == (0.1, 2.0)  # released SwAV code: one blur for both sizes
     augment = views.Augment(views.recipe(views.ViewsConfig(size=32, small=2, small_size=16)))
     assert [view.shape[-1] for view in augment(gradient_image(), (0, 0, 1))] == [32, 32, 16, 16]
+
+
+def test_the_blur_shrinks_with_the_view_for_drawn_scenes_alone():
+    """solo-learn blurs CIFAR's 32 pixels by up to 2, as others do 224."""
+    sigmas = {
+        name: {view.blur_sigma for view in views.recipe(views.ViewsConfig(recipe=name, size=32))}
+        for name in views.RECIPES
+    }
+    assert sigmas.pop("scenes") == {(0.1, 2 / 7)}
+    assert all(sigma == {(0.1, 2.0)} for sigma in sigmas.values())
 
 
 @pytest.mark.parametrize("setting", [{"min_scale": 0.0}, {"small_min_scale": 0.2}, {"small_max_scale": 1.5}])

@@ -257,6 +257,14 @@ def test_renyi_entropy_counts_equal_eigenvalues_and_falls_with_its_order():
     close(mi.matrix_renyi_entropy(gram).exp(), mi.effective_rank(gram))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_renyi_entropy_of_a_singular_gram_matrix_counts_no_rounding(dtype):
+    """Four classes, equal rows in each: 4 equal eigenvalues and 60 zeros, so log 4 at every order."""
+    labels = F.one_hot(torch.arange(B) % 4).to(dtype)
+    for alpha in (0.01, 0.1, 0.5, 1, 2):
+        assert mi.matrix_renyi_entropy(labels @ labels.T, alpha).item() == pytest.approx(math.log(4), rel=1e-5)
+
+
 def test_mutual_information_is_all_of_the_entropy_for_labels_and_none_with_a_constant():
     """Two copies of one labelling share its whole entropy; a constant view shares nothing."""
     labels = F.one_hot(torch.arange(B) % 4).double()

@@ -33,6 +33,14 @@ def test_lars_step_is_a_share_of_the_weights_length_whatever_the_gradients(gradi
     assert moved.norm().item() == pytest.approx(2.0 * 0.01 * Net().body[0].weight.norm().item(), rel=1e-4)
 
 
+def test_larc_never_steps_further_than_sgd_would():
+    """Small gradients: the layer's own rate is above the global one, which holds. Large ones: LARS at rate 1."""
+    config = OptimConfig(name="larc", weight_decay=0.0, momentum=0.0, trust=0.01)
+    small, large = (one_step(config, gradient=g, lr=2.0)["body.0.weight"] for g in (1e-4, 1e3))
+    assert torch.allclose(small, torch.full_like(small, 2e-4), rtol=1e-3)
+    assert large.norm().item() == pytest.approx(0.01 * Net().body[0].weight.norm().item(), rel=1e-4)
+
+
 def test_excluded_vectors_take_the_plain_step_and_no_decay():
     """SimCLR, BYOL, Barlow Twins and VICReg: biases and norms learn by momentum SGD, undecayed, at their own rate."""
     config = OptimConfig(name="lars", weight_decay=0.5, exclude_1d=True, bias_lr=0.25)

@@ -130,7 +130,7 @@ def test_two_processes_make_the_same_step_as_one(command, scenes, tmp_path):
         (["batch_size=1"], "at least 2 images each"),
         (["data.root=/nowhere"], "no folder of images at /nowhere"),
         (["views.recipe=nope"], "unknown view recipe 'nope'; known: asymmetric"),
-        (["optim.name=nope"], "unknown optim.name 'nope'; known: adamw, lars, sgd"),
+        (["optim.name=nope"], "unknown optim.name 'nope'; known: adamw, larc, lars, sgd"),
         (["method.variant=nope"], "unknown method.variant 'nope'; known: paper, released"),
         (["precision=fp8"], "unknown precision 'fp8'; known: bf16, fp32"),
         (["device=cuda"], "device=cuda, but torch finds no CUDA GPU"),
