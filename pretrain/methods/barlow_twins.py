@@ -66,6 +66,9 @@ class Config:
     redundancy: float = 0.0051
     """Weight of the off-diagonal squares, the paper's lambda (released code 0.0051; paper 0.005)."""
 
+    scale: float = 1.0
+    """Factor of the whole loss (solo-learn on CIFAR: 0.1); what LARS adapts hardly feels it, biases and norms do."""
+
     projector_width: int = 8192
     """Width of all three layers of the projector, and D (the paper's Figure 4: wider is better up to 16384)."""
 
@@ -81,4 +84,5 @@ class Method(JointEmbedding):
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """One cross-correlation over the global batch; the transposed one has the same squares."""
         z1, z2 = embeddings.online
-        return correlation_terms(z1, z2, redundancy=self.config.redundancy, matmul=shared_matmul)
+        terms = correlation_terms(z1, z2, redundancy=self.config.redundancy, matmul=shared_matmul)
+        return {name: self.config.scale * term for name, term in terms.items()}

@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from pretrain.methods import Embeddings, barlow_twins
 from pretrain.methods.barlow_twins import correlation_terms, standardise
 from pretrain.shared_matmul import shared_matmul
 
@@ -84,6 +86,16 @@ def test_is_zero_for_equal_views_whose_features_are_uncorrelated_and_d_squared_l
     assert terms["redundancy"].item() == pytest.approx(0, abs=1e-8)
     equal = H[:, 1:2].expand(-1, 4)
     assert correlation_terms(equal, equal, redundancy=1.0)["redundancy"].item() == pytest.approx(12, rel=1e-4)
+
+
+def test_the_scale_is_a_factor_of_every_term():
+    z1, z2 = views(24, 8)
+    terms = []
+    for scale in (1.0, 0.1):
+        network = barlow_twins.Method(nn.Identity(), barlow_twins.Config(projector_width=8, scale=scale))
+        terms.append(network.loss_terms(Embeddings((z1, z2), ())))
+    for name, value in terms[0].items():
+        close(terms[1][name], 0.1 * value)
 
 
 def shared(z1, z2):

@@ -1,6 +1,6 @@
 import pytest
 
-from pretrain import config, methods
+from pretrain import config, methods, optimizers, views
 from pretrain.command_line import UserError
 
 
@@ -55,6 +55,46 @@ def test_every_recipe_fits_every_method_and_every_setting_has_its_sentence():
             settings = config.resolve(name, recipe.stem, [])
         text = config.describe(settings)
         assert all(f"  {key}\n" in text for key in config.flat(settings))
+
+
+def epochs_of(name: str, recipe: str, share: str) -> float:
+    settings = config.resolve(name, recipe, [])
+    return getattr(settings.method, share) * settings.epochs
+
+
+@pytest.mark.parametrize("recipe", [path.stem for path in config.RECIPES.glob("*ep*.yaml")])
+def test_what_a_source_counts_in_epochs_is_as_many_in_a_run_of_any_length(recipe):
+    """MEC's warm-up of lambda_inv: 10 epochs. SwAV's fixed prototypes: 1, and 2 on CIFAR; its queue: from 15, 50."""
+    cifar = recipe.startswith("cifar")
+    assert epochs_of("mec", recipe, "warmup_share") == pytest.approx(10)
+    assert epochs_of("swav", recipe, "freeze_share") == pytest.approx(2 if cifar else 1)
+    if config.resolve("swav", recipe, []).method.queue_size:
+        assert epochs_of("swav", recipe, "queue_from") == pytest.approx(50 if cifar else 15)
+
+
+@pytest.mark.parametrize("recipe", ["cifar10-1000ep", "cifar100-1000ep"])
+@pytest.mark.parametrize(
+    "name, optimizer, peak, decay, min_scale, blur",
+    [
+        ("simclr", "larc", 0.4, 1e-4, 0.08, 0.5),
+        ("moco_v2", "sgd", 0.3, 1e-4, 0.08, 0.5),
+        ("byol", "larc", 1.0, 1e-5, 0.08, 0.0),
+        ("swav", "larc", 0.6, 1e-6, 0.08, 0.5),
+        ("simsiam", "sgd", 0.5, 1e-5, 0.08, 0.5),
+        ("barlow_twins", "larc", 0.3, 1e-4, 0.08, 0.0),
+        ("vicreg", "larc", 0.3, 1e-4, 0.2, 0.0),
+    ],
+)
+def test_cifar_recipes_are_those_of_solo_learn(recipe, name, optimizer, peak, decay, min_scale, blur):
+    """scripts/pretrain/cifar: LARS with eta 0.02 and a clip, biases and norms excluded; warm-up from 3e-5."""
+    settings = config.resolve(name, recipe, [])
+    optim, crops = settings.optim, views.recipe(settings.views)
+    assert (optim.name, optim.weight_decay, optim.exclude_1d) == (optimizer, decay, optimizer == "larc")
+    assert optimizers.peak_lr(optim, settings.batch_size) == pytest.approx(peak)
+    assert (optim.trust, optim.warmup_epochs, optim.warmup_start, optim.final_lr) == (0.02, 10, 3e-5, 0)
+    assert {view.scale[0] for view in crops} == {min_scale} and {view.blur_p for view in crops} == {blur}
+    assert (settings.views.interpolation, settings.views.normalisation) == ("bicubic", recipe.split("-")[0])
+    assert len(crops) == 2 and settings.backbone.stem == "cifar"
 
 
 def test_titles_come_from_the_files():
