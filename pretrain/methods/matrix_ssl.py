@@ -141,6 +141,11 @@ class Method(Siamese):
             raise UserError(f"method.order must be at least 1, or none, got {config.order}")
         if config.ridge < 0:
             raise UserError(f"method.ridge must not be negative, got {config.ridge}")
+        if config.variant == "paper" and config.target_scale != 1:
+            raise UserError(
+                f"method.target_scale={config.target_scale} is a setting of method.variant=released; "
+                f"the paper's uniformity aims at I/D: leave it out"
+            )
         super().__init__(
             backbone,
             projector_width=config.projector_width,

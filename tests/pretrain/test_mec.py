@@ -1,13 +1,20 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from pretrain import backbone
+from pretrain import backbone, distributed
+from pretrain import matrix_information as mi
 from pretrain.methods import Embeddings, mec, simsiam
+from pretrain.shared_matmul import shared_matmul
 
 REFERENCE = np.load(Path(__file__).parent / "losses.npz")
+SHAPES = {"wide": (12, 40), "square": (16, 16), "tall": (48, 15)}  # (B, D): batch-wise, then feature-wise twice
+close = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-9)
+every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 
 
 def rows(shape: str, name: str) -> torch.Tensor:
@@ -21,6 +28,60 @@ def test_equals_the_released_objective(key):
     z1, z2, p1, p2 = (rows(shape, name) for name in ("z1", "z2", "p1", "p2"))
     one, two = (mec.coding_loss(z, p, lambda_inv=float(lambda_inv)) for z, p in ((z1, p2), (z2, p1)))
     assert (one + two).item() / 2 == pytest.approx(-float(lambda_inv) * REFERENCE[key], abs=1e-9)
+
+
+def branches(B: int, D: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Outputs of an online and a target branch that agree in part."""
+    common, one, two = torch.randn(3, B, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return (common + one).requires_grad_(), common + two
+
+
+def value_and_gradient(loss, online: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    value = loss(online, target)
+    return value.detach(), torch.autograd.grad(value, online)[0]
+
+
+@every_shape
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5, 8])
+def test_either_form_is_the_series_of_matrix_powers_over_the_batch(shape, order):
+    def plain(online, target):
+        products = F.normalize(online, dim=1) @ F.normalize(target, dim=1).T / 8
+        return -8 / len(online) * mi.matrix_log_taylor(torch.eye(len(online)).double() + products, order).trace()
+
+    fast = partial(mec.coding_loss, lambda_inv=8.0, order=order)
+    close(value_and_gradient(fast, *branches(*shape)), value_and_gradient(plain, *branches(*shape)))
+
+
+@every_shape
+def test_products_are_taken_in_the_smaller_space(shape):
+    made = []
+
+    def watched(A, B):
+        made.append((A @ B).shape)
+        return A @ B
+
+    mec.coding_loss(*branches(*shape), lambda_inv=8.0, matmul=watched)
+    assert set(made) == {(min(shape), min(shape))} and len(made) == 3  # the last one serves the gradient
+
+
+def shared_share(online: torch.Tensor, target: torch.Tensor):
+    """On one rank: gather the rows, the loss with shared products, the gradient of this rank's rows."""
+    B, world, rank = len(online), distributed.world_size(), distributed.rank()
+    local = online[rank * B // world : (rank + 1) * B // world].detach().clone().requires_grad_()
+    value = mec.coding_loss(distributed.gather(local), target, lambda_inv=8.0, matmul=shared_matmul)
+    value.backward()
+    return value.detach(), local.grad / world  # DDP's mean over ranks
+
+
+@every_shape
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_that_share_the_products_get_the_result_of_one(ranks, world, shape):
+    online, target = branches(*shape)
+    want, gradient = value_and_gradient(partial(mec.coding_loss, lambda_inv=8.0), online, target)
+    results = ranks(world, shared_share, online.detach(), target)
+    for value, _ in results:
+        close(value, want)
+    close(torch.cat([share for _, share in results]), gradient)
 
 
 def test_first_order_is_simsiam():

@@ -182,6 +182,13 @@ def test_a_series_that_cannot_converge_is_said_once(capsys):
 
 
 def test_impossible_settings_of_the_method_are_named():
-    for changes, message in (({"order": 0}, "order must be at least 1"), ({"ridge": -1.0}, "ridge must not be")):
+    cases = [
+        ("matrix_ssl", {"order": 0}, "order must be at least 1"),
+        ("matrix_ssl", {"ridge": -1.0}, "ridge must not be negative, got -1.0"),
+        ("matrix_ssl", {"variant": "paper", "target_scale": 0.5}, "target_scale=0.5 is a setting of .*released"),
+        ("mec", {"order": 0}, "order must be at least 1.*got 0"),
+        ("mec", {"distortion": 0.0}, "distortion.*above 0; got 4, 0.0"),
+    ]
+    for name, changes, message in cases:
         with pytest.raises(UserError, match=message):
-            build("matrix_ssl", **changes)
+            build(name, **changes)
