@@ -1,10 +1,11 @@
-"""How fast the Matrix-SSL loss is against its plain D x D evaluation, forward and backward.
+"""How fast the losses of Matrix-SSL and MEC are against their plain evaluation, forward and backward.
 
-    python benchmarks/matrix_ssl_loss.py                     both losses, D = 2048, two threads
+    python benchmarks/matrix_ssl_loss.py                     all three losses, D = 2048, two threads
     python benchmarks/matrix_ssl_loss.py --ranks 2           one rank alone against two that share the products
     python benchmarks/matrix_ssl_loss.py --device cuda
 
-Plain means what the formula says: covariances of shape D x D, the powers of the logarithm one by one, one trace.
+Plain means what the formula says: covariances of shape D x D (MEC's released code: products of shape B x B), the
+powers of the logarithm one by one, one trace.
 Both forms run in turns on the same features, the symmetric loss of both directions, and the least time of each counts.
 Errors are relative, of the gradient, against float64.
 """
@@ -25,15 +26,25 @@ from torch import Tensor
 
 from pretrain.command_line import Parser, run
 from pretrain.methods.matrix_ssl import paper_terms, released_terms
+from pretrain.methods.mec import coding_loss
 from pretrain.provenance import commit
 from pretrain.shared_matmul import shared_matmul
 
-VARIANTS = {"released": released_terms, "paper": paper_terms}
+
+def mec_terms(online: Tensor, target: Tensor, *, matmul: Callable = torch.matmul) -> dict[str, Tensor]:
+    """MEC's loss at lambda_inv = B eps^2 / D with its eps^2 of 64."""
+    B, D = online.shape
+    return {"coding_length": coding_loss(online, target, lambda_inv=B * 64 / D, matmul=matmul)}
+
+
+VARIANTS = {"released": released_terms, "paper": paper_terms, "mec": mec_terms}
 
 
 def plain(variant: str, online: Tensor, target: Tensor, order: int = 4) -> dict[str, Tensor]:
-    """The released or the paper's loss of one direction with gamma 1 and ridge 1, as its formula says."""
+    """A loss of one direction, Matrix-SSL's with gamma 1 and ridge 1, as its formula says."""
     online, target = F.normalize(online, dim=1), F.normalize(target.detach(), dim=1)
+    if variant == "mec":
+        return {"coding_length": plain_coding_loss(online, target, order)}
     online, target = online - online.mean(0), target - target.mean(0)
     B, D = online.shape
     one = torch.eye(D, device=online.device, dtype=online.dtype)
@@ -43,6 +54,13 @@ def plain(variant: str, online: Tensor, target: Tensor, order: int = 4) -> dict[
     if variant == "released":
         return {"uniformity": U, "alignment": A}
     return {"uniformity": U / D + (C12 + one).trace(), "alignment": -C12.trace() + A + (C22 + one).trace()}
+
+
+def plain_coding_loss(online: Tensor, target: Tensor, order: int) -> Tensor:
+    B, D = online.shape
+    lambda_inv = B * 64 / D
+    one = torch.eye(B, device=online.device, dtype=online.dtype)
+    return -lambda_inv / B * plain_log(one + online @ target.T / lambda_inv, one, order).trace()
 
 
 def plain_log(A: Tensor, one: Tensor, order: int) -> Tensor:
@@ -133,7 +151,7 @@ def rank_times(rank: int, port: int, options: argparse.Namespace, rows: mp.Queue
     """On each rank: the loss with shared products; on the first also alone. Rank 0 puts rows of the table."""
     torch.set_num_threads(options.threads)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=options.ranks)
-    for variant in VARIANTS:
+    for variant in options.losses:
         for B in options.batches:
             features = random_features(B, options.features, "cpu")
             alone = shared = float("inf")
@@ -159,7 +177,7 @@ def compare_ranks(options: argparse.Namespace) -> None:
     processes = [context.Process(target=rank_times, args=(r, port, options, rows)) for r in range(options.ranks)]
     for process in processes:
         process.start()
-    for _ in VARIANTS:
+    for _ in options.losses:
         for _ in options.batches:
             print(rows.get(timeout=600), flush=True)
     for process in processes:
@@ -177,6 +195,7 @@ def hardware(device: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Print the table."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--losses", choices=VARIANTS, nargs="+", default=list(VARIANTS), help="all three")
     parser.add_argument("--batches", type=int, nargs="+", default=[256, 512, 1024, 2048, 4096], help="values of B")
     parser.add_argument("--features", type=int, default=2048, help="D")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of which the fastest counts")
@@ -199,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     print("| loss | B | plain ms | fast ms | ratio | plain error | fast error | plain peak MiB | fast peak MiB |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for variant in VARIANTS:
+    for variant in options.losses:
         for B in options.batches:
             print(compare(variant, B, options), flush=True)
 
