@@ -17,6 +17,10 @@ from slurm.job import INTERRUPTED, StageCall, run_stage
 YEAR_MIN = 365 * 24 * 60
 CTRL_C = 130
 
+REMINDER_S = 5
+"""Between two signals to a job that is to stop. One that comes while submitit starts its tasks is lost: the controller
+has no task yet to pass it on to, or the task lets it pass; and a task that has heard it takes no harm from another."""
+
 
 def call_of(runs: Path, job: Job) -> StageCall:
     """The picklable call of a job, to be made in the folder we are in now."""
@@ -36,7 +40,7 @@ class LocalJob:
     def __init__(self, runs: Path, job: Job, *, cores: int, gpus: list[int], code: Path):
         import submitit
 
-        self.job, self.asked_to_stop = job, False
+        self.job, self.told_at = job, None
         self.home = ledger.home(runs, job.name).absolute()
         ledger.prepare(runs, job)
         tasks = max(1, len(gpus))
@@ -54,6 +58,8 @@ class LocalJob:
     def code(self) -> int | None:
         """The worst exit code of its tasks, 1 for a task that ended without a word; None while it runs."""
         if not self.submitted.done():
+            if self.told_at is not None and time.monotonic() > self.told_at + REMINDER_S:
+                self.stop()
             return None
         return max(self.task_code(rank) for rank in range(self.submitted.num_tasks))
 
@@ -62,13 +68,13 @@ class LocalJob:
 
         path = self.submitted.task(rank).paths.result_pickle
         outcome, value = pickle_load(path) if path.exists() else ("no result", None)
-        if outcome == "no result" and self.asked_to_stop and not tail(self.logs):
+        if outcome == "no result" and self.told_at is not None and not tail(self.logs):
             return INTERRUPTED  # told to stop before the stage began: there was nothing to save
         return value if outcome == "success" else 1
 
     def stop(self) -> None:
-        """Let it save and end."""
-        self.asked_to_stop = True
+        """Let it save and end; `code` says it again until it does."""
+        self.told_at = time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(self.submitted.job_id), signal.SIGTERM)
 
@@ -91,7 +97,7 @@ class LocalJob:
 
 
 class DebugJob:
-    """A job in this process: it has ended when it is made. Raises KeyboardInterrupt at Ctrl-C."""
+    """A job in this process: it has ended when it is made. Raises KeyboardInterrupt if it was told to stop."""
 
     logs: tuple[Path, ...] = ()
 
@@ -104,7 +110,7 @@ class DebugJob:
             self.ended_with = run_stage(job.module, list(job.argv))
         finally:
             signal.signal(signal.SIGINT, before)
-        if self.ended_with == CTRL_C:
+        if self.ended_with in (CTRL_C, INTERRUPTED):  # a signal to this process, which the stage heard in our place
             raise KeyboardInterrupt
         if self.ended_with == 0:
             ledger.mark_done(ledger.home(runs, job.name), job.argv, time.monotonic() - began)
