@@ -7,7 +7,8 @@ principal components) and turned to match the first panel; each prints its trust
 neighbours in the picture that are neighbours among the features, corrected for chance (Venna and Kaski 2001; 1 is
 perfect). Up to 5,000 points it is scikit-learn's t-SNE at its defaults, the papers'; beyond, the first 50 principal
 components and openTSNE, which takes minutes where the former takes hours.
-Writes DIR/tsne-5.svg, .png and .json (the coordinates), and the same for 10.
+Writes DIR/tsne-5.svg, .png and .json (the coordinates), the same for 10, or for all where there are fewer classes, and
+at last DIR/tsne.json, which names the pictures.
 """
 
 from pathlib import Path
@@ -32,10 +33,13 @@ NEIGHBOURS = 5  # scikit-learn's default for trustworthiness
 def embed(h: np.ndarray, method: str, *, seed: int) -> tuple[np.ndarray, str]:
     """Features (n, d) -> points (n, 2), and how they were made.
 
-    Raises UserError for fewer points than t-SNE's perplexity of 30 can take, and where UMAP is not installed.
+    Raises UserError for fewer points than t-SNE's perplexity of 30 can take, for points that are all equal, and where
+    UMAP is not installed.
     """
     if len(h) <= 30:
         raise UserError(f"t-SNE at perplexity 30 needs more than 30 points, found {len(h)}; take more images")
+    if (h == h[0]).all():
+        raise UserError(f"all {len(h)} images have the same features (collapse); there is nothing to draw")
     if method == "umap":
         try:
             import umap
@@ -64,10 +68,14 @@ def turned(points: np.ndarray, towards: np.ndarray) -> np.ndarray:
 
 
 def trustworthiness(h: np.ndarray, points: np.ndarray, *, most: int = MOST_EXACT) -> float:
-    """Trustworthiness of a picture at 5 neighbours, on the first ``most`` points: it takes their n x n distances."""
+    """Trustworthiness of a picture at 5 neighbours, on at most ``most`` points: it takes their n x n distances.
+
+    They are spread evenly over all points, which are sorted by class: the first ones would be of few classes.
+    """
     from sklearn.manifold import trustworthiness
 
-    return float(trustworthiness(h[:most], points[:most], n_neighbors=NEIGHBOURS))
+    some = np.linspace(0, len(h) - 1, min(most, len(h))).round().astype(int)
+    return float(trustworthiness(h[some], points[some], n_neighbors=NEIGHBOURS))
 
 
 def same_images(files: list[Features]) -> None:
@@ -105,6 +113,7 @@ def draw(panels: list[dict], labels: np.ndarray, classes: list[str], out: Path, 
         axes.set_xlabel(f"trustworthiness {panel['trustworthiness']:.3f}", fontsize=8, color=MUTED)
         axes.set(xticks=[], yticks=[])
         axes.set_box_aspect(1)
+        axes.set_aspect("equal", adjustable="datalim")  # distances are all that a picture of t-SNE says
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     handles, names = grid[0, 0].get_legend_handles_labels()
@@ -143,13 +152,16 @@ def main(argv: list[str] | None = None) -> None:
     same_images(files)
     classes, titles = files[0].about["classes"], titles_of(files)
     counts = sorted({min(count, len(classes)) for count in wanted})
-    progress = Progress(len(counts) * len(files), "panels")
+    progress, stems = Progress(len(counts) * len(files), "panels"), []
     for count in counts:
         places = of_first_classes(files[0], count, arguments.per_class)
         panels = []
         for file, title in zip(files, titles, strict=True):
             h = file.h[places].numpy().astype(np.float32)
-            points, how = embed(h, arguments.method, seed=arguments.seed)
+            try:
+                points, how = embed(h, arguments.method, seed=arguments.seed)
+            except UserError as error:
+                raise UserError(f"{file.about['path']}: {error}") from error
             points = turned(points, np.array(panels[0]["points"]) if panels else points)
             panels.append({"title": title, "trustworthiness": trustworthiness(h, points)})
             panels[-1] |= {"points": points.round(3).tolist(), "weights_sha256": file.about["weights_sha256"]}
@@ -159,7 +171,10 @@ def main(argv: list[str] | None = None) -> None:
         names = {"classes": classes, "labels": labels.tolist(), "names": [files[0].names[i] for i in places]}
         write_json(stem.with_suffix(".json"), {"how": how, "seed": arguments.seed, **names, "panels": panels})
         paths = draw(panels, labels, classes, stem, how=how)
+        stems.append(stem.name)
         print(f"{count} classes, {len(places)} images: " + ", ".join(map(str, paths)))
+    # Last of all: how many classes there are the stage that waits for this file cannot know.
+    write_json(arguments.out / f"{arguments.method}.json", {"pictures": stems, "seed": arguments.seed})
 
 
 if __name__ == "__main__":

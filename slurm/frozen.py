@@ -93,13 +93,13 @@ def measure(plan: Plan, row: Row, stage: str, benchmark: str, *, after: tuple[Pa
 def tsne(plan: Plan, row: Row) -> list[Work]:
     """Draw the features of every row of the first seed side by side."""
     told = plan.told("tsne")
-    classes = told.pop("classes", "5 10").split()
+    made = f"{told.get('method', 'tsne')}.json"
     works = []
     for benchmark in plan.features:
         files = tuple(features_of(plan, other, benchmark) for other in plan.rows if other.seed == plan.seeds[0])
         folder = f"results/tsne-{benchmark}"
-        argv = [*map(str, files), "--out", str(plan.runs / folder), "--classes", *classes, *options(told)]
-        works.append(Work(folder=folder, argv=argv, inputs=files, outputs=tuple(f"tsne-{k}.json" for k in classes)))
+        argv = [*map(str, files), "--out", str(plan.runs / folder), *options(told)]
+        works.append(Work(folder=folder, argv=argv, inputs=files, outputs=(made,)))
     return works
 
 

@@ -46,6 +46,7 @@ def test_first_classes_alone_and_not_more_than_there_are(tmp_path):
     path = features(tmp_path / "a.safetensors", "mec")
     tsne.main([path, "--out", str(tmp_path), "--classes", "10"])
     assert (tmp_path / "tsne-3.json").exists() and not (tmp_path / "tsne-10.json").exists()
+    assert json.loads((tmp_path / "tsne.json").read_text())["pictures"] == ["tsne-3"]
     read = feature_file.read(path)
     two = tsne.of_first_classes(read, 2, None)
     assert sorted({int(read.y[i]) for i in two}) == [0, 1] and len(two) == 30
@@ -77,6 +78,14 @@ def test_many_points_go_by_principal_components_and_opentsne(monkeypatch):
     assert points.shape == (60, 2) and seen == [(60, 50)] and how == "PCA to 50, then openTSNE's defaults"
 
 
+def test_trustworthiness_of_many_points_asks_points_of_every_class():
+    """Sorted by class: the first half keeps its neighbours in the picture, the second half lost them."""
+    h = np.random.default_rng(0).normal(size=(200, 2))
+    picture = np.concatenate([h[:100], np.random.default_rng(1).normal(size=(100, 2))])
+    assert tsne.trustworthiness(h[:100], picture[:100]) == 1.0
+    assert tsne.trustworthiness(h, picture, most=100) < 0.95
+
+
 def test_titles_say_what_differs(tmp_path):
     a = feature_file.read(features(tmp_path / "a.safetensors", "mec"))
     b = feature_file.read(features(tmp_path / "b.safetensors", "mec", variant="gamma=2"))
@@ -96,6 +105,8 @@ def test_wrong_input_is_one_line(tmp_path, monkeypatch):
         tsne.main([a, *out, "--classes", "1"])
     with pytest.raises(UserError, match="needs more than 30 points, found 10"):
         tsne.main([a, *out, "--classes", "2", "--per-class", "5"])
+    with pytest.raises(UserError, match="c.safetensors: all 45 images have the same features"):
+        tsne.main([features(tmp_path / "c.safetensors", "mec", h=torch.ones(45, 8)), *out, "--classes", "3"])
     monkeypatch.setitem(__import__("sys").modules, "umap", None)
     with pytest.raises(UserError, match="UMAP is not installed"):
         tsne.main([a, *out, "--method", "umap"])

@@ -1,9 +1,12 @@
 """The probes and measures of a row: the exact words of each command, and what waits for what."""
 
+import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pretrain.command_line import UserError
 from slurm import check
 from slurm.graph import build
 from slurm.plan import Plan
@@ -18,7 +21,11 @@ PLAN = Plan(
     linear=("linear-demo", "linear-moco"),
     semi=("semi-demo",),
     features=("scenes",),
-    settings={"data": {"images": "10"}, "linear": {"cached-features": "true", "epochs": "5"}, "tsne": {"classes": "8"}},
+    settings={
+        "data": {"images": "10"},
+        "linear": {"cached-features": "true", "epochs": "5"},
+        "tsne": {"classes": "4,8"},
+    },
 )
 ROW = "simclr-demo-seed1"
 
@@ -69,8 +76,22 @@ def test_the_projectors_features_are_those_of_the_checkpoint():
 def test_one_picture_of_all_rows_of_the_first_seed(jobs):
     picture = jobs["results/tsne-scenes"]
     assert picture.needs == ("random-seed0/features-scenes", "simclr-demo-seed0/features-scenes")
-    assert picture.argv[-2:] == ("--classes", "8")
-    assert picture.outputs == (Path("runs/results/tsne-scenes/tsne-8.json"),)
+    assert picture.argv[-2:] == ("--classes", "4,8")
+    assert picture.outputs == (Path("runs/results/tsne-scenes/tsne.json"),)
+
+
+@pytest.mark.parametrize("settings", [{}, {"classes": "4,8", "per-class": "20", "method": "umap"}])
+def test_the_measures_understand_what_the_graph_tells_them(settings, tmp_path, monkeypatch):
+    """Each command as the graph has it gets as far as its first file, which is not there."""
+    monkeypatch.chdir(tmp_path)
+    plan = replace(PLAN, settings={**PLAN.settings, "tsne": settings})
+    measures = [
+        job for job in build(plan, ["pretrain", "analysis"]) if job.stage in ("effective_rank", "spectra", "tsne")
+    ]
+    assert {job.stage for job in measures} == {"effective_rank", "spectra", "tsne"}
+    for job in measures:
+        with pytest.raises(UserError, match="no features at"):
+            importlib.import_module(job.module).main(list(job.argv))
 
 
 def test_tables_and_report_come_last_and_nothing_is_asked_for_that_was_not_named(jobs):
