@@ -69,15 +69,17 @@ def bootstrap(h: Tensor, y: Tensor | None, *, resamples: int, seed: int) -> dict
 def measure(h: Tensor, y: Tensor | None, *, resamples: int = 50, seed: int = 0) -> dict:
     """Every metric of this file: ``values``, 95% ``intervals``, and ``warnings`` where n decides a value."""
     values = {f"rank-total-{over}": entropy_rank(spectrum(h), over=over).item() for over in OVER}
-    warnings = []
+    warnings = limited_by_n("rank-total-cov", values["rank-total-cov"], len(h), lambda n: total(h[some(len(h), n)]))
     if y is not None:
         spectra, n = class_spectra(h, y), len(h) // len(y.unique())
         values |= {f"rank-intra-{over}": entropy_rank(spectra, over=over).mean().item() for over in OVER}
         values |= {f"rank-inter-{over}": inter_class(h, y, over=over).item() for over in OVER}
-        warnings += limited_by_n(h, y, values["rank-intra-cov"], n)
+        warnings += limited_by_n(
+            "rank-intra-cov", values["rank-intra-cov"], n, lambda n: intra_of(h, y, n), of=" a class"
+        )
     values["mce-512"] = batch_mce(h, seed=seed).item()
     centred = h - h.mean(0)
-    values["spread"] = (centred.square().sum() / h.square().sum()).item()
+    values["spread"] = (centred.square().sum() / h.square().sum().clamp(min=torch.finfo(h.dtype).tiny)).item()
     if values["spread"] < 1e-6:
         warnings.append(f"the features are all but equal (spread {values['spread']:.1e}): the ranks are those of noise")
     intervals = {}
@@ -87,19 +89,30 @@ def measure(h: Tensor, y: Tensor | None, *, resamples: int = 50, seed: int = 0) 
     return {"values": values, "intervals": intervals, "warnings": warnings}
 
 
-def limited_by_n(h: Tensor, y: Tensor, rank: float, n: int) -> list[str]:
-    """A line if the intra-class rank is close to n - 1, or grew by a tenth from n / 2 to n images a class."""
+def limited_by_n(name: str, rank: float, n: int, at: Callable[[int], Tensor], *, of: str = "") -> list[str]:
+    """A line if a rank of n images is close to its bound n - 1, or grew by a tenth from n / 2 to n of them.
+
+    ``at`` gives the rank of fewer images; ``of`` is what the n images are those of.
+    """
     if rank > 0.5 * (n - 1):
-        return [
-            f"rank-intra-cov {rank:.1f} is close to its bound n - 1 = {n - 1}: it reads off n; take more images a class"
-        ]
+        return [f"{name} {rank:.1f} is close to its bound n - 1 = {n - 1}: it reads off n; take more images{of}"]
     if n < 4:
         return []
-    half = choose(y.tolist(), n // 2, seed=0)
-    before = intra_class(h[half], y[half]).item()
+    before = at(n // 2).item()
     if rank > 1.1 * before:
-        return [f"rank-intra-cov still grows with n: {before:.1f} at {n // 2} images a class, {rank:.1f} at {n}"]
+        return [f"{name} still grows with n: {before:.1f} at {n // 2} images{of}, {rank:.1f} at {n}"]
     return []
+
+
+def some(count: int, n: int) -> Tensor:
+    """``n`` of ``count`` places, always the same."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:n]
+
+
+def intra_of(h: Tensor, y: Tensor, n: int) -> Tensor:
+    """The intra-class rank of ``n`` images a class."""
+    chosen = choose(y.tolist(), n, seed=0)
+    return intra_class(h[chosen], y[chosen])
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -58,7 +58,8 @@ def extract(
 def random_views(network: Network, *, size: int, count: int, seed: int) -> RandomViews:
     """``count`` random views by the recipe the network was trained with, at ``size`` pixels."""
     stored = network.views
-    recipe = views.ViewsConfig(recipe=stored["recipe"], min_scale=stored["min_scale"], size=size)
+    same = {key: stored[key] for key in ("recipe", "min_scale", "interpolation") if key in stored}
+    recipe = views.ViewsConfig(size=size, **same)
     return RandomViews(views.Augment(views.recipe(recipe)), count, seed)
 
 

@@ -49,18 +49,40 @@ def of_features(
     return {name: float(value) for name, value in values.items()}, eigenvalues, {**context, "images": len(h)}
 
 
-def of_views(views: torch.Tensor) -> dict[str, float]:
-    """Measures of V >= 2 views of each image (n, V, d); the pairwise ones take the first two."""
-    first, second = views[:, 0], views[:, 1]
-    most = view_measures.MOST_FOR_MATRICES
-    gram1, gram2 = (view_measures.gram(view[:most]) for view in (first, second))
+def of_views(views: torch.Tensor) -> tuple[dict[str, float], dict[str, int]]:
+    """Measures of V >= 2 views of each image (n, V, d), and of how many images each is; pairs are the first two views.
+
+    The matrices are of images spread evenly over all: the first ones would be of few classes.
+    """
+    first, second, n = views[:, 0], views[:, 1], len(views)
+    some = torch.linspace(0, n - 1, min(n, view_measures.MOST_FOR_MATRICES)).round().long()
+    gram1, gram2 = (view_measures.gram(view[some]) for view in (first, second))
     values = {
-        "alignment": view_measures.alignment(first, second),
-        "lidar": view_measures.lidar(views),
-        "mutual-information": view_measures.matrix_mutual_information(gram1, gram2),
-        "joint-entropy": view_measures.matrix_joint_entropy(gram1, gram2),
+        "alignment": (view_measures.alignment(first, second), n),
+        "lidar": (view_measures.lidar(views), n),
+        "mutual-information": (view_measures.matrix_mutual_information(gram1, gram2), len(some)),
+        "joint-entropy": (view_measures.matrix_joint_entropy(gram1, gram2), len(some)),
     }
-    return {name: float(value) for name, value in values.items()}
+    return {name: float(value) for name, (value, _) in values.items()}, {name: of for name, (_, of) in values.items()}
+
+
+def limited_by_n(values: dict, fitted: list[int] | None, n: int, views: torch.Tensor | None) -> list[str]:
+    """A line for each measure that the number of images decides more than the representation does."""
+    lines = []
+    if values["rankme"] > 0.5 * n:
+        lines.append(f"rankme {values['rankme']:.1f} is close to its bound of {n} images: it reads off n")
+    if fitted and fitted[1] == n - 1:
+        lines.append(f"alpha is fitted up to rank {n - 1}, the last that {n} images have: there n bends the spectrum")
+    if views is not None:
+        images, V, d = views.shape
+        if images * (V - 1) < d:
+            lines.append(
+                f"lidar: {images} x {V - 1} differences of views do not fill {d} features, so that its ridge decides "
+                f"and not the views; take more images or views"
+            )
+        elif values["lidar"] > 0.5 * (images - 1):
+            lines.append(f"lidar {values['lidar']:.1f} is close to its bound of {images - 1}: it reads off n")
+    return lines
 
 
 def draw(eigenvalues: torch.Tensor, title: str, out: Path) -> None:
@@ -92,8 +114,10 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"{arguments.views} holds no random views; extract it with --views N")
         views = other.views
     values, eigenvalues, context = of_features(features, per_class=arguments.per_class, seed=arguments.seed)
+    other_n = {}
     if views is not None:
-        values |= of_views(views)
+        found, other_n = of_views(views)
+        values |= found
         context |= {"views": views.shape[1], "images_with_views": len(views)}
     for name, value in values.items():
         print(f"{name:20s} {value:10.4g}   {SHOWN[name]}")
@@ -102,9 +126,12 @@ def main(argv: list[str] | None = None) -> None:
     print(
         f"n: {context['images']} images" + (f", {context['images_with_views']} with views" if views is not None else "")
     )
+    context["warnings"] = limited_by_n(values, context.get("alpha_range"), context["images"], views)
+    for line in context["warnings"]:
+        print(f"warning: {line}")
     draw(eigenvalues, features.title, arguments.out)
     context["eigenvalues"] = [float(f"{value:.6g}") for value in eigenvalues.tolist()]
-    measured.write(arguments.out, "spectra", features, values, n=context.pop("images"), **context)
+    measured.write(arguments.out, "spectra", features, values, n=context.pop("images"), other_n=other_n, **context)
 
 
 if __name__ == "__main__":

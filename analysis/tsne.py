@@ -101,9 +101,8 @@ def draw(panels: list[dict], labels: np.ndarray, classes: list[str], out: Path, 
 
     columns = min(4, len(panels))
     lines = -(-len(panels) // columns)
-    figure, grid = pyplot.subplots(
-        lines, columns, figsize=(2.6 * columns, 2.75 * lines + 0.6), squeeze=False, layout="constrained"
-    )
+    size = (max(2.6 * columns, 5.2), 2.75 * lines + 0.6)  # one panel is narrower than the words around it
+    figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for axes, panel in zip(grid.flat, panels, strict=False):
         points = np.array(panel["points"])
         for k in np.unique(labels):

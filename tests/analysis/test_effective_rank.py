@@ -39,21 +39,26 @@ def test_batch_mce_takes_batches_of_512():
 def test_a_rank_that_reads_off_n_is_marked():
     y = torch.arange(2).repeat_interleave(20)
     wide, narrow = rows(40, 500), torch.cat([rows(40, 2), 1e-6 * rows(40, 98)], 1)
-    [line] = effective_rank.measure(wide, y, resamples=0)["warnings"]
-    assert "close to its bound n - 1 = 19" in line
+    total, intra = effective_rank.measure(wide, y, resamples=0)["warnings"]
+    assert "rank-intra-cov" in intra and "close to its bound n - 1 = 19" in intra
+    assert "rank-total-cov" in total and "close to its bound n - 1 = 39" in total
+    assert effective_rank.measure(wide, None, resamples=0)["warnings"] == [total]
     assert effective_rank.measure(narrow, y, resamples=0)["warnings"] == []
 
 
 def test_a_rank_that_still_grows_with_n_is_marked():
     y = torch.arange(2).repeat_interleave(100)
-    [line] = effective_rank.measure(rows(200, 60), y, resamples=0)["warnings"]
-    assert "still grows with n" in line and "at 50 images a class" in line
+    total, intra = effective_rank.measure(rows(200, 60), y, resamples=0)["warnings"]
+    assert "rank-total-cov still grows with n" in total and "at 100 images, " in total
+    assert "rank-intra-cov still grows with n" in intra and "at 50 images a class" in intra
 
 
 def test_total_collapse_is_marked():
     h = torch.ones(40, 8, dtype=torch.float64) + 1e-9 * rows(40, 8)
     found = effective_rank.measure(h, None, resamples=0)
-    assert "all but equal" in found["warnings"][0] and found["values"]["rank-total-cov"] > 5
+    assert "all but equal" in found["warnings"][-1] and found["values"]["rank-total-cov"] > 5
+    dead = effective_rank.measure(torch.zeros(40, 8, dtype=torch.float64), None, resamples=0)
+    assert dead["values"]["spread"] == dead["values"]["rank-total-cov"] == 0 and len(dead["warnings"]) == 1
 
 
 def test_interval_covers_the_value_and_narrows_with_images():

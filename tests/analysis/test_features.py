@@ -55,6 +55,16 @@ def test_views_are_a_function_of_seed_and_image(arguments, tmp_path):
     assert c.names != a.names or not torch.equal(c.views, a.views)
 
 
+def test_views_are_drawn_as_the_network_saw_them(scenes):
+    stored = {"recipe": "scenes", "min_scale": 0.4, "interpolation": "bicubic", "size": 32}
+    network = features.Network(torch.nn.Identity(), {}, stored, None)
+    image = Folder(scenes / "classification/val")[7]
+    drawn = features.random_views(network, size=48, count=2, seed=5)(image, 7)
+    config = features.views.ViewsConfig(recipe="scenes", min_scale=0.4, interpolation="bicubic", size=48)
+    expected = features.views.Augment(features.views.recipe(config))(image, (5, 7, 0))
+    assert torch.equal(drawn, torch.stack(expected))
+
+
 def test_half_precision_stores_two_bytes_and_nearly_the_same(arguments, exported, tmp_path):
     found = {}
     for name, extra in (("full", []), ("half", ["--half"])):
