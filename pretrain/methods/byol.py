@@ -39,13 +39,13 @@ class Config:
     student's."""
 
     projector_width: int = 4096
-    """Hidden width of the projector."""
+    """Hidden width of the projector (paper and released code)."""
 
     predictor_width: int = 4096
-    """Hidden width of the predictor."""
+    """Hidden width of the predictor (paper and released code)."""
 
     output_width: int = 256
-    """Width of the outputs of projector and predictor, D."""
+    """Width of the outputs of projector and predictor, D (paper and released code)."""
 
 
 class Method(nn.Module):

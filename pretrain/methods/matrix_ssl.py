@@ -114,22 +114,23 @@ class Config:
     """Weight of the alignment term (eq. 13; the paper's Table 5 finds 1 best)."""
 
     ridge: float = 1.0
-    """Multiple of I added to a covariance before its logarithm; near 1, or the Taylor series is a different loss."""
+    """Multiple of I added to a covariance before its logarithm (mce_mu, 1 in the release's README); near 1, or the
+    Taylor series is a different loss."""
 
     target_scale: float = 1.0
-    """Multiple of I that uniformity aims at, for the released variant (the paper: 1/D)."""
+    """Multiple of I that uniformity aims at, for the released variant (mce_lambd, 1 in its README; the paper: 1/D)."""
 
     order: int | None = 4
     """Order of the Taylor logarithm (Table 6 tries 3, 4, 5); none: the exact logarithm, where one exists."""
 
     projector_width: int = 2048
-    """Width of all three layers of the projector, and D of the covariances."""
+    """Width of all three layers of the projector, and D of the covariances (released code)."""
 
     predictor_width: int = 512
-    """Hidden width of the predictor."""
+    """Hidden width of the predictor (released code)."""
 
     teacher_momentum: float = 0.996
-    """The teacher's momentum at the start; a cosine raises it to 1 at the end."""
+    """The teacher's momentum at the start; a cosine raises it to 1 at the end (released code)."""
 
 
 class Method(Siamese):

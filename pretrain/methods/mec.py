@@ -36,25 +36,26 @@ RECIPE = {"batch_size": 1024, "optim": {"lr": 0.5, "weight_decay": 1e-5}, "views
 @dataclass(frozen=True, kw_only=True)
 class Config:
     distortion: float = 64.0
-    """Squared coding error eps^2; lambda_inv = batch x eps^2 / D, which is 32 at batch 1024 and D = 2048."""
+    """Squared coding error eps^2 (released code); lambda_inv = batch x eps^2 / D, 32 at batch 1024 and D = 2048."""
 
     warmup_factor: float = 8.0
-    """lambda_inv begins this many times larger, so that the series converges while all features are alike."""
+    """lambda_inv begins this many times larger, so that the series converges while all features are alike (released
+    code)."""
 
     warmup_share: float = 0.1
     """Share of training over which it comes down, linearly (the released code: 10 of 100 epochs)."""
 
     order: int = 4
-    """Order of the Taylor logarithm."""
+    """Order of the Taylor logarithm (released code)."""
 
     projector_width: int = 2048
-    """Width of all three layers of the projector, and D."""
+    """Width of all three layers of the projector, and D (released code)."""
 
     predictor_width: int = 512
-    """Hidden width of the predictor."""
+    """Hidden width of the predictor (released code)."""
 
     teacher_momentum: float = 0.996
-    """The teacher's momentum at the start; a cosine raises it to 1 at the end."""
+    """The teacher's momentum at the start; a cosine raises it to 1 at the end (released code)."""
 
 
 class Method(Siamese):

@@ -51,7 +51,7 @@ class Config:
     """Linear layers of the projector (2 in the paper; 3 is the released code's default, SimCLR v2's)."""
 
     projector_width: int = 2048
-    """Width of the projector's hidden layers."""
+    """Width of the projector's hidden layers (paper and released code)."""
 
     output_width: int = 128
     """Width of the projector's output, D (the paper's Figure 8: no difference from 32 to 2048)."""

@@ -32,10 +32,10 @@ class Config:
     reference for collapse."""
 
     projector_width: int = 2048
-    """Width of all three layers of the projector."""
+    """Width of all three layers of the projector (paper and released code)."""
 
     predictor_width: int = 512
-    """Hidden width of the predictor."""
+    """Hidden width of the predictor (paper and released code: a quarter of the projector's)."""
 
 
 class Method(Siamese):

@@ -60,7 +60,7 @@ class Config:
     """Weight of the covariance term, the paper's nu, on the sum over both views (eq. 6)."""
 
     projector_width: int = 8192
-    """Width of all three layers of the expander, and D."""
+    """Width of all three layers of the expander, and D (paper and released code)."""
 
 
 class Method(JointEmbedding):
