@@ -1,5 +1,6 @@
 """The commands that make each row again."""
 
+import json
 import shlex
 from collections.abc import Sequence
 
@@ -47,14 +48,14 @@ def by_settings(folder: Folder, row) -> list[list[str]]:
     if (row / "convert" / "conversion.json").exists():
         made.append(["python", "transfer/convert.py", f"{here}/pretrain/backbone.pth", f"{here}/convert/backbone.pkl"])
     for path in sorted(row.glob("*/result.json")):
-        records = folder.json(path).get("records") or [{}]
-        if words := of_result(here, path.parent.name, records[0]):
+        if words := of_result(here, path.parent.name, folder.json(path)):
             made.append(["python", *words])
     return made
 
 
-def of_result(row: str, leaf: str, record: dict) -> list[str]:
+def of_result(row: str, leaf: str, content: dict) -> list[str]:
     """The command behind one result.json; none for measures of features, whose images it does not know."""
+    record = (content.get("records") or [{}])[0]
     if not {"task", "method", "protocol", "benchmark", "seed"} <= record.keys() or record["task"] == "representation":
         return []
     random, benchmark, protocol = record["method"] == "random", record["benchmark"], record["protocol"]
@@ -63,10 +64,32 @@ def of_result(row: str, leaf: str, record: dict) -> list[str]:
     if record["task"] != "classification":
         weights = "random" if random else f"{row}/convert/backbone.pkl"
         return ["transfer/train.py", "--protocol", protocol, "--weights", weights, *words]
-    weights = ["--weights", "random" if random else f"{row}/pretrain/backbone.pth"]
-    if kind == "semi":
-        percent = leaf.removeprefix("semi-").partition("pct")[0]
-        named = protocol.removesuffix(f"-{percent}pct")
-        return ["transfer/semi.py", "--protocol", named, "--fraction", percent, *weights, *words]
-    named = ["--protocol", protocol] if kind == "linear" else []
-    return [f"transfer/{kind}.py", *named, *weights, *words] if kind in ("linear", "knn") else []
+    words = ["--weights", "random" if random else f"{row}/pretrain/backbone.pth", *words]
+    told = {"linear": of_linear, "semi": of_semi, "knn": of_neighbours}.get(kind)
+    return [f"transfer/{kind}.py", *told(content, protocol, words, f"{row}/{leaf}")] if told else []
+
+
+def of_linear(content: dict, protocol: str, words: list[str], out: str) -> list[str]:
+    named = ["--protocol", protocol.removesuffix("-cached"), *words]
+    return [*named, *(["--cached-features"] if protocol.endswith("-cached") else []), *changed(content)]
+
+
+def of_semi(content: dict, protocol: str, words: list[str], out: str) -> list[str]:
+    """With the list of its images, where it was given one."""
+    named, _, percent = protocol.removesuffix("pct").rpartition("-")
+    given = ["--list", f"{out}/list.txt"] if "file" in content.get("labelled", {}) else []
+    return ["--protocol", named, "--fraction", percent, *words, *given, *changed(content)]
+
+
+def of_neighbours(content: dict, protocol: str, words: list[str], out: str) -> list[str]:
+    settings = content.get("settings", {})
+    told = {key: settings[key] for key in ("size", "resize", "precision", "bn_statistics") if settings.get(key)}
+    if rules := settings.get("voting"):
+        told |= {"k": ",".join(str(k) for k, _ in rules), "temperature": ",".join(str(T) for _, T in rules)}
+    return [*words, *(word for key, value in told.items() for word in (f"--{key.replace('_', '-')}", str(value)))]
+
+
+def changed(content: dict) -> list[str]:
+    """KEY=VALUE of what differs from the protocol."""
+    pairs = content.get("changed_from_protocol", {})
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in pairs.items()]

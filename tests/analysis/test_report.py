@@ -11,6 +11,7 @@ from analysis import kinds, records, report
 from analysis.explain import address
 from analysis.page import cost
 from pretrain.command_line import UserError
+from transfer.results import write
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -170,6 +171,31 @@ def test_without_job_records_the_settings_tell_the_commands(quick, record, runs_
     told = f"--method matrix_ssl --recipe demo --out {row}/pretrain epochs=8 optim.lr=0.1 optim.clip=none"
     assert f"python pretrain/train.py {told}" in words
     assert f"--protocol moco-c4-1x --weights {row}/convert/backbone.pkl --benchmark coco_2017" in words
+
+
+def test_the_commands_of_probes_have_what_differed_from_the_protocol(quick, record, tmp_path):
+    """A cached linear probe, neighbours of small images, labels by a list: commands that the probes understand."""
+    kind = {"task": "classification", "metric": "top1", "benchmark": "scenes"}
+    row = tmp_path / "byol-demo-seed0"
+    linear = {"changed_from_protocol": {"lr": 0.5, "batch_norm": False, "milestones": [6, 8], "precision": "bf16"}}
+    cached = [record("byol", protocol="linear-demo-cached", **kind)]
+    write(row / "linear-demo-scenes" / "result.json", cached, **linear)
+    voting = {"settings": {"size": 64, "resize": None, "voting": [[20, 0.07], [200, 0.1]], "bn_statistics": "stored"}}
+    write(row / "knn-scenes" / "result.json", [record("byol", protocol="knn-20", **kind)], **voting)
+    listed = {"labelled": {"file": "1percent.txt"}, "changed_from_protocol": {}}
+    write(row / "semi-1pct-scenes" / "result.json", [record("byol", protocol="semi-demo-1pct", **kind)], **listed)
+    words = text_of(report.page(tmp_path, title="x"))
+    common = f"--weights {row.name}/pretrain/backbone.pth --benchmark scenes --out {row.name}"
+    assert (
+        f"transfer/linear.py --protocol linear-demo {common}/linear-demo-scenes --seed 0 --cached-features lr=0.5 "
+        "batch_norm=false 'milestones=[6, 8]' precision=bf16"
+    ) in words
+    assert (
+        f"transfer/knn.py {common}/knn-scenes --seed 0 --size 64 --bn-statistics stored --k 20,200 "
+        "--temperature 0.07,0.1"
+    ) in words
+    semi = f"transfer/semi.py --protocol semi-demo --fraction 1 {common}/semi-1pct-scenes --seed 0"
+    assert f"{semi} --list {row.name}/semi-1pct-scenes/list.txt" in words
 
 
 def test_the_status_of_slurm_takes_the_place_of_what_the_files_tell(quick, record, runs_of, tmp_path):
