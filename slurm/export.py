@@ -47,7 +47,7 @@ def write(runs: Path, jobs: Sequence[Job], *, done: set[str], cluster: Cluster, 
         one = Group(jobs=[job])
         command = f"{sbatch.python_of(cluster)} -u -m slurm.call {shlex.quote(str(note))}"
         asked = sbatch.parameters(job, cluster, code=code)
-        files.write_text(folder / f"{name}.sh", sbatch.script(runs, one, asked, command, teardown=None))
+        files.write_text(folder / f"{name}.sh", sbatch.script(runs, one, asked, command))
         files.write_text(folder / f"{name}.json", record_of(job) + "\n")
         after = arrays.dependency(one, {}, ids)
         variable = f"j{number}"

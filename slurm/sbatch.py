@@ -19,13 +19,19 @@ from slurm.squeue import queued
 REQUEUES = 10_000
 """How often submitit lets a job be queued again; its own default of 3 would end a month-long run by surprise."""
 
-CLEAN = [
+AT_THE_END = [
     "code=$?",
-    'id="${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}"',
-    '[ $code -ne 0 ] || rm -f "{folder}/${{id:-$SLURM_JOB_ID}}"_*.pkl',
+    'id="${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}"; id="${{id:-$SLURM_JOB_ID}}"',
+    'runs() {{ scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }}',
+    "case $code in",
+    '    0) rm -f "{folder}/$id"_*.pkl ;;',
+    '    140) runs && scontrol requeue "$id" ;;  # SIGUSR2 before Python listened',
+    '    143) runs "PreemptTime=[0-9]" && scontrol requeue "$id" ;;  # or SIGTERM, at a preemption',
+    "esac",
     "exit $code",
 ]
-"""What a batch script does at its end: the pickles of a job that ended well are of no more use."""
+"""What a batch script does at its end: the pickles of a job that ended well are of no more use, and a signal that
+killed Python before it listened is answered in its place (of several tasks, where it killed them all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +178,7 @@ def submit_group(runs: Path, one: Group, asked: dict, cluster: Cluster) -> dict[
         ledger.prepare(runs, job)
     folder = folder_of(runs, one)
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=REQUEUES, python=python_of(cluster))
-    executor.update_parameters(**asked, teardown=[line.format(folder=folder.absolute()) for line in CLEAN])
+    executor.update_parameters(**asked, teardown=[line.format(folder=folder.absolute()) for line in AT_THE_END])
     try:
         with executor.batch():
             submitted = [executor.submit(call_of(runs, job)) for job in one.jobs]
@@ -185,11 +191,11 @@ def submit_group(runs: Path, one: Group, asked: dict, cluster: Cluster) -> dict[
     return ids
 
 
-def script(runs: Path, one: Group, asked: dict, command: str, *, teardown: Sequence[str] | None = CLEAN) -> str:
+def script(runs: Path, one: Group, asked: dict, command: str) -> str:
     """The text of the batch script of a group, as submitit writes it."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     folder = folder_of(runs, one).absolute()
-    lines = [line.format(folder=folder) for line in teardown] if teardown else None
+    lines = [line.format(folder=folder) for line in AT_THE_END]
     count = len(one.jobs) if len(one.jobs) > 1 else None
     return _make_sbatch_string(command=command, folder=folder, map_count=count, teardown=lines, **asked)

@@ -1,5 +1,6 @@
 """The SLURM path on a fake SLURM: what is asked for, what is chained, what is queued again and what never twice."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,24 @@ def test_a_signal_makes_the_job_save_queue_itself_again_and_finish(suite, fake_s
     assert suite.calls("random-seed0/train") == 2
     log = Path(f"runs/jobs/random-seed0/train/{train.name}_0_log.err").read_text()
     assert f"job {train.name} goes back into the queue and will resume" in log
+
+
+@pytest.mark.parametrize(
+    "number, preempted, ends",
+    [
+        (signal.SIGUSR2, "None", "COMPLETED"),
+        (signal.SIGTERM, "2026-11-22T06:36:15", "COMPLETED"),
+        (signal.SIGTERM, "None", "FAILED"),  # somebody ended it
+    ],
+)
+def test_a_job_that_is_told_before_python_listens_queues_itself_again(
+    suite, fake_slurm, monkeypatch, number, preempted, ends
+):
+    monkeypatch.setenv("FAKE_PREEMPTED", preempted)
+    assert suite.main(*SLURM, "--methods", "random", "--stage", "draw") == 0
+    fake_slurm.run_queue(signal=str(suite.folder), which=number)  # the folder is there: at once
+    assert fake_slurm.state(fake_slurm.jobs()[0]) == ends
+    assert suite.calls("draw") == (ends == "COMPLETED")
 
 
 def test_a_cancelled_job_does_not_rise_again(suite, fake_slurm, monkeypatch, capfd):

@@ -35,8 +35,11 @@ def option(job: Path, name: str, default: str = "") -> str:
     return found[1] if found else default
 
 
-def run_queue(*, signal: str = "") -> None:
-    """Run every job whose dependencies ended well; remove those whose never will. A signal goes to the first job."""
+def run_queue(*, signal: str = "", which: int = 12) -> None:
+    """Run every job whose dependencies ended well; remove those whose never will.
+
+    Signal ``which`` goes to the first job, once the file ``signal`` is there.
+    """
     while pending := [job for job in jobs() if state(job) == "PENDING"]:
         job = pending[0]
         if any(state(need) in ("FAILED", "CANCELLED") for need in needs(job)):
@@ -45,6 +48,7 @@ def run_queue(*, signal: str = "") -> None:
         state(job, "RUNNING")
         number, _, element = job.name.partition("_")
         place = {"SLURM_JOB_ID": number, "SLURM_JOB_NUM_NODES": option(job, "nodes", "1"), "FAKE_SIGNAL": signal}
+        place["FAKE_NUMBER"] = str(int(which))
         if element:
             place |= {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": element}
             place["SLURM_JOB_ID"] = f"{number}{int(element):03}"
@@ -85,8 +89,9 @@ def srun(arguments: list[str]) -> int:
         wait_for = Path(os.environ["FAKE_SIGNAL"])
         while not wait_for.exists():
             time.sleep(0.02)
-        tasks[0].send_signal(12)
-    return max(abs(task.wait()) for task in tasks)
+        tasks[0].send_signal(int(os.environ["FAKE_NUMBER"]))
+    codes = [task.wait() for task in tasks]
+    return max(128 - code if code < 0 else code for code in codes)
 
 
 if __name__ == "__main__":
@@ -109,6 +114,9 @@ if __name__ == "__main__":
         alive = [job for job in found if state(job) in ("PENDING", "RUNNING", "COMPLETING")]
         lone = "--format=%T" in arguments
         print("\n".join(state(job) if lone else f"{job.name}|{state(job)}|None" for job in alive))
+    elif name == "scontrol" and "show" in arguments:
+        preempted = os.environ.get("FAKE_PREEMPTED", "None")
+        print(f"JobId=1 JobState={state(queue() / arguments[-1])} Reason=None PreemptTime={preempted} Restarts=0")
     elif name == "scontrol":
         state(queue() / arguments[1], "PENDING")
     elif name == "scancel":

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +64,7 @@ def early(request, real_slurm):
 @pytest.fixture(scope="session")
 def interruptions(slurm_jobs):
     """The jobs of every scenario, under its name, as futures."""
-    scenarios = (preempted, undisturbed, signalled, at_the_time_limit, often)
+    scenarios = (preempted, undisturbed, signalled, at_the_time_limit, often, preempted_early, signalled_early)
     with ThreadPoolExecutor(len(scenarios)) as pool:
         yield {scenario.__name__: pool.submit(scenario, slurm_jobs) for scenario in scenarios}
 
@@ -88,9 +89,39 @@ def preempted(slurm):
     """By a job of a partition that goes first, which SIGTERM alone tells."""
     jobs = slurm.submit("preempted", gpus=1, place={"partition": "spare"}, PACE_S=6)
     jobs.at_step(1)
+    preempt()
+    jobs.runs_again(1)
+    return jobs
+
+
+def preempt():
+    """Submit a job that goes first and needs all GPUs."""
     urgent = ["--partition=urgent", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null", "--wrap=sleep 1"]
     subprocess.run(["sbatch", *urgent], check=True, capture_output=True)
-    jobs.runs_again(1)
+
+
+def before_python(slurm, name, **options):
+    """A job whose first start has not come as far as Python."""
+    started, python = slurm.folder / f"{name}-started", slurm.folder / f"{name}-python"
+    python.write_text(
+        f"#!/bin/sh\nif [ -z $SLURM_RESTART_COUNT ]; then touch {started}; sleep 600; fi\nexec {sys.executable} $@\n"
+    )
+    python.chmod(0o755)
+    place = {"python": str(python)} | options.pop("place", {})
+    jobs = slurm.submit(name, stage="told", place=place, **options)
+    until(started.exists, 200, lambda: jobs.log("told"))
+    return jobs
+
+
+def preempted_early(slurm):
+    jobs = before_python(slurm, "preempted-early", gpus=1, place={"partition": "spare"})
+    preempt()
+    return jobs
+
+
+def signalled_early(slurm):
+    jobs = before_python(slurm, "signalled-early")
+    subprocess.run(["scancel", "--signal=USR2", jobs.ids["told"]], check=True)
     return jobs
 
 

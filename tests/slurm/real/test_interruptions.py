@@ -17,3 +17,10 @@ def test_no_number_of_interruptions_ends_a_job(interruptions):
     jobs = interruptions["often"].result()
     assert jobs.ended("told") == "COMPLETED", jobs.log("told")
     assert jobs.log("told").count("goes back into the queue") == 7
+
+
+@pytest.mark.parametrize("scenario", ["signalled_early", "preempted_early"])
+def test_a_job_told_before_python_listens_queues_itself_again(interruptions, scenario):
+    jobs = interruptions[scenario].result()
+    assert jobs.ended("told") == "COMPLETED", jobs.log("told")
+    assert int(jobs.about("told")["Restarts"]) == 1
