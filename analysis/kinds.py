@@ -24,6 +24,13 @@ PROBES = {
 """Kinds of probe, and what their tables are called."""
 
 
+RANKS = (
+    "Ranks over covariance eigenvalues (-cov) and over singular values (-sv, rankme) are two definitions. No rank of n "
+    "images exceeds n − 1, and of K classes none between them K − 1; effective_rank.json and spectra.json beside the "
+    "records say how many images of each class there were, the intervals, and which values read off n."
+)
+
+
 def build(found: Sequence[Found], printed: Iterable[Published] | None = None) -> list[Table]:
     """The tables of ``found``, benchmark by benchmark.
 
@@ -81,7 +88,7 @@ def representation(benchmark: str, found: list[Found]) -> list[Table]:
     """A table per layer; which number is good depends on the measure, so nothing is bold."""
     mine = [entry for entry in found if entry.record.task == "representation"]
     return [
-        pivot(f"{benchmark}-{protocol}", benchmark, f"representation, {protocol}", group, [])
+        pivot(f"{benchmark}-{protocol}", benchmark, f"representation, {protocol}", group, [], extra=[RANKS])
         for protocol in sorted({entry.record.protocol for entry in mine})
         for group in [[entry for entry in mine if entry.record.protocol == protocol]]
     ]
@@ -124,7 +131,7 @@ def sweep_tables(benchmark: str, found: list[Found], swept: set[tuple], quotable
 
 
 def pivot(
-    name: str, benchmark: str, title: str, found: list[Found], quotable: list[Published], *, swept: str = ""
+    name: str, benchmark: str, title: str, found: list[Found], quotable: list[Published], *, swept: str = "", extra=()
 ) -> Table:
     """One table of records of one benchmark, and of the papers' numbers that fit its columns."""
     cells: dict[tuple[Row, Column], list[Found]] = {}
@@ -142,7 +149,7 @@ def pivot(
         quotable = [entry for entry in quotable if "=" not in entry.variant]  # those belong to a sweep
     whole |= quoted([entry for entry in quotable if column_of(entry) in columns])
     several = len({column.protocol for column in columns if column.task in DETECTION}) > 1
-    extra = ["Each column group is a protocol of its own."] if several else []
+    extra = [*extra, *(["Each column group is a protocol of its own."] if several else [])]
     return Table(name=name, benchmark=benchmark, title=title, cells=whole, swept=swept, extra=extra)
 
 

@@ -20,9 +20,9 @@ from pretrain.command_line import Parser, UserError, run
 from pretrain.files import write_json
 
 RANKS = {
-    "rank-intra-cov": "intra-class effective rank",
-    "rank-inter-cov": "inter-class effective rank",
-    "rank-total-cov": "effective rank",
+    "rank-intra-cov": "intra-class effective rank, cov",
+    "rank-inter-cov": "inter-class effective rank, cov",
+    "rank-total-cov": "effective rank, cov",
     "rankme": "RankMe",
 }
 """Measures of the representation, from left to right; all over covariance eigenvalues but RankMe."""

@@ -61,10 +61,15 @@ def scatter(series: Sequence[Series], *, title: str, x: str, y: str, note: str =
 
 
 def cloud(series: Sequence[Series], *, title: str, note: str) -> str:
-    """A square figure without axes, for pictures whose coordinates mean nothing."""
+    """A square figure without axes, one scale both ways: of such coordinates only the distances mean something."""
     side = 240
-    across = Axis.over([v for one in series for v in one.x], 4, side - 4)
-    up = Axis.over([v for one in series for v in one.y], side - 4, 4)
+    ends = [(min(v), max(v)) for v in ([v for one in series for v in one.x], [v for one in series for v in one.y])]
+    half = max(high - low for low, high in ends) / 2
+    middles = [(low + high) / 2 for low, high in ends]
+    across, up = (
+        Axis.over([middle - half, middle + half], *pixels)
+        for middle, pixels in zip(middles, ((4, side - 4), (side - 4, 4)), strict=True)
+    )
     body = [f'<rect class="frame" x=".5" y=".5" width="{side - 1}" height="{side - 1}"/>']
     for one in series:
         tip = f"<title>{escape(one.name)}</title>"

@@ -7,6 +7,7 @@ from analysis.page.chart import Series, cloud, keys, lines, scatter
 from analysis.page.folder import Folder
 from analysis.page.markup import Section, details, escape, grid, paragraph
 from analysis.page.palette import Palette
+from analysis.page.ranks import ranks
 from analysis.rank_against_ap import Panel
 from analysis.records import unique
 
@@ -78,11 +79,13 @@ def line(panel: Panel) -> list[str]:
 
 
 def representations(folder: Folder) -> Section:
-    """Eigenvalues of every row, and the t-SNE panels of every picture."""
-    body = spectra(folder) + panels(folder)
+    """Effective ranks with what limits them, eigenvalues of every row, and the t-SNE panels of every picture."""
+    body = ranks(folder) + spectra(folder) + panels(folder)
     if not body:
-        body = paragraph("No spectra and no t-SNE yet; the stages spectra and tsne make them.", "notice")
-    return Section(id="representations", title="Spectra and t-SNE", body=body)
+        body = paragraph(
+            "No ranks, spectra or t-SNE yet; the stages effective_rank, spectra, tsne make them.", "notice"
+        )
+    return Section(id="representations", title="Ranks, spectra and t-SNE", body=body)
 
 
 def spectra(folder: Folder) -> str:

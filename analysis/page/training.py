@@ -73,7 +73,9 @@ def checkpoints(folder: Folder, palette: Palette) -> str:
                 flat = [{"step": point.get("step"), **point.get("values", {})} for point in points]
                 some.append(series(name, numbers(flat, "step", metric), palette))
             charts.append(lines(some, title=words[0].upper() + words[1:], x="step", y=metric, marks=True))
-        of = f"{setting.get('images', '?')} images, {setting.get('layer', '?')} features"
+        images, classes = setting.get("images", "?"), setting.get("classes")
+        each = f", {images // classes} of each of {classes} classes" if classes else ""
+        of = f"{images} images{each}, {setting.get('layer', '?')} features"
         parts.append(group(f"Kept checkpoints, {of}", charts))
     return "".join(parts)
 

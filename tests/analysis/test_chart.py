@@ -6,7 +6,7 @@ import re
 import pytest
 
 from analysis.page.axis import Axis
-from analysis.page.chart import MOST_POINTS, Series, label, lines, thinned
+from analysis.page.chart import MOST_POINTS, Series, cloud, label, lines, thinned
 from analysis.page.palette import Palette
 
 
@@ -51,3 +51,13 @@ def test_seeds_of_a_backbone_share_its_colour_and_differ_in_their_dash():
     palette = Palette(["byol-demo-seed0", "byol-demo-seed1", "mec-demo-seed0"])
     assert [palette.look(name) for name in palette.names] == [(0, 0), (0, 1), (1, 0)]
     assert palette.look("another") == (2, 0)
+
+
+def test_a_cloud_keeps_its_shape():
+    """A line of points 100 wide and 1 high stays a hundred times as wide as high."""
+    picture = cloud([Series(name="x", x=[0, 50, 100], y=[0, 1, 0])], title="t", note="n")
+    [points] = re.findall(r'<path class="mark c0" d="([^"]*)"', picture)
+    places = [(float(a), float(b)) for a, b in re.findall(r"M([-.0-9]+) ([-.0-9]+)", points)]
+    (left, low), (_, high), (right, _) = places
+    assert right - left > 200 and low - high == pytest.approx((right - left) / 100, abs=0.11)
+    assert (left + right) / 2 == pytest.approx(120, abs=0.1)

@@ -1,5 +1,6 @@
 """Which records meet in a table: the papers' column order, one protocol a column, published beside measured."""
 
+from analysis import kinds
 from analysis.table import MISSING
 from analysis.table_text import head
 
@@ -60,7 +61,7 @@ def test_measures_of_a_representation_have_a_table_of_their_own_and_no_best(tabl
     )
     assert table.name == "coco_2017-features-backbone" and "percent" not in table.caption
     assert [cells(table, row) for row in table.rows] == [["0.853", "120.0"], [MISSING, "593.2"]]
-    assert not table.marks and not table.footnotes
+    assert not table.marks and table.footnotes == [kinds.RANKS]
 
 
 def test_two_recipes_and_a_variant_of_one_method_are_three_rows(tables, record):

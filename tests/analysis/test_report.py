@@ -101,9 +101,18 @@ def test_all_parts_are_there(full_page):
     assert "Loss, Matrix-SSL" in words and "Intra-class effective rank" in words  # curves
     assert "Spearman +1.00 (p = 0.33), Kendall +1.00 (p = 0.33), n = 3" in words
     assert "Spectrum, analysis-scenes, 64 images" in words and "trustworthiness 0.912" in words
+    assert "64 images, 32 of each of 2 classes, backbone features" in words
     assert "ResNet-50 backbone" in words and "23.51" in words and "4.11" in words
     assert "1:00:00" in words and "8.00" in words and "192" in words  # 8 GPUs for one hour of the 24 asked for
     assert full_page.stat().st_size < 300_000  # the picture of 3000 pixels is in it, and small
+
+
+def test_a_rank_has_its_n_its_interval_and_a_mark_where_n_decides(full_page):
+    words = " ".join(text_of(full_page.read_text(encoding="utf-8")).split())
+    assert "byol-demo-seed0 64 32 10 (9 to 11) 20 – – – –" in words
+    assert "matrix_ssl-demo-seed1 64 32 12 (11 to 13) † 24 – – – –" in words
+    assert "2 values limited by the number of images" in words
+    assert "matrix_ssl-demo-seed0: rank-intra-cov still grows with n." in words
 
 
 def test_the_state_and_the_commands_are_those_of_the_graph(full_page):
