@@ -33,7 +33,8 @@ def cross_log_trace(x: Tensor, y: Tensor, *, scale: float, ridge: float = 1.0) -
 
     C12 is not symmetric. Its principal logarithm exists, and is real, exactly if no eigenvalue of C12 + ridge I lies
     on the negative real axis or at zero; then the trace is log det. A positive determinant alone is not enough: two
-    negative eigenvalues make one too. With ridge > ||C12|| it always exists, so always with ridge 1 on unit rows.
+    negative eigenvalues make one too. With ridge > ||C12|| it always exists, so with ridge 1 on unit rows unless both
+    views lie on one line, opposed.
 
     Raises:
         UserError: if the logarithm does not exist.
@@ -56,7 +57,7 @@ def cross_log_trace(x: Tensor, y: Tensor, *, scale: float, ridge: float = 1.0) -
 def _missing(eigenvalue: float) -> str:
     return (
         f"the exact logarithm does not exist: a covariance plus ridge has the eigenvalue {eigenvalue:.3g}, expected "
-        "none at or below 0; raise the ridge (1 is always enough) or give a Taylor order"
+        "none at or below 0; raise the ridge (above 1 is always enough) or give a Taylor order"
     )
 
 

@@ -71,6 +71,8 @@ def build(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
 
 
 def _optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer:
+    """timm divides by |g| + decay |w|, as apex does for SwAV, where SimCLR, BYOL, Barlow Twins and VICReg have
+    |g + decay w|; and its momentum holds steps before the rate, where SimCLR's holds them after it."""
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
     if config.name in ("lars", "larc"):

@@ -44,7 +44,7 @@ def released_terms(
         ridge: multiple of I added to each covariance before its logarithm (the release's mce_mu).
         target_scale: multiple of I that uniformity aims at (the release's mce_lambd).
         order: n, of the Taylor logarithm about I, at least 1; None for the exact logarithm, which for the C12 of
-            unit rows always exists with ridge 1 (`exact_traces` says where else).
+            unit rows exists with ridge 1 (`exact_traces` says where else, and names the one exception).
         matmul: the matrix product, `pretrain.shared_matmul` to share the work among ranks.
 
     Returns:

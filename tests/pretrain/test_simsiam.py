@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +10,18 @@ from pretrain import backbone, optimizers
 from pretrain.command_line import UserError
 from pretrain.methods import Embeddings, simsiam
 from pretrain.stopping import Watch, embedding_rank
+
+LIGHTLY = np.load(Path(__file__).with_name("lightly_losses.npz"))  # lightly 1.6.0 in float64, values and gradients
+
+
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+def test_equals_lightly(shape):
+    p, z = (torch.from_numpy(LIGHTLY[f"{shape}_{name}"]) for name in ("z1", "z2"))
+    loss = simsiam.negative_cosine(p.requires_grad_(), z)
+    loss.backward()
+    assert loss.item() == pytest.approx(LIGHTLY[f"{shape}_negative_cosine"].item(), abs=1e-9)
+    reference = torch.from_numpy(LIGHTLY[f"{shape}_negative_cosine_dz1"])
+    torch.testing.assert_close(p.grad, reference, rtol=0, atol=1e-9)
 
 
 def test_loss_is_the_mean_of_both_directions_and_minus_one_when_aligned():

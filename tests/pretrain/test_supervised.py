@@ -1,6 +1,27 @@
+import math
+
+import pytest
 import torch
+from torch import nn
 
 from pretrain import checkpoint
+from pretrain.methods import Embeddings, supervised
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    network = supervised.Method(nn.Identity(), supervised.Config(classes=3))
+    return network.loss_terms(Embeddings((logits,), (), labels))["cross_entropy"].item()
+
+
+def test_loss_is_minus_the_mean_log_probability_of_the_labels():
+    """Softmax written out; the same for logits that all gain a constant; log K where all classes are alike."""
+    logits = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]], dtype=torch.float64)
+    labels = torch.tensor([2, 1])
+    rows = [[math.exp(value) for value in row] for row in logits.tolist()]
+    expected = -(math.log(rows[0][2] / sum(rows[0])) + math.log(rows[1][1] / sum(rows[1]))) / 2
+    assert cross_entropy(logits, labels) == pytest.approx(expected, abs=1e-12)
+    assert cross_entropy(logits + 7, labels) == pytest.approx(expected, abs=1e-12)
+    assert cross_entropy(0 * logits, labels) == pytest.approx(math.log(3))
 
 
 def test_learns_from_the_class_folders(command, scenes, tmp_path):
