@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain import backbone, batch_norm, config, distributed, methods, optimizers
+from pretrain import backbone, batch_norm, config, data, distributed, methods, optimizers, train
 from pretrain.command_line import UserError
 
 # What makes a method small; each takes the ones it has.
@@ -119,22 +119,99 @@ def test_says_what_each_of_its_settings_is(name):
     assert methods.title(name) in inspect.getdoc(methods.load(name)).splitlines()[0]
 
 
-@pytest.mark.parametrize(
-    "name, batch, peak, biases, views",
-    [
-        ("simclr", 4096, 4.8, 4.8, "simclr"),  # the paper, B.1: 0.075 x sqrt(batch)
-        ("byol", 4096, 7.2, 7.2, "asymmetric"),  # released code: 0.45 x batch / 256 for 100 epochs
-        ("moco_v2", 256, 0.03, 0.03, "symmetric"),  # README
-        ("barlow_twins", 2048, 1.6, 0.0384, "asymmetric"),  # released code: 0.2 and 0.0048 x batch / 256
-        ("vicreg", 2048, 2.4, 2.4, "asymmetric"),  # README: 0.3 x batch / 256 for 100 epochs
-    ],
-)
-def test_recipes_come_to_the_rates_of_their_sources(name, batch, peak, biases, views):
+@every_method
+def test_labels_reach_the_methods_that_learn_from_them_and_no_other(name):
+    """What the file says, read without importing it, is what the class has."""
+    labelled = methods.learns_from_labels(name)
+    network = build(name, trunk=tiny_trunk)
+    assert labelled == getattr(network, "learns_from_labels", False) == hasattr(network, "classes")
+    views = two_views()[: getattr(network, "takes_views", (2, 2))[0]]
+    settings = config.resolve(name, "imagenet-100ep", ["precision=fp32"])
+    batch = data.Batch(views, LABELS, [])
+    embeddings = train.embed(network, batch, settings, torch.device("cpu"), labelled=labelled)
+    assert torch.equal(embeddings.labels, LABELS) if labelled else embeddings.labels is None
+    assert network.loss_terms(embeddings)
+
+
+# Batch, optimiser, peak rate, that of biases, decay, whether it spares biases and norms, warm-up in epochs, last rate.
+SGD_MOCO_V3 = (1024, "sgd", 2.0, 2.0, 1e-5, False, 10, 0.0)
+RATES = {
+    "matrix_ssl": SGD_MOCO_V3,  # released code: 0.5 x batch / 256
+    "mec": SGD_MOCO_V3,
+    "simsiam": (512, "sgd", 0.1, 0.1, 1e-4, False, 0, 0.0),  # 0.05 x batch / 256
+    "simclr": (4096, "lars", 4.8, 4.8, 1e-6, True, 10, 0.0),  # the paper, B.1: 0.075 x sqrt(batch)
+    "byol": (4096, "lars", 7.2, 7.2, 1e-6, True, 10, 0.0),  # released code: 0.45 x batch / 256 for 100 epochs
+    "moco_v2": (256, "sgd", 0.03, 0.03, 1e-4, False, 0, 0.0),  # README
+    "swav": (4096, "lars", 4.8, 4.8, 1e-6, False, 10, 0.0048),  # released command
+    "barlow_twins": (2048, "lars", 1.6, 0.0384, 1e-6, True, 10, 0.0016),  # released code: 0.2 and 0.0048 x batch / 256
+    "vicreg": (2048, "lars", 2.4, 2.4, 1e-6, True, 10, 0.0024),  # README: 0.3 x batch / 256 for 100 epochs
+    "supervised": (256, "sgd", 0.1, 0.1, 1e-4, False, 0, 0.0),  # torchvision's reference
+}
+# Views, smallest crop, how many small views, resampling, normalisation, residual branches that start at zero.
+BYOL_VIEWS = ("asymmetric", 0.08, 0, "bicubic", "imagenet", True)
+VIEWS = {
+    "matrix_ssl": ("asymmetric", 0.2, 0, "bilinear", "imagenet", True),
+    "mec": ("asymmetric", 0.2, 0, "bilinear", "imagenet", True),
+    "simsiam": ("symmetric", 0.2, 0, "bilinear", "imagenet", True),
+    "simclr": ("simclr", 0.08, 0, "bicubic", "none", True),
+    "byol": BYOL_VIEWS,
+    "moco_v2": ("symmetric", 0.2, 0, "bilinear", "imagenet", False),
+    "swav": ("simclr", 0.14, 6, "bilinear", "swav", False),
+    "barlow_twins": BYOL_VIEWS,
+    "vicreg": BYOL_VIEWS,
+    "supervised": ("supervised", 0.08, 0, "bilinear", "imagenet", False),
+}
+
+
+@every_method
+def test_recipes_come_to_the_numbers_of_their_sources(name):
     settings = config.resolve(name, "imagenet-100ep", [])
-    rate = optimizers.peak_lr(settings.optim, settings.batch_size)
-    assert (settings.batch_size, settings.views.recipe) == (batch, views)
-    assert (rate, rate * settings.optim.bias_lr) == pytest.approx((peak, biases))
-    assert settings.optim.exclude_1d == (settings.optim.name == "lars") == (name != "moco_v2")
+    optim, seen = settings.optim, settings.views
+    peak = optimizers.peak_lr(optim, settings.batch_size)
+    last = optimizers.lr_at(100, optim, peak=peak, warmup_steps=0, total_steps=100)
+    found = (settings.batch_size, optim.name, peak, peak * optim.bias_lr, optim.weight_decay)
+    assert (*found, optim.exclude_1d, optim.warmup_epochs, last) == pytest.approx(RATES[name])
+    found = (seen.recipe, seen.min_scale, seen.small, seen.interpolation, seen.normalisation)
+    assert (*found, settings.backbone.zero_init_residual) == VIEWS[name]
+    assert (optim.momentum, optim.trust) == (0.9, 0.001)
+
+
+# Widths; whether the last layer has a bias; whether there is a BN between layers, and one after the last.
+SIAMESE = {
+    "projector": ([2048, 2048, 2048, 2048], True, True, True),
+    "predictor": ([2048, 512, 2048], True, True, False),
+}
+HEADS = {
+    "matrix_ssl": SIAMESE,
+    "mec": SIAMESE,
+    "simsiam": SIAMESE,
+    "simclr": {"projector": ([2048, 2048, 128], True, False, False)},
+    "moco_v2": {"projector": ([2048, 2048, 128], True, False, False)},
+    "byol": {
+        "projector": ([2048, 4096, 256], False, True, False),
+        "predictor": ([256, 4096, 256], False, True, False),
+    },
+    "swav": {"projector": ([2048, 2048, 128], True, True, False)},
+    "barlow_twins": {"projector": ([2048, 8192, 8192, 8192], False, True, False)},
+    "vicreg": {"projector": ([2048, 8192, 8192, 8192], False, True, False)},
+    "supervised": {},
+}
+
+
+@every_method
+def test_heads_are_those_of_the_sources(name):
+    """But for the bias of a layer before a BN, which some sources have and the BN cancels."""
+    module = methods.load(name)
+    with torch.device("meta"):  # shapes alone: some heads have a hundred million weights
+        network = module.Method(nn.Identity(), module.Config())
+    heads = {part: child for part, child in network.named_children() if part in ("projector", "predictor")}
+    assert heads.keys() == HEADS[name].keys()
+    for part, (widths, last_bias, norm_between, norm_last) in HEADS[name].items():
+        linear = [layer for layer in heads[part] if isinstance(layer, nn.Linear)]
+        norms = [layer for layer in heads[part] if isinstance(layer, nn.BatchNorm1d)]
+        assert [linear[0].in_features, *(layer.out_features for layer in linear)] == widths
+        assert (linear[-1].bias is not None) == last_bias
+        assert [norm.affine for norm in norms] == [True] * (len(linear) - 1) * norm_between + [False] * norm_last
 
 
 def test_teacher_is_a_momentum_copy_that_no_gradient_reaches():
