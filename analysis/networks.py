@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pretrain import backbone, checkpoint, methods, views
 from pretrain.command_line import UserError
 from pretrain.files import sha256
+from pretrain.retention import variant_at
 from transfer.classification.backbones import measure_statistics
 
 __all__ = ["Network", "load", "measure_statistics"]
@@ -64,7 +65,8 @@ def load(path: str, layer: str = "backbone", *, seed: int = 0) -> Network:
         raise UserError(f"{path} does not fit its own network: {' '.join(str(error).split())[:200]}") from error
     about = {key: content.get(key, "") for key in ("method", "recipe", "variant", "epochs", "seed")}
     # The step is what tells the checkpoints of one run apart; a finished backbone has none.
-    about |= {"step": content.get("step", 0), "weights_sha256": sha256(path)}
+    about |= {"step": content.get("step", 0), "variant": variant_at(path, about["variant"])}
+    about |= {"weights_sha256": sha256(path)}
     return Network(module.eval(), about, content["config"]["views"], normalise)
 
 

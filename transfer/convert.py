@@ -21,6 +21,7 @@ import torch
 from pretrain import provenance
 from pretrain.command_line import Parser, UserError, run
 from pretrain.files import sha256, write_json
+from pretrain.retention import variant_at
 from transfer.checkpoints import inspection, parity, reading, resnet50, weights
 from transfer.checkpoints.renaming import to_detectron2
 from transfer.checkpoints.trunk import AUTO, Trunk, find_trunk
@@ -86,6 +87,7 @@ def _origin(source: Path, told: dict, **named) -> dict:
     for key, value in named.items():
         if value and told[key] and value != told[key]:
             raise UserError(f"{source} says that its {key} is {told[key]}, not {value}; leave --{key} out")
+    told = {**told, "variant": variant_at(source, told["variant"])}
     given = {key: told[key] or value for key, value in named.items()}
     return told | given | {"method": given["method"] or source.name.split(".")[0]}
 

@@ -43,6 +43,18 @@ def test_other_lengths_of_a_run_are_points_of_their_own(backbones):
     assert [point.label for point in panel.points] == ["BYOL, 8 epochs", "BYOL, 100 epochs"]
 
 
+def test_kept_checkpoints_are_points_beside_the_last_one(backbones):
+    records = backbones({"byol": (10.0, 40.0)}) + backbones({"byol": (6.0, 30.0)}, variant="step=64")
+    records += backbones({"byol": (8.0, 35.0)}, variant="step=128")
+    [panel] = panels(records)
+    assert [(point.label, point.rank) for point in panel.points] == [
+        ("BYOL, 8 epochs", 10.0),
+        ("BYOL (step=64), 8 epochs", 6.0),
+        ("BYOL (step=128), 8 epochs", 8.0),
+    ]
+    assert panel.verdict.startswith("Spearman +1.00")
+
+
 def test_two_protocols_never_share_a_panel(backbones, record):
     records = backbones({"byol": (10.0, 40.0)}) + [record("byol", 39.0, protocol="moco-fpn-1x")]
     assert [panel.score for panel in panels(records)] == [

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pretrain.command_line import UserError
-from pretrain.retention import Checkpoints
+from pretrain.retention import Checkpoints, variant_at
 
 
 def saved(folder, steps, **rule) -> Checkpoints:
@@ -82,3 +82,10 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
     (tmp_path / ".checkpoint.pth.4711.tmp").write_bytes(b"torso")
     saved(tmp_path, [2])
     assert names(tmp_path) == ["checkpoint.pth"]
+
+
+def test_a_kept_checkpoint_is_a_variant_and_the_last_one_is_the_run():
+    kept = "runs/byol-demo-seed0/pretrain/checkpoints/step-000064.pth"
+    assert variant_at(kept, "") == "step=64"
+    assert variant_at(kept, "gamma=0.3") == "gamma=0.3, step=64"
+    assert variant_at("runs/byol-demo-seed0/pretrain/checkpoint.pth", "gamma=0.3") == "gamma=0.3"

@@ -253,3 +253,12 @@ def test_detectron2s_own_checkpointer_takes_both_files_as_they_are(converted, ba
             loaded.prove(model.state_dict(), arrays)
         DetectionCheckpointer(model).load(str(path))
         assert len(set(loaded.prove(model.state_dict(), arrays).arrived.values())) == 265
+
+
+def test_a_kept_checkpoint_does_not_pass_for_the_last_one(tmp_path, trunk, about):
+    model = {f"backbone.{name}": value for name, value in trunk.items()}
+    content = {"format": "ssl-transfer-bench/checkpoint/1", "model": model, **about}
+    for name, variant in (("step-000064", "step=64"), ("checkpoint", "")):
+        torch.save({**content, "variant": ""}, tmp_path / f"{name}.pth")
+        ledger = convert.convert(tmp_path / f"{name}.pth", tmp_path / name / "backbone.pkl")
+        assert ledger["variant"] == weights.read(tmp_path / name / "backbone.pkl")[weights.ABOUT]["variant"] == variant
