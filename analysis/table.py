@@ -1,5 +1,6 @@
 """A table: rows are pretrained backbones, columns what was measured, a cell a record per seed or a paper's number."""
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -80,7 +81,9 @@ class Column:
     def place(self) -> tuple:
         """Where a column stands: by task, then protocol, then metric."""
         order = list(METRICS).index(self.metric) if self.metric in METRICS else len(METRICS)
-        return list(TASKS).index(self.task), self.protocol, order, self.metric
+        words = re.split(r"(\d+)", self.protocol)  # 1 percent stands before 10
+        protocol = tuple(int(word) if k % 2 else word for k, word in enumerate(words))
+        return list(TASKS).index(self.task), protocol, order, self.metric
 
 
 @dataclass(frozen=True)

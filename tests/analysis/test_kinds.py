@@ -108,6 +108,27 @@ def test_the_same_numbers_from_two_papers_are_one_row_with_both_sources(tables, 
     assert [row.source for row in table.rows] == ["", "Table 5; Table 2", "X"]
 
 
+def test_table_1_of_the_paper_is_there_whole_and_every_protocol_of_it_has_a_column(tables, record):
+    [table] = tables([top1(record, 71.0, protocol="linear-matrix-ssl")], printed=None)
+    assert [column.protocol for column in table.columns] == [
+        *("linear-matrix-ssl", "linear-simsiam", "linear-unstated", "linear-vicreg")
+    ]
+    paper = {
+        (row.method, row.epochs): [text for text in cells(table, row) if text != MISSING]
+        for row in table.rows
+        if row.source == "Matrix-SSL Table 1"
+    }
+    assert len(paper) >= 24 and paper["simclr", 100] == ["66.5"] and paper["barlow_twins", 400] == ["71.8"]
+    assert paper["vicreg", 100] == ["68.6"] and paper["matrix_ssl", 400] == ["73.6"]
+    [other] = tables([top1(record, 71.0, protocol="linear-moco")], printed=None)
+    assert [column.protocol for column in other.columns] == ["linear-moco"]
+
+
+def test_one_percent_stands_before_ten(tables, record):
+    [table] = tables([top1(record, 1.0, protocol=f"semi-vicreg-{percent}pct") for percent in (10, 1)])
+    assert head(table)[3:-1] == ["semi-vicreg-1pct top-1", "semi-vicreg-10pct top-1"]
+
+
 def test_the_suites_own_file_gives_the_papers_rows(tables, record):
     [table] = tables([record(protocol="moco-c4-2x", seed=seed) for seed in range(2)], printed=None)
     [paper] = [row for row in table.rows if row.method == "matrix_ssl" and row.source]
