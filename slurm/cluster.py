@@ -157,7 +157,7 @@ def slurm_answers() -> bool:
         return False
     try:
         answer = subprocess.run(["sinfo", "--noheader", "--format=%P"], capture_output=True, text=True, timeout=30)
-        fault = " ".join(answer.stderr.split()) if answer.returncode else ""
+        fault = answer.stderr.strip().split("\n")[0] or "no word why" if answer.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
         fault = str(error)
     if fault:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from pretrain.command_line import run
+    from pretrain.command_line import UserError, run
     from slurm import check, cluster, graph, keys, ledger, partitions, plan, remembered, snapshot
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
@@ -133,9 +133,11 @@ def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan,
     faults = check.unknown("stage", options.stage, table)
     settings, wrong = plan.split_overrides(options.overrides, list(table))
     faults += wrong + check.unknown("preset", [options.preset], presets_like(options.preset))
-    faults += filter(None, [check.caught(cluster.load, options.cluster)])
+    try:
+        place = cluster.load(options.cluster)
+    except UserError as fault:
+        faults.append(str(fault))
     check.stop_at(faults)
-    place = cluster.load(options.cluster)
     fields = ("methods", "seeds", "recipe", "protocols", "benchmarks")
     runs = options.runs or Path(place.runs or "runs")
     wanted = plan.load(options.preset, runs=runs, **{name: getattr(options, name) for name in fields}).changed(settings)
