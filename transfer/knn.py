@@ -70,6 +70,14 @@ def bn_statistics(asked: str | None, weights: str) -> str:
     return statistics
 
 
+def set_size(arguments: argparse.Namespace, stem: str) -> None:
+    """The sizes that were not asked for: a network with a CIFAR stem saw whole images of 32 pixels."""
+    if stem == "cifar":
+        arguments.size = arguments.size or 32
+        arguments.resize = arguments.resize or arguments.size
+    arguments.size = arguments.size or 224
+
+
 def classify(arguments: argparse.Namespace, trunk: Backbone, halves, device: torch.device) -> list[dict]:
     """Per rule of ``arguments.voting``: its protocol and its accuracies."""
     resize = arguments.resize or round(arguments.size * 8 / 7)
@@ -97,6 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         device = distributed.init(arguments.device)
         arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
         trunk = read(arguments.weights, arguments.seed)
+        set_size(arguments, trunk.stem)
         halves = classification.load(arguments.benchmark, arguments.data)
         arguments.voting = voting_of(arguments.k, arguments.temperature, len(halves[0]))
         identity = {key: getattr(arguments, key) for key in ("benchmark", "seed", "size", "resize", "precision")}
@@ -153,8 +162,10 @@ def _parser() -> Parser:
     parser.add_argument(
         "--temperature", type=_list_of(float), metavar="T[,T]", help="T of exp(cosine / T), one for each k (0.07,0.1)"
     )
-    parser.add_argument("--size", type=int, default=224, help="side of the centre crop, pixels (default %(default)s)")
-    parser.add_argument("--resize", type=int, help="short side before the crop, pixels (default size * 8 / 7)")
+    parser.add_argument("--size", type=int, help="side of the centre crop, pixels (default 224; 32 for a CIFAR stem)")
+    parser.add_argument(
+        "--resize", type=int, help="short side before the crop (default size * 8 / 7; CIFAR stem: size)"
+    )
     parser.add_argument(
         "--bn-statistics",
         choices=["stored", "measured", "initial"],

@@ -37,6 +37,19 @@ def test_result_of_a_backbone_and_of_the_untrained_network(arguments, tmp_path):
     assert [r.value for r in trained] == [r.value for r in random]  # the same weights came by two roads
 
 
+def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
+    about = {"method": "simsiam", "recipe": "x", "epochs": 3, "seed": 0, "commit": "x"}
+    path, network = tmp_path / "backbone.pth", backbone.resnet50(stem="cifar")
+    checkpoint.export_backbone(path, network, about={**about, "config": {"backbone": {"stem": "cifar"}}})
+    data = ["--data", str(scenes / "classification"), "--benchmark", "scenes", "--workers", "0"]
+    knn.main([*data, "--weights", str(path), "--out", str(tmp_path / "a")])
+    settings = results.context(tmp_path / "a" / "result.json")["settings"]
+    assert (settings["size"], settings["resize"]) == (32, 32)
+    asked = argparse.Namespace(size=None, resize=None)
+    knn.set_size(asked, "imagenet")
+    assert (asked.size, asked.resize) == (224, None)
+
+
 def test_untrained_network_gets_statistics_of_the_images(scenes):
     """After measuring, the first batch norm sees zero mean and unit variance on the very images it was measured on."""
     train, _ = classification.load("scenes", scenes)

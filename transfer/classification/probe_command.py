@@ -41,7 +41,10 @@ class Probe:
         self.trunk = backbones.read(arguments.weights, arguments.seed)
         self.train, self.val = classification.load(arguments.benchmark, arguments.data)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():
-            print(f"note: {arguments.weights} has a CIFAR stem; at size={settings.size} it is slow", file=sys.stderr)
+            advice = (
+                f"at size={settings.size} it is slow and far from what it saw; size=32 resize=32 keep CIFAR's pixels"
+            )
+            print(f"note: {arguments.weights} has a CIFAR stem; {advice}", file=sys.stderr)
 
     def identity(self) -> dict:
         """Everything that decides the outcome, as flat plain values."""
