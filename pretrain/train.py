@@ -50,8 +50,10 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
     return network.to(device, memory_format=torch.channels_last).train()
 
 
-def embed(network: nn.Module, batch: data.Batch, settings: TrainConfig, device: torch.device) -> methods.Embeddings:
-    """The views of this rank -> Embeddings of the global batch, float32, with gradients; labels if there are any."""
+def embed(
+    network: nn.Module, batch: data.Batch, settings: TrainConfig, device: torch.device, *, labelled: bool
+) -> methods.Embeddings:
+    """The views of this rank -> Embeddings of the global batch, float32, with gradients; and its labels if asked."""
     mixed = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
     mean, std = views.NORMALISATIONS[settings.views.normalisation]
     inputs = [
@@ -61,7 +63,7 @@ def embed(network: nn.Module, batch: data.Batch, settings: TrainConfig, device: 
     with mixed:
         local = network(inputs)
     online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
-    return methods.Embeddings(online, target, distributed.gather(batch.labels.to(device)))
+    return methods.Embeddings(online, target, distributed.gather(batch.labels.to(device)) if labelled else None)
 
 
 def check_views(name: str, method: type[nn.Module], settings: TrainConfig) -> None:
@@ -75,9 +77,9 @@ def check_views(name: str, method: type[nn.Module], settings: TrainConfig) -> No
 
 
 def check_classes(network: nn.Module, source: data.ImageFolder | data.Cifar) -> None:
-    """Raise UserError if a method that learns from labels and the images disagree on the classes."""
-    wanted, found = getattr(network, "classes", None), len(source.classes)
-    if wanted and wanted != found:
+    """Raise UserError if the images are not sorted into the classes that the network learns."""
+    wanted, found = network.classes, len(source.classes)
+    if wanted != found:
         raise UserError(
             f"method.classes={wanted}, but data.root has {found} (folders right below it that hold all images); "
             f"{f'give method.classes={found}' if found else 'sort the images into one folder per class'}"
@@ -182,7 +184,8 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     per_epoch = steps_per_epoch(len(source), settings)
     total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
     network = build(name, settings, device)
-    check_classes(network, source)
+    if labelled := methods.learns_from_labels(name):
+        check_classes(network, source)
     claim(folder, name, recipe, settings)
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
@@ -192,7 +195,7 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
         state.note_unreadable(batch.unreadable, len(source))
         lr = optimizers.lr_at(state.step, settings.optim, peak=peak, warmup_steps=warmup, total_steps=total)
         optimizers.set_lr(state.optimizer, lr, peak=peak)
-        embeddings = embed(state.parallel, batch, settings, device)
+        embeddings = embed(state.parallel, batch, settings, device, labelled=labelled)
         terms = state.network.loss_terms(embeddings)
         values = {key: term.item() for key, term in terms.items()}
         report.watch.check_loss(values, state.step + 1)

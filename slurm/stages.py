@@ -4,6 +4,7 @@ A new stage is one function and one entry in STAGES. Nothing else needs to know 
 from the files, because a job comes after the jobs that write what it reads.
 """
 
+from pretrain import methods
 from slurm import frozen
 from slurm.frozen import backbone, scenes_of
 from slurm.plan import Plan
@@ -17,14 +18,14 @@ def data(plan: Plan, row: Row) -> list[Work]:
 
 
 def pretrain(plan: Plan, row: Row) -> list[Work]:
-    """Train a backbone without labels."""
+    """Train a backbone."""
     if row.method == RANDOM:
         return []
     folder = f"{row.folder(plan.recipe)}/pretrain"
     told = {"seed": str(row.seed)} | plan.told("pretrain", row) | dict(row.settings)
     embedded = plan.draws_its_data and "data.root" not in told
     if embedded:
-        images = "classification/train" if row.method == SUPERVISED else "unlabelled"
+        images = "classification/train" if methods.learns_from_labels(row.method) else "unlabelled"
         told = {"data.root": str(plan.scenes / images)} | told
     if row.variant:
         told["variant"] = row.variant
@@ -79,7 +80,6 @@ def nothing(plan: Plan, row: Row) -> list[Work]:
     return []
 
 
-SUPERVISED = "supervised"
 RESULT = ("result.json",)
 ON_GPUS = Resources(gpus=8, cpus=6, mem_gb=24, hours=24)
 MEASURES = Resources(cpus=4, mem_gb=32, hours=4)

@@ -1,4 +1,9 @@
-"""The self-supervised methods: this folder is the registry, a file is a method, its name is the option."""
+"""The self-supervised methods: this folder is the registry, a file is a method, its name is the option.
+
+A file holds a ``Config``, a ``RECIPE`` and a ``Method(backbone, config)``. The class may say ``takes_views = (fewest,
+most)``, if that is not two (most is None where there is no limit), and ``learns_from_labels = True``, if its loss reads
+labels; then it has ``classes``, the number of classes of its images.
+"""
 
 import ast
 import importlib
@@ -19,7 +24,7 @@ class Embeddings(NamedTuple):
     online: tuple
     target: tuple
     labels: "Tensor | None" = None
-    """(B,) class numbers, for a method that has ``classes``; the loop puts them in."""
+    """(B,) class numbers, for a method that learns from labels; the loop puts them in."""
 
 
 def available() -> list[str]:
@@ -34,6 +39,18 @@ def load(name: str):
 
 
 def title(name: str) -> str:
-    """The display name: the docstring's first words, up to the colon. Reads the file without importing it."""
+    """The display name: the docstring's first words, up to the colon."""
+    return ast.get_docstring(_parsed(name)).split(":")[0]
+
+
+def learns_from_labels(name: str) -> bool:
+    """Whether its ``Method`` says so."""
+    method = next(node for node in _parsed(name).body if isinstance(node, ast.ClassDef) and node.name == "Method")
+    said = {ast.unparse(node) for node in method.body if isinstance(node, ast.Assign)}
+    return "learns_from_labels = True" in said
+
+
+def _parsed(name: str) -> ast.Module:
+    """A method's file, read and not imported: nobody shall wait for torch."""
     one_of("method", name, available())
-    return ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))).split(":")[0]
+    return ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))

@@ -29,6 +29,7 @@ class Method(nn.Module):
     """A linear classifier on the backbone."""
 
     takes_views = (1, 1)
+    learns_from_labels = True
 
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()

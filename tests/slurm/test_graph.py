@@ -1,5 +1,6 @@
 """The graph is a pure function of a plan: what is printed of it says all there is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,13 @@ def test_every_job_comes_after_what_it_needs_and_a_name_is_used_once():
     names = [job.name for job in jobs]
     assert len(set(names)) == len(names)
     assert all(names.index(need) < names.index(job.name) for job in jobs for need in job.needs)
+
+
+def test_a_method_that_learns_from_labels_gets_the_images_that_have_them():
+    plan = replace(PLAN, methods=("supervised", "simsiam"))
+    roots = {job.row: job.command.partition("data.root=")[2] for job in graph.build(plan, ["pretrain"]) if job.row}
+    assert roots["supervised-demo-seed0"].startswith("runs/data/scenes/classification/train")
+    assert roots["simsiam-demo-seed0"].startswith("runs/data/scenes/unlabelled")
 
 
 def test_real_data_draws_no_scenes():
