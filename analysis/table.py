@@ -164,8 +164,16 @@ class Table:
         found = {}
         for column in self.columns if self.percent else ():
             measured = {row: self.cells[row, column].values for row in self.measured if (row, column) in self.cells}
-            found |= {(row, column): mark for row, mark in noise.marks(measured).items()}
+            marked = noise.marks(measured, counted=self.counted(column))
+            found |= {(row, column): mark for row, mark in marked.items()}
         return found
+
+    def counted(self, column: Column) -> int | None:
+        """The fewest images that an accuracy of a column was counted on; None for other metrics."""
+        if column.task != "classification":
+            return None
+        cells = [self.cells[row, column] for row in self.measured if (row, column) in self.cells]
+        return min((entry.record.n for cell in cells for entry in cell.found), default=None)
 
     @property
     def measured(self) -> list[Row]:

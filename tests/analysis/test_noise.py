@@ -23,6 +23,14 @@ def test_single_seeds_need_more_than_the_0_3_points_of_one_run():
     assert marks({"a": [40.0], "b": [39.8], "c": [39.9], "d": [39.0]}) == dict.fromkeys("abc", CLOSE)
 
 
+def test_a_share_of_few_images_needs_more_than_their_counting_noise():
+    """13.5 and 12.5% of 200 images are 27 and 25 of them: sqrt(2 x 0.135 x 0.865 / 200) is 3.4 points."""
+    close, far = {"a": [13.5], "b": [12.5]}, {"a": [17.0], "b": [12.5]}
+    assert marks(close, counted=200) == {"a": CLOSE, "b": CLOSE} and marks(close) == {"a": BEST}
+    assert marks(far, counted=200) == {"a": BEST}
+    assert marks({"a": [71.4], "b": [71.0]}, counted=50_000) == {"a": BEST}
+
+
 def test_a_single_seed_takes_the_spread_of_the_other_rows():
     """0.5 points ahead would do between single seeds; beside a row that spreads over 2 points it does not."""
     assert marks({"a": [40.5], "b": [39.0, 40.0, 41.0]}) == {}

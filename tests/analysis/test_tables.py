@@ -50,7 +50,7 @@ def test_markdown_sets_the_best_in_bold_and_the_published_in_italics(tables, rec
 def test_single_seeds_close_together_carry_a_dagger_and_its_footnote(tables, record):
     [small] = tables([record(value=40.0), record("byol", 39.9)])
     assert "| 40.0 † |" in markdown(small) and "| 39.9 † |" in markdown(small)
-    assert "† Single seeds less than 0.3 points from the best" in markdown(small) and "**" not in markdown(small)
+    assert "† Single seeds no farther from the best than that" in markdown(small) and "**" not in markdown(small)
 
 
 def test_a_missing_cell_is_no_zero_and_one_with_fewer_seeds_says_so(tables, record):
