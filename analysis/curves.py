@@ -103,8 +103,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--format", default="folder", help=f"of DIR: {', '.join(FORMATS)} (default %(default)s)")
     parser.add_argument("--split", default="test", help="of CIFAR: train or test (default %(default)s)")
     parser.add_argument("--per-class", type=int, metavar="N", help="images of each class (default: the smallest class)")
-    parser.add_argument("--size", type=int, default=224, help="side of the crop, pixels (default %(default)s)")
-    parser.add_argument("--resize", type=int, help="short side before the crop (default size * 8 / 7)")
+    parser.add_argument("--size", type=int, help="side of the crop, pixels (default 224; CIFAR 32)")
+    parser.add_argument("--resize", type=int, help="short side before the crop (default size * 8 / 7; CIFAR 32)")
     parser.add_argument("--steps", type=int, nargs="+", metavar="STEP", help="only the checkpoints of these steps")
     parser.add_argument("--workers", type=int, default=2, help="loader processes per rank (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -124,7 +124,9 @@ def follow(arguments) -> None:
     images = open_images(arguments.images, arguments.format, split=arguments.split)
     places, labels = places_and_labels(images, arguments.per_class)
     names = [images.names[i] for i in places]
-    resize = arguments.resize or round(arguments.size * 8 / 7)
+    cifar = arguments.format != "folder"
+    arguments.size = arguments.size or (32 if cifar else 224)
+    resize = arguments.resize or (arguments.size if cifar else round(arguments.size * 8 / 7))
     prepared = Prepared(images, places, size=arguments.size, resize=resize)
     setting = {"images": len(places), "classes": len(images.classes), "layer": arguments.layer, "size": arguments.size}
     setting |= {"images_sha256": feature_file.images_sha256(names, [images.labels[i] for i in places])}
