@@ -67,7 +67,10 @@ def bootstrap(h: Tensor, y: Tensor | None, *, resamples: int, seed: int) -> dict
 
 
 def measure(h: Tensor, y: Tensor | None, *, resamples: int = 50, seed: int = 0) -> dict:
-    """Every metric of this file: ``values``, 95% ``intervals``, and ``warnings`` where n decides a value."""
+    """Every metric of this file: ``values``, 95% ``intervals``, and ``warnings`` where n decides a value.
+
+    An interval ends where a rank must.
+    """
     values = {f"rank-total-{over}": entropy_rank(spectrum(h), over=over).item() for over in OVER}
     warnings = limited_by_n("rank-total-cov", values["rank-total-cov"], len(h), lambda n: total(h[some(len(h), n)]))
     if y is not None:
@@ -85,7 +88,11 @@ def measure(h: Tensor, y: Tensor | None, *, resamples: int = 50, seed: int = 0) 
     intervals = {}
     if resamples:
         errors = bootstrap(h, y, resamples=resamples, seed=seed)
-        intervals = {name: [values[name] - 1.96 * e, values[name] + 1.96 * e] for name, e in errors.items()}
+        bounds = {"rank-total-cov": len(h) - 1}
+        bounds |= {"rank-intra-cov": n - 1, "rank-inter-cov": len(h) // n - 1} if y is not None else {}
+        for name, error in errors.items():
+            low, high = values[name] - 1.96 * error, values[name] + 1.96 * error
+            intervals[name] = [max(low, 1.0), min(high, float(min(bounds[name], h.shape[1])))]
     return {"values": values, "intervals": intervals, "warnings": warnings}
 
 

@@ -9,7 +9,7 @@ from pretrain.methods import available, title
 RANKS = {
     "effective_rank": "Effective rank of the batch's embeddings",
     "rank_total": "Effective rank on fixed images",
-    "rank_intra": "Intra-class effective rank on fixed images",
+    "rank_intra": "Intra-class effective rank on fixed images, 32 of a class",
     "rank_inter": "Inter-class effective rank on fixed images",
 }
 NO_TERMS = {"step", "lr", "images_per_s", *RANKS}

@@ -72,6 +72,15 @@ def test_interval_covers_the_value_and_narrows_with_images():
     assert widths[1] < widths[0] / 2
 
 
+def test_no_interval_reaches_beyond_what_a_rank_can_be():
+    """Three classes of four images: 2 between the class means, 3 within a class, 11 in all."""
+    y, h = torch.arange(3).repeat_interleave(4), rows(12, 40)
+    intervals = effective_rank.measure(h, y, resamples=20)["intervals"]
+    assert all(low >= 1 for low, _ in intervals.values())
+    assert intervals["rank-inter-cov"][1] <= 2 and intervals["rank-intra-cov"][1] <= 3
+    assert intervals["rank-total-cov"][1] <= 11
+
+
 ABOUT = {"method": "mine", "recipe": "demo", "variant": "", "epochs": 3, "seed": 1, "step": 9, "weights_sha256": "aa"}
 ABOUT |= {"benchmark": "scenes", "layer": "backbone", "settings": {}, "commit": "x"}
 

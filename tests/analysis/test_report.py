@@ -9,8 +9,9 @@ import pytest
 
 from analysis import kinds, records, report
 from analysis.explain import address
-from analysis.page import cost
+from analysis.page import cost, training
 from pretrain.command_line import UserError
+from pretrain.probe_rank import PER_CLASS
 from transfer.results import write
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -113,6 +114,11 @@ def test_a_rank_has_its_n_its_interval_and_a_mark_where_n_decides(full_page):
     assert "matrix_ssl-demo-seed1 64 32 12 (11 to 13) † 24 – – – –" in words
     assert "2 values limited by the number of images" in words
     assert "matrix_ssl-demo-seed0: rank-intra-cov still grows with n." in words
+
+
+def test_the_bound_of_the_rank_in_training_is_the_probes():
+    """32 images of a class have a rank of 31 at most, and the chart says how many they are."""
+    assert f"{PER_CLASS} of a class" in training.RANKS["rank_intra"]
 
 
 def test_the_state_and_the_commands_are_those_of_the_graph(full_page):
