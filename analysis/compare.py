@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.matches import FIGURES, Matches, match
+from pretrain import claims
 from pretrain.command_line import Parser, UserError, run
 from pretrain.files import write_json
 from pretrain.progress import Progress
@@ -122,7 +123,7 @@ def pairs_of(truth: Path, a: dict[str, Matches] | None, b: dict[str, Matches] | 
 
 
 def _run_of(path: Path) -> dict:
-    run = path.parent / predictions.RUN
+    run = path.parent / claims.FILE
     return json.loads(run.read_text(encoding="utf-8")) if run.exists() else {}
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, probe_rank, views
+from pretrain.claims import refuse_another
 from pretrain.command_line import Parser, UserError, one_of, run
 from pretrain.config import TrainConfig
 from pretrain.files import write_text
@@ -241,13 +242,8 @@ def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
     begun = Checkpoints(folder).paths() or (folder / "backbone.pth").exists()
     if path.exists() and begun:
         theirs = config.flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        differing = [
-            f"{key.removeprefix('settings.')} (there {theirs.get(key)!r}, here {value!r})"
-            for key, value in config.flat(mine).items()
-            if theirs.get(key) != value and key.removeprefix("settings.") not in FREE
-        ]
-        if differing:
-            raise UserError(f"{folder} is the folder of another run: {'; '.join(differing)}; choose another --out")
+        here = {key: value for key, value in config.flat(mine).items() if key.removeprefix("settings.") not in FREE}
+        refuse_another(folder, {key: theirs.get(key) for key in here}, here)
     elif folder.is_dir() and any(folder.iterdir()) and not path.exists():
         raise UserError(f"{folder} is not empty and holds no run (no config.yaml); choose another --out")
     distributed.barrier()  # every rank has looked before the first one writes

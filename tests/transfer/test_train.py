@@ -69,19 +69,19 @@ def test_eval_only_gives_the_same_numbers_again(fine_tuned, command, converted):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weights": "random"}, r"weights_sha256 was \w{12}, is none .random."),
-        ({"protocol": "demo-c4"}, "protocol was demo-fpn, is demo-c4"),
-        ({"SOLVER__BASE_LR": 0.5}, "SOLVER.BASE_LR was 0.0[0-9]+, is 0.5"),
+        ({"weights": "random"}, r"weights_sha256 .there \w{12}, here ''."),
+        ({"protocol": "demo-c4"}, "protocol .there 'demo-fpn', here 'demo-c4'."),
+        ({"SOLVER__BASE_LR": 0.5}, "SOLVER.BASE_LR .there 0.0[0-9]+, here 0.5."),
     ],
 )
 def test_the_folder_of_another_run_is_refused_with_what_differs(fine_tuned, command, converted, change, message):
     arguments = {"weights": converted} | change
-    with pytest.raises(UserError, match=f"belongs to another run: {message}"):
+    with pytest.raises(UserError, match=f"is the folder of another run: {message}"):
         train.main(command(fine_tuned("demo-fpn"), **arguments))
 
 
 def test_another_seed_is_refused_too(fine_tuned, command, converted):
-    with pytest.raises(UserError, match="SEED was 0, is 1"):
+    with pytest.raises(UserError, match="SEED .there 0, here 1."):
         train.main([*command(fine_tuned("demo-fpn"), converted), "--seed", "1"])
 
 

@@ -50,13 +50,13 @@ class Probe:
         """Everything that decides the outcome, as flat plain values."""
         settings = {key: value for key, value in asdict(self.settings).items() if key not in INCIDENTAL}
         return {
-            **settings,
             "protocol": self.protocol,
             "benchmark": self.arguments.benchmark,
             "seed": self.arguments.seed,
             "weights_sha256": self.trunk.about["weights_sha256"],
             "train_sha256": self.train.fingerprint(),
             "val_sha256": self.val.fingerprint(),
+            **settings,
         }
 
     def claim(self) -> bool:

@@ -5,12 +5,10 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from pretrain.command_line import UserError
+from pretrain import claims
 from pretrain.files import sha256, write_json
 from transfer.benchmarks import Paths
 from transfer.detection.protocol import flatten
-
-FILE = "run.json"
 
 INCIDENTAL = {
     "OUTPUT_DIR",
@@ -46,32 +44,5 @@ def claim(folder: Path, run: dict) -> None:
 
     Raises UserError that names what differs if another run began there, or if files of unknown origin lie there.
     """
-    path = folder / FILE
-    if not path.exists():
-        if (folder / "last_checkpoint").exists():
-            raise UserError(f"{folder} holds a checkpoint of unknown origin (no {FILE}); choose another --out")
-        write_json(path, run)
-        return
-    begun = json.loads(path.read_text(encoding="utf-8"))
-    if differences := list(_differences(begun, run)):
-        raise UserError(
-            f"{folder} belongs to another run: {'; '.join(differences[:3])}"
-            f"{f' and {len(differences) - 3} more' if len(differences) > 3 else ''}; choose another --out or delete it"
-        )
-
-
-def _differences(begun: dict, now: dict):
-    for key in now:
-        if key != "settings" and begun.get(key) != now[key]:
-            yield f"{key} was {_short(begun.get(key))}, is {_short(now[key])}"
-    before, after = begun["settings"], now["settings"]
-    for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key):
-            yield f"{key} was {before.get(key)}, is {after.get(key)}"
-
-
-def _short(value: str | None) -> str:
-    """A hash by its first digits; no hash at all is a run from scratch."""
-    if not value:
-        return "none (random)"
-    return value[:12] if len(value) == 64 else value
+    claims.check(folder, run, begun=(claims.FILE, "last_checkpoint"))
+    write_json(folder / claims.FILE, run)

@@ -5,14 +5,12 @@ import json
 import zlib
 from pathlib import Path
 
+from pretrain import claims
 from pretrain.command_line import UserError
 from pretrain.files import sha256
 from transfer.metrics.coco import KEYS
 
 FILE = "predictions.json.gz"
-
-RUN = "run.json"
-"""What transfer.detection.identity keeps of a run; its module needs detectron2, reading the file does not."""
 
 NEEDED = ("image_id", "category_id", "score", "bbox")
 
@@ -48,7 +46,7 @@ def tasks(predictions: list[dict]) -> list[str]:
 
 def check_origin(path: Path, benchmark: str, truth: Path) -> None:
     """Refuse predictions of a run on another data set; a file of unknown origin passes (its ids are checked)."""
-    run = path.parent / RUN
+    run = path.parent / claims.FILE
     if not run.exists():
         return
     begun = json.loads(run.read_text(encoding="utf-8"))
