@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain import batch_norm, batch_shuffle, distributed, momentum
+from pretrain import batch_norm, batch_shuffle, distributed, momentum, schedules
 from pretrain.command_line import UserError
 from pretrain.heads import mlp
 from pretrain.methods import Embeddings
@@ -45,21 +45,27 @@ class Config:
     """Keys to compare with, K, a multiple of the batch (the released default)."""
 
     teacher_momentum: float = 0.999
-    """Momentum of the key encoder, constant (MoCo v1, section 4.1: 0.999 is best)."""
+    """Momentum of the key encoder (MoCo v1, section 4.1: 0.999 is best)."""
+
+    teacher_momentum_end: float | None = None
+    """Its value at the end, reached along half a cosine (solo-learn's MoCo v2+); null: constant, as in MoCo."""
+
+    symmetric: bool = False
+    """Each view is a query, and each has a queue of keys, as in solo-learn's MoCo v2+; in MoCo the first view asks."""
 
     bn_groups: int = 8
     """Groups of the global batch with batch statistics of their own, a multiple of the processes (the released code:
     one per GPU, 8 GPUs, so 32 images each)."""
 
     projector_width: int = 2048
-    """Hidden width of the projector."""
+    """Hidden width of the projector (the released code)."""
 
     output_width: int = 128
-    """Width of the projector's output, D."""
+    """Width of the projector's output, D (the released code)."""
 
 
 class Method(nn.Module):
-    """Query: projector(backbone(first view)). Key: the teacher's, of the second view in shuffled groups."""
+    """Query: projector(backbone(view)). Its key: the teacher's, of the other view in shuffled groups."""
 
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
@@ -73,38 +79,45 @@ class Method(nn.Module):
         self.backbone = batch_norm.in_groups(backbone, config.bn_groups // world)
         self.projector = mlp(2048, config.projector_width, config.output_width, hidden_norm=False)
         self.teacher = momentum.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
-        # Buffers, so that a resumed run has them. Every rank holds the same queue.
-        self.register_buffer("queue", F.normalize(torch.randn(config.queue_size, config.output_width), dim=1))
+        # Buffers, so that a resumed run has them. Every rank holds the same queue, one for each view that asks.
+        queues = torch.randn(1 + config.symmetric, config.queue_size, config.output_width)
+        self.register_buffer("queue", F.normalize(queues, dim=2))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-        self.keys: Tensor | None = None  # of the step under way
+        self.newest: Tensor | None = None  # keys of the step under way, one (B, D) for each queue
 
     def forward(self, views: list[Tensor]) -> Embeddings:
-        """Views (b, 3, H, W) -> queries of the first and keys of the second view, (b, D), float32, one of each."""
+        """Two views (b, 3, H, W) -> queries and their keys, (b, D), float32: one of each, or two if symmetric."""
         batch = len(views[0]) * distributed.world_size()
         self._check(batch)
-        query = self.projector(self.backbone(views[0])).float()
+        asking, others = views[: len(self.queue)], views[::-1][: len(self.queue)]
+        queries = tuple(self.projector(self.backbone(view)).float() for view in asking)
         order = batch_shuffle.random_order(batch, seed=self.steps.item())
-        with torch.no_grad():
-            images = batch_shuffle.shuffled(views[1], order).contiguous(memory_format=torch.channels_last)
-            keys = self.teacher["projector"](self.teacher["backbone"](images)).float()
-            keys = batch_shuffle.restored(keys, order)
-        return Embeddings((query,), (keys,))
+        return Embeddings(queries, tuple(self._keys(view, order) for view in others))
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
-        """One direction, against the queue as earlier steps left it."""
-        (query,), (keys,) = embeddings.online, embeddings.target
-        self.keys = F.normalize(keys.detach(), dim=1)
-        return {"contrastive": info_nce(query, keys, self.queue, temperature=self.config.temperature)}
+        """The mean over the views that ask, each against its queue as earlier steps left it."""
+        self.newest = F.normalize(torch.stack(embeddings.target).detach(), dim=2)
+        pairs = zip(embeddings.online, embeddings.target, self.queue, strict=True)
+        terms = [info_nce(q, k, queue, temperature=self.config.temperature) for q, k, queue in pairs]
+        return {"contrastive": sum(terms) / len(terms)}
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """The step's keys take the place of the oldest; the key encoder moves."""
-        oldest = self.steps.item() * len(self.keys) % len(self.queue)
-        self.queue[oldest : oldest + len(self.keys)] = self.keys
+        batch = self.newest.shape[1]
+        oldest = self.steps.item() * batch % self.config.queue_size
+        self.queue[:, oldest : oldest + batch] = self.newest
         self.steps += 1
-        momentum.follow(self.teacher["backbone"], self.backbone, self.config.teacher_momentum)
-        momentum.follow(self.teacher["projector"], self.projector, self.config.teacher_momentum)
+        first, last = self.config.teacher_momentum, self.config.teacher_momentum_end
+        rate = first if last is None else schedules.cosine(progress, start=first, end=last)
+        momentum.follow(self.teacher["backbone"], self.backbone, rate)
+        momentum.follow(self.teacher["projector"], self.projector, rate)
         batch_norm.average_statistics(self)
+
+    @torch.no_grad()
+    def _keys(self, view: Tensor, order: Tensor) -> Tensor:
+        images = batch_shuffle.shuffled(view, order).contiguous(memory_format=torch.channels_last)
+        return batch_shuffle.restored(self.teacher["projector"](self.teacher["backbone"](images)).float(), order)
 
     def _check(self, batch: int) -> None:
         c = self.config

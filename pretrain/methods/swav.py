@@ -62,7 +62,7 @@ class Config:
     """Entropy weight of the codes: smaller is sharper (the released commands)."""
 
     iterations: int = 3
-    """Sinkhorn iterations."""
+    """Sinkhorn iterations (the released commands)."""
 
     freeze_share: float = 0.01
     """Share of training with fixed prototypes (the released code: 313 steps at batch 4096, one epoch; of 100)."""
@@ -71,13 +71,14 @@ class Config:
     """Earlier embeddings that take part in the codes, per large view; 0 for none, 3840 in the batch-256 command."""
 
     queue_from: float = 0.075
-    """Share of training after which the queue is used, once it is full (batch 256: epoch 15 of 200)."""
+    """Share of training after which the queue is filled, and used once it is full (the released batch-256 command:
+    epoch 15 of 200)."""
 
     projector_width: int = 2048
-    """Hidden width of the projector."""
+    """Hidden width of the projector (the released commands)."""
 
     output_width: int = 128
-    """Width of the projector's output, D."""
+    """Width of the projector's output, D (the released commands)."""
 
 
 class Method(nn.Module):
@@ -120,7 +121,7 @@ class Method(nn.Module):
         self._check(len(z[0]))
         self.newest = torch.stack(z[:2]).detach()
         scores = [rows @ self.prototypes.T for rows in z]
-        in_use = c.queue_size and self.progress >= c.queue_from and self.queued >= c.queue_size
+        in_use = c.queue_size and self.queued >= c.queue_size
         codes = []
         for i in range(2):
             pool = torch.cat([self.queue[i] @ self.prototypes.T, scores[i]]) if in_use else scores[i]
@@ -129,14 +130,14 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Prototypes return to unit length; the queue takes the step's embeddings for its oldest ones."""
-        self.progress.fill_(progress)
+        """Prototypes return to unit length; the queue, once begun, takes the step's embeddings for its oldest ones."""
         self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
-        if self.config.queue_size:
+        if self.config.queue_size and self.progress >= self.config.queue_from:
             batch = self.newest.shape[1]
             oldest = self.queued.item() % self.config.queue_size
             self.queue[:, oldest : oldest + batch] = self.newest
             self.queued += batch
+        self.progress.fill_(progress)
 
     def _check(self, batch: int) -> None:
         if self.config.queue_size % batch:

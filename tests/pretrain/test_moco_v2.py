@@ -60,8 +60,8 @@ def test_the_queue_holds_the_last_keys_and_the_oldest_leave_first():
         assert torch.equal(before, network.queue)  # the step's own keys are not among its negatives
         network.after_step(number / 3)
     unit = F.normalize(steps, dim=2)
-    assert torch.equal(network.queue, torch.cat([unit[2], unit[1]]))  # 16 places: the first step's are gone
-    assert torch.allclose(at_first.norm(dim=1), torch.ones(16))
+    assert torch.equal(network.queue[0], torch.cat([unit[2], unit[1]]))  # 16 places: the first step's are gone
+    assert torch.allclose(at_first.norm(dim=2), torch.ones(1, 16))
     assert {"queue", "steps"} <= set(network.state_dict())
 
 
@@ -75,6 +75,36 @@ def test_the_key_encoder_follows_by_a_constant_momentum():
         network.after_step(progress)
         expected = 0.9 * before + 0.1 * network.backbone[0].weight
         assert torch.allclose(network.teacher["backbone"][0].weight, expected, atol=1e-6)
+
+
+def test_the_momentum_of_v2_plus_rises_along_half_a_cosine():
+    network = build(teacher_momentum=0.9, teacher_momentum_end=1.0)
+    network.loss_terms(network([images(), images()]))
+    for progress, rate in ((0.0, 0.9), (0.5, 0.95), (1.0, 1.0)):
+        before = network.teacher["backbone"][0].weight.clone()
+        with torch.no_grad():
+            network.backbone[0].weight += 1
+        expected = rate * before + (1 - rate) * network.backbone[0].weight
+        network.after_step(progress)
+        assert torch.allclose(network.teacher["backbone"][0].weight, expected, atol=1e-6)
+
+
+def test_symmetric_both_views_ask_and_each_has_the_keys_of_the_other_in_its_queue():
+    """Without batch statistics: the mean of the two directions, each of which is plain MoCo."""
+    first, second = images(), images().flip(3)
+    network, plain = build(symmetric=True).eval(), build().eval()
+    plain.load_state_dict(network.state_dict() | {"queue": network.queue[:1]})
+    embeddings = network([first, second])
+    one_way = plain([first, second])
+    assert torch.allclose(embeddings.online[0], one_way.online[0]) and len(embeddings.target) == 2
+    assert torch.allclose(embeddings.target[0], one_way.target[0], atol=1e-6)
+    losses = [plain.loss_terms(one_way)["contrastive"]]
+    plain.queue.copy_(network.queue[1:])
+    losses.append(plain.loss_terms(plain([second, first]))["contrastive"])
+    assert torch.isclose(network.loss_terms(embeddings)["contrastive"], sum(losses) / 2)
+    network.after_step(0.5)
+    for queue, keys in zip(network.queue, embeddings.target, strict=True):
+        assert torch.allclose(queue[:8], F.normalize(keys, dim=1))
 
 
 def test_every_key_belongs_to_its_image_whatever_the_order():

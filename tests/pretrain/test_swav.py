@@ -102,20 +102,19 @@ def test_prototypes_rest_at_first_and_always_have_unit_length():
     assert torch.allclose(network.prototypes.norm(dim=1), torch.ones(6))
 
 
-def test_queue_takes_part_once_it_is_full_and_due_and_drops_the_oldest():
-    network = build(queue_size=8, queue_from=0.3)
-    batches = [unit_rows(2, 4, 4, seed=s) for s in range(4)]
-    for number, z in enumerate(batches[:3]):
-        step(network, z, progress=0.1 * (number + 1), lr=0.0)
-    expected = torch.cat([batches[2], batches[1]], dim=1)  # the third batch stands where the first one stood
+def test_queue_fills_from_its_time_on_takes_part_once_full_and_drops_the_oldest():
+    network, plain = build(queue_size=8, queue_from=0.3), build(queue_size=0)
+    batches = [unit_rows(2, 4, 4, seed=s) for s in range(8)]
+    now = Embeddings(tuple(batches[7].float()), ())
+    unused = plain.loss_terms(now)["swapped_prediction"].item()
+    for number, z in enumerate(batches[:5]):  # they begin at 0, 0.1, ... 0.4: the last two are queued
+        assert network.loss_terms(now)["swapped_prediction"].item() == pytest.approx(unused)
+        step(network, z, progress=0.1 * (number + 1) + 1e-6, lr=0.0)
+    assert torch.allclose(network.queue, torch.cat([batches[3], batches[4]], dim=1).float())
+    assert network.loss_terms(now)["swapped_prediction"].item() != pytest.approx(unused)
+    step(network, batches[5], progress=0.6, lr=0.0)
+    expected = torch.cat([batches[5], batches[4]], dim=1)  # it stands where the oldest stood
     assert torch.allclose(network.queue, expected.float())
-    now = Embeddings(tuple(batches[3].float()), ())
-    used = network.loss_terms(now)["swapped_prediction"].item()
-    network.progress.fill_(0.29)
-    unused = network.loss_terms(now)["swapped_prediction"].item()
-    plain = build(queue_size=0)
-    assert unused == pytest.approx(plain.loss_terms(now)["swapped_prediction"].item())
-    assert used != pytest.approx(unused)
 
 
 def test_queue_that_the_batch_does_not_divide_is_refused():
