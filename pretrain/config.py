@@ -100,10 +100,7 @@ def resolve(method: str, recipe: str, pairs: list[str]) -> TrainConfig:
     layers += read_recipe(recipe, method)
     layers.append(("the command line", parse_pairs(pairs)))
     for source, values in layers:
-        faults: list[str] = []
-        config = _updated(config, values, "", faults)
-        if faults:
-            raise UserError(f"{source}: " + "; ".join(faults))
+        config = updated(config, values, source)
     return config
 
 
@@ -145,6 +142,18 @@ def parse_pairs(pairs: list[str]) -> dict:
     return nested
 
 
+def updated(config, values: dict, source: str):
+    """A copy of a settings dataclass with nested ``values`` put in, which ``source`` says.
+
+    Raises UserError naming every unknown key (with the known ones) and every value of the wrong type.
+    """
+    faults: list[str] = []
+    config = _updated(config, values, "", faults)
+    if faults:
+        raise UserError(f"{source}: " + "; ".join(faults))
+    return config
+
+
 def _updated(config, values: dict, prefix: str, faults: list[str]):
     """A copy of a settings dataclass with nested ``values`` put in; what does not fit goes to ``faults``."""
     hints = typing.get_type_hints(type(config))
@@ -161,7 +170,7 @@ def _updated(config, values: dict, prefix: str, faults: list[str]):
             try:
                 changes[key] = _coerced(value, hints[key])
             except (TypeError, ValueError):
-                kind = getattr(hints[key], "__name__", str(hints[key]))
+                kind = str(hints[key]) if typing.get_args(hints[key]) else hints[key].__name__
                 faults.append(f"{prefix}{key} must be {kind}, got {value!r}")
     return dataclasses.replace(config, **changes)
 
@@ -172,6 +181,8 @@ def _coerced(value, hint):
         if value is None or value == "none":
             return None
         hint = next(h for h in typing.get_args(hint) if h is not type(None))
+    if typing.get_origin(hint) is list and isinstance(value, list):
+        return [_coerced(entry, *typing.get_args(hint)) for entry in value]
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         return float(value)
     if hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):

@@ -4,13 +4,13 @@ A yaml in classification_protocols/ says what differs from the defaults below an
 the fraction of labels stands under ``fractions``.
 """
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
 
 from pretrain.command_line import UserError, one_of
-from pretrain.config import parse_pairs
+from pretrain.config import parse_pairs, updated
 
 FOLDER = Path(__file__).resolve().parent.parent / "classification_protocols"
 INCIDENTAL = ("workers", "device")
@@ -56,7 +56,7 @@ class Settings:
     schedule: str = "cosine"
     """Of the rates, epoch by epoch: cosine to 0, steps (times decay at each milestone) or constant."""
 
-    milestones: list = field(default_factory=list)
+    milestones: list[int] = field(default_factory=list)
     """Epochs at which the rates drop, for schedule=steps."""
 
     decay: float = 0.1
@@ -102,8 +102,8 @@ def load(name: str, pairs: list[str], *, fraction: int | None = None) -> tuple[S
     if fraction is not None:
         one_of(f"fraction of {name}", str(fraction), map(str, by_fraction))
         values |= by_fraction[fraction]
-    published = _updated(Settings(), values, name)
-    settings = _updated(published, parse_pairs(pairs), "the command line")
+    published = updated(Settings(), values, name)
+    settings = updated(published, parse_pairs(pairs), "the command line")
     _check(settings)
     before = asdict(published)
     changed = {k: v for k, v in asdict(settings).items() if v != before[k] and k not in INCIDENTAL}
@@ -112,28 +112,6 @@ def load(name: str, pairs: list[str], *, fraction: int | None = None) -> tuple[S
 
 def _read(name: str) -> dict:
     return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def _updated(settings: Settings, values: dict, source: str) -> Settings:
-    known = [f.name for f in fields(Settings)]
-    for key in values:
-        if key not in known:
-            raise UserError(f"{source}: unknown setting {str(key)!r}; known: {', '.join(known)}")
-    return replace(settings, **{key: _typed(key, value, getattr(settings, key)) for key, value in values.items()})
-
-
-def _typed(key: str, value, current):
-    """``value`` in the type of ``current``. YAML reads 1 as an int and 1e-5 as a string; both are fine for a float."""
-    kind = type(current)
-    try:
-        if kind is float and not isinstance(value, bool):
-            return float(value)
-    except (TypeError, ValueError):
-        pass
-    if type(value) is not kind or (kind is list and not all(type(entry) is int for entry in value)):
-        wanted = "a list of epochs, [60,80]" if kind is list else kind.__name__
-        raise UserError(f"{key} must be {wanted}, got {value!r}")
-    return value
 
 
 def _check(settings: Settings) -> None:
