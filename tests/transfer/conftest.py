@@ -1,5 +1,6 @@
 """A trained-looking backbone in every format, and fine-tuning runs small enough for a test."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -21,6 +22,21 @@ def trunk() -> dict[str, torch.Tensor]:
             module.weight.data.uniform_(0.5, 1.0)
             module.num_batches_tracked.fill_(7)
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("fc.")}
+
+
+@pytest.fixture(scope="module")
+def other(trunk) -> dict[str, torch.Tensor]:
+    """A second trunk: a teacher, a key encoder."""
+    return {name: tensor + 1 for name, tensor in trunk.items()}
+
+
+@pytest.fixture(scope="session")
+def published():
+    """The functions of published.py, which build each layout."""
+    spec = importlib.util.spec_from_file_location("published", Path(__file__).with_name("published.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
