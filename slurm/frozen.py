@@ -103,6 +103,23 @@ def tsne(plan: Plan, row: Row) -> list[Work]:
     return works
 
 
+def curves(plan: Plan, row: Row) -> list[Work]:
+    """Measure every kept checkpoint of every row of the first seed, on the images that the features are of."""
+    same = ("images", "format", "split", "size", "resize", "layer")
+    told = {key: value for key, value in plan.told("features").items() if key in same} | plan.told("curves")
+    rows = [other for other in plan.rows if other.seed == plan.seeds[0] and other.method != RANDOM]
+    works = []
+    for benchmark in plan.features:
+        embedded = benchmark == "scenes" and "images" not in told
+        images = {"images": str(plan.scenes / "classification" / "val")} if embedded else {}
+        folder = f"results/curves-{benchmark}"
+        argv = [str(plan.runs / other.folder(plan.recipe)) for other in rows]
+        argv += [*options(images | told), "--out", str(plan.runs / folder)]
+        inputs = tuple(backbone(plan, other) for other in rows) + scenes_of(plan, embedded)
+        works.append(Work(folder=folder, argv=argv, inputs=inputs))
+    return works
+
+
 def weights_of(plan: Plan, row: Row) -> tuple[str, tuple[Path, ...]]:
     """The word for a row's backbone on a command line, and the file it stands for."""
     source = backbone(plan, row)

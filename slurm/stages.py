@@ -145,6 +145,14 @@ STAGES = {
         implies=("features",),
         resources=MEASURES,
     ),
+    "curves": Stage(
+        module="analysis.curves",
+        work=frozen.curves,
+        outputs=("curves.json", "curves.png"),
+        per_row=False,
+        implies=("data", "tables"),
+        resources=Resources(gpus=1, cpus=8, mem_gb=32, hours=4),
+    ),
     "analysis": Stage(module="analysis.spectra", work=nothing, implies=("spectra", "tsne")),
     "tables": Stage(
         module="analysis.tables",

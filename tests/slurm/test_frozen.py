@@ -80,6 +80,24 @@ def test_one_picture_of_all_rows_of_the_first_seed(jobs):
     assert picture.outputs == (Path("runs/results/tsne-scenes/tsne.json"),)
 
 
+def test_curves_over_training_of_all_trained_rows_of_the_first_seed_on_the_images_of_the_features():
+    plan = PLAN.changed({"features": {"size": "64", "views": "8"}, "curves": {"per-class": "20"}})
+    (job,) = (job for job in build(plan, ["pretrain", "curves"]) if job.stage == "curves")
+    assert command(job) == (
+        "runs/simclr-demo-seed0 --images runs/data/scenes/classification/val --size 64 --per-class 20 "
+        "--out runs/results/curves-scenes"
+    )
+    assert job.needs == ("simclr-demo-seed0/pretrain", "data/scenes")
+
+
+def test_curves_understand_what_the_graph_tells_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = PLAN.changed({"features": {"size": "64", "resize": "64"}})
+    (job,) = (job for job in build(plan, ["pretrain", "curves"]) if job.stage == "curves")
+    with pytest.raises(UserError, match="no kept checkpoints at"):
+        importlib.import_module(job.module).main(list(job.argv))
+
+
 @pytest.mark.parametrize("settings", [{}, {"classes": "4,8", "per-class": "20", "method": "umap"}])
 def test_the_measures_understand_what_the_graph_tells_them(settings, tmp_path, monkeypatch):
     """Each command as the graph has it gets as far as its first file, which is not there."""

@@ -155,7 +155,7 @@ def test_all_faults_are_named_at_once_with_what_is_known(capsys):
     message = str(first.value)
     assert message.startswith("4 faults: ") and "\n" not in message
     for words in (
-        "'trasnfer'; known: analysis, convert, data",
+        "'trasnfer'; known: analysis, convert, curves, data",
         "'pretain'",
         "'mars'; known: auto",
         "preset 'demos'; known: ",
