@@ -27,6 +27,7 @@ BATCH = 512  # appendix D.1
 def batch_mce(h: Tensor, *, ridge: float | None = None, seed: int = 0) -> Tensor:
     """Mean over shuffled batches of 512 of MCE(I/d + ridge I, S + ridge I), S = Z^T Z / B of unit rows (D.1, eq. 8).
 
+    A last batch that is not full is left out, since a smaller one has fewer directions; fewer than 512 are one batch.
     Least, at (1 + d ridge)(1 - log(1/d + ridge)), for rows spread evenly over all d directions. The paper does not
     print its ridge; here it is 1/d, the size of the eigenvalues aimed at. By eq. 9 as corrected in
     ``matrix_information``, from the smaller Gram matrix.
@@ -35,6 +36,7 @@ def batch_mce(h: Tensor, *, ridge: float | None = None, seed: int = 0) -> Tensor
     ridge = 1 / d if ridge is None else ridge
     order = torch.randperm(len(h), generator=torch.Generator().manual_seed(seed))
     values = []
+    order = order[: len(h) // BATCH * BATCH or None]
     for rows in F.normalize(h, dim=1)[order].split(BATCH):
         # d log det from B x B: total_coding_rate of the transpose, its D / (B eps^2) turned into 1 / (B ridge)
         B = len(rows)

@@ -36,6 +36,12 @@ def test_batch_mce_takes_batches_of_512():
     assert effective_rank.batch_mce(h, seed=1) != effective_rank.batch_mce(h, seed=2)
 
 
+def test_batch_mce_leaves_out_a_last_batch_that_is_not_full():
+    whole = torch.eye(8, dtype=torch.float64).repeat(64, 1)  # 512 rows, evenly over 8 directions
+    ends_odd = torch.cat([whole, torch.eye(8, dtype=torch.float64)[:1]])
+    assert effective_rank.batch_mce(ends_odd).item() == pytest.approx(effective_rank.batch_mce(whole).item(), rel=1e-3)
+
+
 def test_a_rank_that_reads_off_n_is_marked():
     y = torch.arange(2).repeat_interleave(20)
     wide, narrow = rows(40, 500), torch.cat([rows(40, 2), 1e-6 * rows(40, 98)], 1)
