@@ -30,7 +30,7 @@ def test_batch_mce_is_least_for_rows_spread_over_all_directions():
 
 
 def test_batch_mce_takes_batches_of_512():
-    """A thousand rows: the mean of 512 and 488, in an order that the seed fixes."""
+    """A thousand rows: 512 of them, chosen by the seed."""
     h = rows(1000, 4)
     assert effective_rank.batch_mce(h, seed=1) == effective_rank.batch_mce(h, seed=1)
     assert effective_rank.batch_mce(h, seed=1) != effective_rank.batch_mce(h, seed=2)
