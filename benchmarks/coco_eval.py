@@ -29,8 +29,7 @@ from pycocotools import mask as coco_mask
 from pretrain.command_line import Parser, UserError, run
 from pretrain.progress import Progress
 from pretrain.provenance import commit
-from transfer.metrics import coco as coco_metrics
-from transfer.metrics import predictions
+from transfer.metrics import coco, predictions
 
 HEIGHT, WIDTH, CATEGORIES, OBJECTS, TRIES = 480, 640, 80, 7, 8
 """Of an image, in pixels, and per image: objects, and predictions of each object."""
@@ -108,9 +107,9 @@ def _own(folder: Path, now) -> dict:
     began = now()
     found = predictions.read(folder / "predictions.json.gz")
     read = now()
-    figures = coco_metrics.score(folder / "truth.json", found, tasks=["bbox", "segm"], engine="hotcoco")
+    figures = coco.score(folder / "truth.json", found, tasks=["bbox", "segm"], engine="hotcoco")
     done = now()
-    stats = [figures[task][name] / 100 for task in figures for name in coco_metrics.FIGURES[task]]
+    stats = [figures[task][name] / 100 for task in figures for name in coco.FIGURES[task]]
     return {"evaluate": done - read, "files": done - began, "peak": peak_mib(), "stats": stats}
 
 

@@ -20,9 +20,7 @@ from pretrain.progress import Progress
 from pretrain.stopping import StopRequest
 from transfer import benchmarks, results
 from transfer.detection.stopping import check
-from transfer.metrics import choice as metrics
-from transfer.metrics import coco as coco_metrics
-from transfer.metrics import error_plot, predictions
+from transfer.metrics import choice, coco, error_plot, predictions
 from transfer.metrics.coco import ENGINES as ENGINES  # protocols' settings are checked against these
 
 
@@ -65,8 +63,8 @@ def ground_truth(benchmark: str, *, data: str | None, val_json: Path | None) -> 
 
 
 def errors(truth: Path, found: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
-    """What each kind of error costs (``coco_metrics.errors``); empty on a data set with a metric of its own."""
-    return coco_metrics.errors(truth, found, tasks=tasks) if metrics.metric_of(truth) == "coco" else {}
+    """What each kind of error costs (``coco.errors``); empty on a data set with a metric of its own."""
+    return coco.errors(truth, found, tasks=tasks) if choice.metric_of(truth) == "coco" else {}
 
 
 def recorded(path: Path) -> dict[str, dict[str, float]]:
@@ -85,7 +83,7 @@ def differences(figures: dict[str, dict], known: dict[str, dict[str, float]]) ->
         f"{task} {name} is {_shown(figures[task].get(name))}, result.json says {_shown(value)}"
         for task in figures
         for name, value in known.get(task, {}).items()
-        if figures[task].get(name) is None or abs(figures[task][name] - value) > coco_metrics.AGREEMENT
+        if figures[task].get(name) is None or abs(figures[task][name] - value) > coco.AGREEMENT
     ]
 
 
@@ -103,7 +101,7 @@ def table(figures: dict[str, dict], gains: dict[str, dict]) -> str:
             said = "; ".join(f"{kind} {', '.join(f'{n} {v:.1f}' for v, n in few)}" for kind, few in extremes)
             lines.append(f"{'':9}  AP by category, {said}")
         if task in gains:
-            costs = ", ".join(f"{kind} {gains[task][kind]:.1f}" for kind in coco_metrics.ERRORS)
+            costs = ", ".join(f"{kind} {gains[task][kind]:.1f}" for kind in coco.ERRORS)
             lines.append(f"{'':9}  AP50 lost to {costs}")
     return "\n".join(lines)
 
@@ -132,20 +130,20 @@ def main(argv: list[str] | None = None) -> None:
     found = predictions.read(path)
     predictions.check_ids(path, found, truth)
     known = recorded(path.parent / "result.json")
-    tasks = predictions.tasks(found) or sorted(set(known) & set(coco_metrics.FIGURES)) or ["bbox"]
-    if arguments.cross_check and (metric := metrics.metric_of(truth)) != "coco":
+    tasks = predictions.tasks(found) or sorted(set(known) & set(coco.FIGURES)) or ["bbox"]
+    if arguments.cross_check and (metric := choice.metric_of(truth)) != "coco":
         raise UserError(
             f"pycocotools knows COCO's metric, {arguments.benchmark} has that of {metric}; no --cross-check"
         )
     began = time.monotonic()
-    figures = metrics.score(truth, found, tasks=tasks, engine=arguments.engine)
+    figures = choice.score(truth, found, tasks=tasks, engine=arguments.engine)
     took, gains = time.monotonic() - began, errors(truth, found, tasks=tasks)
     print(f"{path}: {len(found)} predictions, {took:.1f} s")
     print(table(figures, gains))
     content = {"benchmark": arguments.benchmark, "engine": arguments.engine, "commit": provenance.commit()}
     content |= {"truth_sha256": sha256(truth), "predictions_sha256": sha256(path), "figures": figures, "errors": gains}
     if arguments.cross_check:
-        content["largest_difference"] = coco_metrics.cross_check(truth, found, figures)
+        content["largest_difference"] = coco.cross_check(truth, found, figures)
         print(f"cross-check: pycocotools agrees in every figure to {content['largest_difference']:.1e}")
     for line in (faults := differences(figures, known))[:5]:
         print(f"note: {line}")

@@ -26,8 +26,7 @@ from pretrain import distributed
 from pretrain.command_line import Parser, UserError, run
 from pretrain.provenance import commit
 from transfer import results
-from transfer.classification import accuracy, neighbours, shares
-from transfer.classification import labelled as classification
+from transfer.classification import accuracy, labelled, neighbours, shares
 from transfer.classification.backbones import RANDOM, Backbone, features, measure_statistics, read
 from transfer.classification.claims import claim
 from transfer.classification.crops import CentreCrops
@@ -106,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
         trunk = read(arguments.weights, arguments.seed)
         set_size(arguments, trunk.stem)
-        halves = classification.load(arguments.benchmark, arguments.data)
+        halves = labelled.load(arguments.benchmark, arguments.data)
         arguments.voting = voting_of(arguments.k, arguments.temperature, len(halves[0]))
         identity = {key: getattr(arguments, key) for key in ("benchmark", "seed", "size", "resize", "precision")}
         identity |= {"bn_statistics": arguments.bn_statistics, "weights_sha256": trunk.about["weights_sha256"]}

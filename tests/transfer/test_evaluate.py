@@ -10,7 +10,7 @@ import pytest
 from pretrain.command_line import UserError
 from pretrain.files import sha256
 from transfer import evaluate, results
-from transfer.metrics import coco as coco_metrics
+from transfer.metrics import coco
 from transfer.metrics.predictions import check_ids
 
 
@@ -24,7 +24,7 @@ def kept(tmp_path_factory, coco_set):
         json.dump(found, file)
     (folder / "run.json").write_text(json.dumps({"benchmark": "blocks", "val_json_sha256": sha256(truth)}))
     common = {"method": "random", "recipe": "", "epochs": 0, "benchmark": "blocks", "protocol": "demo-fpn", "seed": 0}
-    figures = coco_metrics.score(truth, found, tasks=["bbox", "segm"], engine="pycocotools")
+    figures = coco.score(truth, found, tasks=["bbox", "segm"], engine="pycocotools")
     records = results.flatten(figures, **common, commit="abc", weights_sha256="", n=30)
     results.write(folder / "result.json", records)
     return folder

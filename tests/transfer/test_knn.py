@@ -8,8 +8,7 @@ from PIL import Image
 from pretrain import backbone, checkpoint
 from pretrain.command_line import UserError
 from transfer import knn, results
-from transfer.classification import backbones
-from transfer.classification import labelled as classification
+from transfer.classification import backbones, labelled
 from transfer.classification.crops import CentreCrops
 
 
@@ -52,7 +51,7 @@ def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
 
 def test_untrained_network_gets_statistics_of_the_images(scenes):
     """After measuring, the first batch norm sees zero mean and unit variance on the very images it was measured on."""
-    train, _ = classification.load("scenes", scenes)
+    train, _ = labelled.load("scenes", scenes)
     crops, trunk = CentreCrops(train, size=32, resize=32), backbones.read("random", 0)
     backbones.measure_statistics(trunk.network, crops, seed=0, device=torch.device("cpu"))
     seen = []
@@ -79,12 +78,11 @@ def test_a_backbone_sees_the_input_it_was_trained_on(tmp_path):
 def _classify_as_a_rank(words: list[str], data: str):
     from pretrain import distributed
     from transfer import knn
-    from transfer.classification import backbones
-    from transfer.classification import labelled as classification
+    from transfer.classification import backbones, labelled
 
     arguments = knn._parser().parse_args(words)
     arguments.voting, arguments.bn_statistics = [(20, 0.07), (5, 0.1)], "measured"
-    halves = classification.load("scenes", data)
+    halves = labelled.load("scenes", data)
     return knn.classify(arguments, backbones.read("random", 0), halves, distributed.init("cpu"))
 
 

@@ -16,8 +16,7 @@ from pretrain.config import describe
 from pretrain.files import write_text
 from pretrain.provenance import commit
 from transfer import results
-from transfer.classification import backbones, classifier_protocol
-from transfer.classification import labelled as classification
+from transfer.classification import backbones, classifier_protocol, labelled
 from transfer.classification.claims import claim
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import INCIDENTAL, Settings
@@ -39,7 +38,7 @@ class Probe:
             raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {arguments.seed}")
         self.out, self.device = Path(arguments.out), distributed.init(settings.device)
         self.trunk = backbones.read(arguments.weights, arguments.seed)
-        self.train, self.val = classification.load(arguments.benchmark, arguments.data)
+        self.train, self.val = labelled.load(arguments.benchmark, arguments.data)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():
             advice = (
                 f"at size={settings.size} it is slow and far from what it saw; size=32 resize=32 keep CIFAR's pixels"

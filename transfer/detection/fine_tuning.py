@@ -25,8 +25,7 @@ from transfer.detection.identity import claim, identity
 from transfer.detection.processes import main_first
 from transfer.detection.scaling import described
 from transfer.detection.trainer import Trainer
-from transfer.metrics import choice as metrics
-from transfer.metrics import error_plot, pictures
+from transfer.metrics import choice, error_plot, pictures
 
 RANDOM = "random"
 """In place of a weights file: the row from scratch."""
@@ -80,7 +79,7 @@ class Run:
         self.val = coco_check.check(paths.val, evaluated=True)
         if summary.categories != self.val.categories:
             raise UserError(f"{paths.train.json} and {paths.val.json} have different categories")
-        scored = metrics.TASKS[metrics.metric_of(paths.val.json)]
+        scored = choice.TASKS[choice.metric_of(paths.val.json)]
         if not set(settings.tasks(self.cfg)) & set(scored):
             raise UserError(
                 f"benchmark {paths.name} is scored on {', '.join(scored)}, which protocol {self.plan.protocol} does "
@@ -156,7 +155,7 @@ class Run:
         if not distributed.is_main():
             return {}, []
         tasks, engine = settings.tasks(self.cfg), self.cfg.TRANSFER.EVALUATION_ENGINE
-        return metrics.score(self.plan.paths.val.json, predictions, tasks=tasks, engine=engine), predictions
+        return choice.score(self.plan.paths.val.json, predictions, tasks=tasks, engine=engine), predictions
 
     def evaluate(self) -> dict:
         """Evaluate the saved model_final.pth: one source of statistics for every process, and for every later look."""
@@ -203,7 +202,7 @@ class Run:
             "protocol_version": cfg.TRANSFER.VERSION,
             "scale": self.plan.scale,
             "schedule": described(cfg),
-            "metric": metrics.metric_of(self.plan.paths.val.json),
+            "metric": choice.metric_of(self.plan.paths.val.json),
             "errors": self.errors,
             "norm": cfg.MODEL.RESNETS.NORM,
             "amp": cfg.SOLVER.AMP.ENABLED,

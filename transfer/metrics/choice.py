@@ -5,9 +5,7 @@ import io
 from pathlib import Path
 
 from transfer.datasets.derived import metric_of
-from transfer.metrics import cityscapes as cityscapes_metric
-from transfer.metrics import coco as coco_metrics
-from transfer.metrics import voc as voc_metric
+from transfer.metrics import cityscapes, coco, voc
 
 TASKS = {
     "coco": ("bbox", "segm", "keypoints"),
@@ -28,19 +26,19 @@ def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engin
         truth: COCO json of the ground truth.
         predictions: COCO results over the whole set.
         tasks: of ``bbox``, ``segm`` and ``keypoints``; those that the metric does not know are left out.
-        engine: for COCO's own metric, one of ``coco_metrics.ENGINES``.
+        engine: for COCO's own metric, one of ``coco.ENGINES``.
 
     Returns ``{"bbox": {"AP": 41.0, ..., "AP-person": 55.1}}``; None where the set has no ground truth of that kind.
     """
     metric = metric_of(Path(truth))
     tasks = [task for task in tasks if task in TASKS[metric]]
     if metric == "voc-2007":
-        return voc_metric.score(truth, predictions)
+        return voc.score(truth, predictions)
     if metric == "cityscapes":
-        return cityscapes_metric.score(truth, predictions)
+        return cityscapes.score(truth, predictions)
     if metric == "lvis":
         return _lvis(truth, predictions, tasks)
-    return coco_metrics.score(truth, predictions, tasks=tasks, engine=engine)
+    return coco.score(truth, predictions, tasks=tasks, engine=engine)
 
 
 def _lvis(truth: str | Path, predictions: list[dict], tasks: list[str]) -> dict[str, dict]:
@@ -52,7 +50,7 @@ def _lvis(truth: str | Path, predictions: list[dict], tasks: list[str]) -> dict[
     with contextlib.redirect_stdout(io.StringIO()):
         ground = LVIS(str(truth))
         for task in tasks:
-            keys = ("image_id", "category_id", "score", coco_metrics.KEYS[task])
+            keys = ("image_id", "category_id", "score", coco.KEYS[task])
             reading = [{key: entry[key] for key in keys} for entry in predictions]
             result = LVISEval(ground, LVISResults(ground, reading), task)
             result.run()

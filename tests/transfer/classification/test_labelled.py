@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pretrain.command_line import UserError
-from transfer.classification import labelled as classification
+from transfer.classification import labelled
 from transfer.classification.crops import CentreCrops, RandomCrops
 
 
@@ -22,32 +22,32 @@ def pets(tmp_path):
 
 
 def test_folders_are_classes(pets):
-    train, val = classification.load("pets", pets)
+    train, val = labelled.load("pets", pets)
     assert train.classes == val.classes == ["cat", "dog"]
     assert train.names == ["cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"] and train.labels == [0, 0, 1, 1]
     part = train.subset([1, 2])
     assert (part.names, part.labels, len(part)) == (["cat/1.png", "dog/0.png"], [0, 1], 2)
     assert part[1].getpixel((0, 0)) == (0, 0, 255)
-    assert part.fingerprint() != train.fingerprint() == classification.load("pets", pets)[0].fingerprint()
+    assert part.fingerprint() != train.fingerprint() == labelled.load("pets", pets)[0].fingerprint()
 
 
 def test_scenes_are_found_from_their_folder_and_from_the_one_above(scenes):
-    above, own = (classification.load("scenes", root)[0] for root in (scenes, scenes / "classification"))
+    above, own = (labelled.load("scenes", root)[0] for root in (scenes, scenes / "classification"))
     assert above.names == own.names and len(above.classes) == 8
 
 
 def test_wrong_folders_are_one_line(pets):
     with pytest.raises(UserError, match="benchmark imagenet: give the folder of its images with --data"):
-        classification.load("imagenet", None)
+        labelled.load("imagenet", None)
     with pytest.raises(UserError, match="no folder of images at .*nowhere/train"):
-        classification.load("pets", pets / "nowhere")
+        labelled.load("pets", pets / "nowhere")
     (pets / "val/fox").mkdir()
     Image.new("RGB", (8, 8)).save(pets / "val/fox/1.png")
     with pytest.raises(UserError, match="must hold the same classes; 'fox' is only in one"):
-        classification.load("pets", pets)
+        labelled.load("pets", pets)
     Image.new("RGB", (8, 8)).save(pets / "train/stray.png")
     with pytest.raises(UserError, match="outside class folders, the first stray.png"):
-        classification.load("pets", pets)
+        labelled.load("pets", pets)
 
 
 def test_one_class_is_nothing_to_tell_apart(tmp_path):
@@ -55,7 +55,7 @@ def test_one_class_is_nothing_to_tell_apart(tmp_path):
         (tmp_path / split / "cat").mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / split / "cat/1.png")
     with pytest.raises(UserError, match="holds one class, 'cat'; classification needs two or more"):
-        classification.load("pets", tmp_path)
+        labelled.load("pets", tmp_path)
 
 
 def test_cifar_comes_from_the_published_archive_only(tmp_path, monkeypatch):
@@ -68,15 +68,15 @@ def test_cifar_comes_from_the_published_archive_only(tmp_path, monkeypatch):
         content = {"data": np.full((count, 3072), 7, np.uint8), "fine_labels": list(range(count))}
         (folder / part).write_bytes(pickle.dumps(content))
     with pytest.raises(UserError, match="no complete cifar100 at .*cifar-100-python .missing or altered files"):
-        classification.load("cifar100", tmp_path)
+        labelled.load("cifar100", tmp_path)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5: True)
-    train, val = classification.load("cifar100", tmp_path)
+    train, val = labelled.load("cifar100", tmp_path)
     assert (len(train), len(val), len(train.classes)) == (4, 2, 100)
     assert train.names[3] == "00003" and train.labels == [0, 1, 2, 3] and train[0].size == (32, 32)
 
 
 def test_a_crop_is_a_function_of_seed_epoch_and_index(scenes):
-    images, _ = classification.load("scenes", scenes)
+    images, _ = labelled.load("scenes", scenes)
     crops = [RandomCrops(images, size=16, min_scale=0.1, seed=seed) for seed in (0, 0, 1)]
     torch.manual_seed(5)  # chance elsewhere changes nothing
     pixels, label, fault = crops[0][3, 7]
@@ -87,6 +87,6 @@ def test_a_crop_is_a_function_of_seed_epoch_and_index(scenes):
 
 
 def test_the_central_crop_keeps_whole_images_whole(pets):
-    images, _ = classification.load("pets", pets)
+    images, _ = labelled.load("pets", pets)
     pixels, _, _ = CentreCrops(images, size=8, resize=8)[0]
     assert pixels.shape == (3, 8, 8) and (pixels[0] == 255).all() and (pixels[1:] == 0).all()

@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from transfer.benchmarks import locate
-from transfer.metrics import choice as metrics
+from transfer.metrics import choice
 
 NO_PATHS = dict.fromkeys(("train_json", "train_images", "val_json", "val_images"))
 
@@ -70,7 +70,7 @@ def test_voc_figures_are_those_of_detectron2s_evaluator(datasets, tmp_path):
         reference.process([{"image_id": stem}], [{"instances": found}])
     expected = reference.evaluate()["bbox"]
 
-    ours = metrics.score(truth, predictions, tasks=["bbox", "segm"], engine="hotcoco")
+    ours = choice.score(truth, predictions, tasks=["bbox", "segm"], engine="hotcoco")
     assert set(ours) == {"bbox"}
     assert {key: ours["bbox"][key] for key in expected} == pytest.approx(expected, abs=1e-9)
     assert 20 < expected["AP"] < 80, "the drawn detections should be neither all right nor all wrong"
@@ -83,7 +83,7 @@ def test_cityscapes_figures_are_those_of_its_own_script(datasets):
     The script itself does not run under numpy 2.4: its np.in1d and its writing of JSON were mended for that.
     """
     truth = train_json("cityscapes")
-    ours = metrics.score(truth, shifted(truth, seed=0), tasks=["bbox", "segm"], engine="hotcoco")
+    ours = choice.score(truth, shifted(truth, seed=0), tasks=["bbox", "segm"], engine="hotcoco")
     assert set(ours) == {"segm"}
     expected = {"AP": 12.771825396825, "AP50": 36.502976190476, "AP-person": 35.055555555556, "AP-train": 0.0}
     expected |= {"AP-motorcycle": 40.0, "AP-bicycle": 11.202380952381}
@@ -93,7 +93,7 @@ def test_cityscapes_figures_are_those_of_its_own_script(datasets):
 def test_lvis_figures_are_those_of_its_own_package(datasets):
     """Pinned from lvis 0.5.3 on the same drawn predictions."""
     truth = train_json("lvis_v1")
-    ours = metrics.score(truth, shifted(truth, seed=0), tasks=["bbox", "segm"], engine="hotcoco")
+    ours = choice.score(truth, shifted(truth, seed=0), tasks=["bbox", "segm"], engine="hotcoco")
     names = ("AP", "AP50", "AP75", "APs", "APm", "APr", "APc", "APf")
     boxes = (50.035488542, 84.498309034, 54.379583563, 50.704243639, 67.816281628, 48.465346535, 45.492334948)
     masks = (32.553430549, 71.262874914, 26.582196681, 29.664207698, 70.206270627, 22.049504950, 33.650853181)
@@ -111,7 +111,7 @@ def test_perfect_predictions_score_100_and_none_score_0(datasets, name):
     truth = train_json(name)
     content = json.loads(truth.read_text())
     perfect = [entry | {"score": 0.9} for entry in content["annotations"] if not entry["iscrowd"]]
-    for task, values in metrics.score(truth, perfect, tasks=["bbox", "segm"], engine="hotcoco").items():
+    for task, values in choice.score(truth, perfect, tasks=["bbox", "segm"], engine="hotcoco").items():
         assert values["AP"] == pytest.approx(100), task
-    for values in metrics.score(truth, [], tasks=["bbox", "segm"], engine="hotcoco").values():
+    for values in choice.score(truth, [], tasks=["bbox", "segm"], engine="hotcoco").values():
         assert values["AP"] == 0

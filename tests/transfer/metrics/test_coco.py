@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pretrain.command_line import UserError
-from transfer.metrics import coco as coco_metrics
+from transfer.metrics import coco
 from transfer.metrics.coco import ENGINES, FIGURES, cross_check, errors, score
 
 BOTH = ["bbox", "segm"]
@@ -120,7 +120,7 @@ def test_a_kind_of_error_costs_where_it_was_made_and_nowhere_else(truth, predict
     exact = predict(truth, pixels=0, copies=1)[: len(content)]
     right = [{**entry, "category_id": a["category_id"]} for entry, a in zip(exact, content, strict=True)]
     for gains in errors(truth, right, tasks=BOTH).values():
-        assert gains.keys() == coco_metrics.ERRORS.keys() and max(gains.values()) < 1e-9
+        assert gains.keys() == coco.ERRORS.keys() and max(gains.values()) < 1e-9
     other = {2: 3, 3: 2, 7: 11, 11: 7}
     swapped = [{**e, "category_id": other[e["category_id"]]} if k % 3 == 0 else e for k, e in enumerate(right)]
     gains = errors(truth, swapped, tasks=["bbox"])["bbox"]
