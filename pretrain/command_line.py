@@ -8,9 +8,8 @@ from pathlib import Path
 
 # `python pretrain/train.py` puts pretrain/ first on the path, where data.py or train.py would shadow other
 # people's modules of the same name; the packages themselves are installed, so the entry is only a trap.
-if sys.path and Path(sys.path[0]).resolve() in {
-    Path(__file__).resolve().parent.parent / package for package in ("pretrain", "transfer", "analysis", "slurm")
-}:
+ROOT = Path(__file__).resolve().parent.parent
+if sys.path and Path(sys.path[0]).resolve() in {ROOT / name for name in ("pretrain", "transfer", "analysis", "slurm")}:
     del sys.path[0]
 
 
@@ -39,6 +38,7 @@ def run(main: Callable[[], int | None]) -> None:
     Only UserError is turned into a line; any other exception is a bug of ours and keeps its traceback.
     """
     try:
+        refuse_another_checkout(getattr(sys.modules["__main__"], "__file__", None))
         code = main() or 0
         sys.stdout.flush()
     except UserError as error:
@@ -51,3 +51,16 @@ def run(main: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def refuse_another_checkout(script: str | None) -> None:
+    """Raise UserError if the script is of one checkout and the packages it imports are of another.
+
+    Its results would carry the commit of code that the user does not mean.
+    """
+    home = Path(script).resolve().parent.parent if script else ROOT
+    if home != ROOT and (home / "pretrain" / "command_line.py").is_file():
+        raise UserError(
+            f"{script} is of the checkout {home}, but this Python has the packages of {ROOT}; "
+            f"run `make setup` in {home} and use its .venv/bin/python"
+        )
