@@ -150,6 +150,13 @@ def _inert_getattr(owner, name: str) -> _NeverCalled:
     return _stand_in(f"{getattr(owner, '__name__', 'object')}.{name}")
 
 
+class _Array(np.ndarray):
+    """An array whose values are in the file. Called as a class, numpy.ndarray makes one of any size out of nothing."""
+
+    def __new__(cls, *_, **__):
+        raise UserError(_refusal("numpy.ndarray"))
+
+
 HARMLESS = {
     "builtins.getattr": _inert_getattr,
     "collections.defaultdict": lambda *_: {},
@@ -167,10 +174,10 @@ HARMLESS = {
         for core in ("core", "_core")
         for name, function in (
             (f"numpy.{core}.multiarray.scalar", np.float32(0).__reduce__()[0]),
-            (f"numpy.{core}.multiarray._reconstruct", np.zeros(0).__reduce__()[0]),
+            (f"numpy.{core}.multiarray._reconstruct", lambda *_: weights.RECONSTRUCT(_Array, (0,), b"b")),
         )
     },
-    "numpy.ndarray": np.ndarray,
+    "numpy.ndarray": _Array,
     "numpy.dtype": np.dtype,
 }
 """What a file may have called: functions that only put a value together."""

@@ -168,6 +168,8 @@ def _zip_of_a_huge_tensor(path: Path) -> None:
         archive.writestr("archive/version", "3\n")
 
 
+ARRAY = _calls(np.ndarray, (GIB // 8,), "O")
+
 CLAIMS = {
     "unfolds.pth": _zip_that_unfolds,
     "tensor.pth": _zip_of_a_huge_tensor,
@@ -175,6 +177,8 @@ CLAIMS = {
         reading.LEGACY_TORCH + b"\x80\x02X" + struct.pack("<I", 2**32 - 1) + b"x"
     ),
     "memo.pkl": lambda path: path.write_bytes(b"\x80\x02}r" + struct.pack("<I", 2**26) + b"."),
+    "array.pkl": lambda path: path.write_bytes(pickle.dumps({"a": ARRAY}, protocol=4)),
+    "array.pth": lambda path: torch.save({"a": ARRAY}, path),
     "bytes.pkl": lambda path: path.write_bytes(b"\x80\x04\x8e" + struct.pack("<Q", 2 * GIB) + b"x."),
     "header.safetensors": lambda path: path.write_bytes(struct.pack("<Q", 2 * GIB) + b"{" + bytes(50)),
     "headers.safetensors": lambda path: path.write_bytes(struct.pack("<Q", 2**60) + b"{" + bytes(50)),
@@ -196,7 +200,7 @@ print(peak() - before)
 
 
 def test_a_file_that_claims_gigabytes_does_not_take_them(tmp_path):
-    """Seven ways to claim 1 GiB and more in a kilobyte; in a process of its own, whose peak memory is measured."""
+    """Nine ways to claim 1 GiB and more in a kilobyte; in a process of its own, whose peak memory is measured."""
     for name, write in CLAIMS.items():
         write(tmp_path / name)
     done = subprocess.run(
