@@ -137,9 +137,12 @@ def locate(name: str, *, root: str | None, paths: dict[str, str | None]) -> Path
         raise UserError(f"a data set by paths needs all four of them; {lacking} not given")
     if name in available() or root:
         raise UserError(f"the four paths need a --benchmark name of their own, not {name!r}, and no --data")
-    for path in paths.values():
+    for key, path in paths.items():
         if not Path(path).exists():
             raise UserError(f"benchmark {name}: {path} does not exist; correct the path")
+        if key.endswith("json") == Path(path).is_dir():
+            wanted = "a COCO json" if key.endswith("json") else "a folder of images"
+            raise UserError(f"--{key.replace('_', '-')} {path} must be {wanted}; correct the path")
     return Paths(
         name,
         Split(Path(paths["train_json"]), Path(paths["train_images"])),

@@ -124,7 +124,7 @@ FORMATS = [
             "momentum": "state_dict:momentum_backbone.|state_dict:momentum_encoder.",
         },
         has=("state_dict:classifier.",),
-        lacks=("state_dict:projection_head.", "state_dict:neck.", "state_dict:head."),
+        lacks=("state_dict:projection_head.", "state_dict:neck."),
         origin=_solo_learn,
         epochs=("epoch", 1),
         source="vturrisi/solo-learn, solo/methods/base.py",

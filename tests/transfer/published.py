@@ -129,6 +129,13 @@ def solo_learn(a, b):
     )
 
 
+def solo_learn_dino(a, b):
+    """Its DINO has no projector: the head is called as a classifier's elsewhere."""
+    head = {name: nn.ModuleDict({"mlp": mlp(2048, 8, 8)}) for name in ("head", "momentum_head")}
+    parts = {"backbone": resnet(a), "classifier": nn.Linear(2048, 10), "momentum_backbone": resnet(b)}
+    return lightning(nn.ModuleDict(parts | head), hyper_parameters={"method": "dino"})
+
+
 def solo_learn_older(a, b):
     parts = {
         "encoder": resnet(a),

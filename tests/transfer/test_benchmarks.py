@@ -43,6 +43,8 @@ def test_any_coco_set_works_by_four_paths(coco):
         ("scenes", None, dict.fromkeys(NO_PATHS, "x"), "name of their own, not 'scenes'"),
         ("pets", "root", dict.fromkeys(NO_PATHS, "x"), "no --data"),
         ("pets", None, dict.fromkeys(NO_PATHS, "nowhere"), "nowhere does not exist"),
+        ("pets", None, dict.fromkeys(NO_PATHS, "/"), "--train-json / must be a COCO json"),
+        ("pets", None, dict.fromkeys(NO_PATHS, __file__), "--train-images .* must be a folder of images"),
         ("scenes", "nowhere", {}, "nowhere/detection/train.json does not exist"),
     ],
 )

@@ -97,6 +97,12 @@ def test_predictions_of_unknown_origin_must_fit_the_images_and_categories(kept, 
     content = json.loads(gzip.decompress(loose.read_bytes()))
     with pytest.raises(UserError, match="for category_id 5, which"):
         check_ids(loose, [{**content[0], "category_id": 5}], kept / "truth.json")
+    content[0]["segmentation"] = {"size": [10, 10], "counts": "d3"}
+    with pytest.raises(UserError, match=r"entry 0 has a mask of \[10, 10\] .*; predict at the size of the images"):
+        check_ids(loose, content, kept / "truth.json")
+
+
+PREDICTED = b'[{"image_id": 1, "category_id": 1, "bbox": %s}]'
 
 
 @pytest.mark.parametrize(
@@ -105,6 +111,13 @@ def test_predictions_of_unknown_origin_must_fit_the_images_and_categories(kept, 
         (b"not json", "cannot be read as COCO results"),
         (b'{"images": []}', "holds a dict, expected a list"),
         (b'[{"image_id": 1}]', "entry 0 is no COCO result; expected image_id, category_id, score, bbox"),
+        (PREDICTED % b'[1, 2, 3], "score": 1.0', r"entry 0 has bbox \[1, 2, 3\], expected x, y, width and height"),
+        (PREDICTED % b'[1, 2, 3, null], "score": 1.0', r"entry 0 has bbox \[1, 2, 3, None\], expected"),
+        (PREDICTED % b'[1, 2, 3, 4], "score": NaN', "entry 0 has score nan, expected a number"),
+        (
+            PREDICTED % b'[1, 2, 3, 4], "score": 0.5, "segmentation": null',
+            "entry 0 has segmentation None, expected run lengths",
+        ),
     ],
 )
 def test_a_file_that_holds_no_results_is_named(kept, tmp_path, content, message):

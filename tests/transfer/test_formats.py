@@ -39,6 +39,7 @@ LAYOUTS = [
     Layout("bare", "bare backbone (Barlow Twins, VICReg and DINO resnet50.pth)", ("trunk",), ""),
     Layout("dino", "DINO (full checkpoint)", ("teacher", "student"), "dino", 800),
     Layout("solo_learn", "solo-learn", ("online", "momentum"), "byol", 100),
+    Layout("solo_learn_dino", "solo-learn", ("online", "momentum"), "dino", 100),
     Layout("solo_learn_older", "solo-learn", ("online",), "simsiam", 100),
     Layout("lightly", "lightly", ("backbone", "teacher"), "", 100),
     Layout("lightly_numbered", "lightly (numbered layers)", ("backbone", "momentum"), "", 100),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import zlib
 from pathlib import Path
 
@@ -34,9 +35,29 @@ def read(path: str | Path) -> list[dict]:
     if not isinstance(content, list):
         raise UserError(f"{path} holds a {type(content).__name__}, expected a list of COCO results")
     for position, entry in enumerate(content):
-        if not isinstance(entry, dict) or any(key not in entry for key in NEEDED):
-            raise UserError(f"{path}: entry {position} is no COCO result; expected {', '.join(NEEDED)}")
+        if fault := _fault(entry):
+            raise UserError(f"{path}: entry {position} {fault}")
     return content
+
+
+def _fault(entry) -> str | None:
+    """What keeps an entry from being scored; the engines stop at it, or count it as wrong and say nothing."""
+    if not isinstance(entry, dict) or any(key not in entry for key in NEEDED):
+        return f"is no COCO result; expected {', '.join(NEEDED)}"
+    box, mask = entry["bbox"], entry.get("segmentation", {"counts": "", "size": ()})
+    if not (isinstance(entry["image_id"], int | str) and isinstance(entry["category_id"], int | str)):
+        return f"has image_id {entry['image_id']!r} and category_id {entry['category_id']!r}, expected two ids"
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_finite, box))):
+        return f"has bbox {box!r}, expected x, y, width and height"
+    if not _finite(entry["score"]):
+        return f"has score {entry['score']!r}, expected a number"
+    if not (mask and (isinstance(mask, list) or (isinstance(mask, dict) and {"counts", "size"} <= mask.keys()))):
+        return f"has segmentation {mask!r}, expected run lengths (size, counts) or polygons"
+    return None
+
+
+def _finite(value) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def tasks(predictions: list[dict]) -> list[str]:
@@ -71,4 +92,12 @@ def check_ids(path: Path, predictions: list[dict], truth: Path) -> None:
             raise UserError(
                 f"{path} has predictions for {key} {min(strange)}, which {truth} does not have "
                 f"({len(strange)} unknown of {len(known)} {kind}); was it another data set?"
+            )
+    sizes = {image["id"]: [image.get("height"), image.get("width")] for image in content["images"]}
+    for position, entry in enumerate(predictions):
+        mask = entry.get("segmentation")
+        if isinstance(mask, dict) and list(mask["size"]) != sizes[entry["image_id"]]:
+            raise UserError(
+                f"{path}: entry {position} has a mask of {mask['size']} (height, width) in image {entry['image_id']} "
+                f"of {sizes[entry['image_id']]}; predict at the size of the images"
             )
