@@ -7,6 +7,7 @@ that a table or a result file has: ``matrix_ssl/moco-c4-1x/bbox/AP``, ``Matrix-S
 import difflib
 from collections.abc import Iterator, Sequence
 
+from analysis.departures import departure
 from analysis.table import Column, Row, Table
 from pretrain.command_line import UserError
 
@@ -64,6 +65,8 @@ def explain(table: Table, row: Row, column: Column) -> list[str]:
         weights = record.weights_sha256 or "none (random)"
         lines.append(f"  seed {record.seed}: {record.value:.4f} on {record.n} images, in {found.path}")
         lines.append(f"    commit {record.commit}, weights sha256 {weights}")
+        if changed := departure(found.path):
+            lines.append(f"    not the protocol's own settings: {changed}")
     for entry in cell.printed:
         lines.append(f"  {entry.value:g}: {entry.source}{f' ({entry.caveat})' if entry.caveat else ''}")
     return lines

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from analysis import noise
+from analysis import departures, noise
 from analysis.published import FOREIGN_METHODS, Published
 from analysis.records import Found, unique
 from pretrain.methods import available, title
@@ -40,6 +40,11 @@ class Row:
     @property
     def label(self) -> str:
         return f"{self.name} ({self.variant})" if self.variant else self.name
+
+    @property
+    def address(self) -> str:
+        """``Matrix-SSL/demo/8ep``."""
+        return "/".join(word for word in (self.label, self.recipe, f"{self.epochs}ep" if self.epochs else "") if word)
 
     @property
     def place(self) -> tuple:
@@ -163,10 +168,18 @@ class Table:
         """Cells to be set in bold or with a dagger, by the rule of ``analysis.noise``; published ones never are."""
         found = {}
         for column in self.columns if self.percent else ():
+            if len({self.departed.get((row, column), "") for row in self.measured if (row, column) in self.cells}) > 1:
+                continue  # runs under different settings are not compared
             measured = {row: self.cells[row, column].values for row in self.measured if (row, column) in self.cells}
             marked = noise.marks(measured, counted=self.counted(column))
             found |= {(row, column): mark for row, mark in marked.items()}
         return found
+
+    @cached_property
+    def departed(self) -> dict[tuple[Row, Column], str]:
+        """Cells of runs that were not under their protocol's own settings, and what was changed."""
+        said = {place: departures.of_seeds(cell.found) for place, cell in self.cells.items()}
+        return {place: words for place, words in said.items() if words}
 
     def counted(self, column: Column) -> int | None:
         """The fewest images that an accuracy of a column was counted on; None for other metrics."""
@@ -190,7 +203,8 @@ class Table:
         if cell is None:
             return MISSING
         fewer = not row.source and str(cell.n) != self.seeds(row)
-        return cell.text(percent=self.percent) + (f" (n={cell.n})" if fewer else "")
+        mark = f" {departures.MARK}" if (row, column) in self.departed else ""
+        return cell.text(percent=self.percent) + (f" (n={cell.n})" if fewer else "") + mark
 
     @property
     def caption(self) -> str:
@@ -209,6 +223,9 @@ class Table:
             notes.append(noise.RULE)
         if noise.CLOSE in self.marks.values():
             notes.append(noise.CLOSE_NOTE)
+        if self.departed:
+            who = {row.address: words for (row, _), words in self.departed.items()}
+            notes.append(departures.note(who))
         if self.sources:
             notes.append(ITALICS)
         return notes + [f"[{self._letter_at(k)}] {source}" for k, source in enumerate(self.sources)]

@@ -20,6 +20,7 @@ ESCAPES = {
     "±": r"$\pm$",
     "–": "--",
     "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
     "×": r"$\times$",
     "²": "$^2$",
     "<": r"\textless{}",

@@ -12,7 +12,7 @@ LEFT = 2
 """Columns that say which row it is in words, flush left; numbers stand flush right."""
 
 FIELDS = ["method", "name", "recipe", "variant", "epochs", "benchmark", "protocol", "task", "metric"]
-FIELDS += ["mean", "std", "n", "seeds", "values", "images", "commits", "weights_sha256", "source", "caveat"]
+FIELDS += ["mean", "std", "n", "seeds", "values", "images", "commits", "weights_sha256", "changed", "source", "caveat"]
 
 
 def head(table: Table) -> list[str]:
@@ -115,6 +115,7 @@ def pedigree(table: Table, row: Row, column: Column) -> dict:
         "images": " ".join(unique([str(record.n) for record in records])),
         "commits": " ".join(unique([record.commit for record in records])),
         "weights_sha256": " ".join(record.weights_sha256 or MISSING for record in records),
+        "changed": table.departed.get((row, column), ""),
         "source": row.source or "measured",
         "caveat": "; ".join(unique([entry.caveat for entry in cell.printed if entry.caveat])) if cell else "",
     }

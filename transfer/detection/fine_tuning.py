@@ -22,6 +22,7 @@ from transfer.checkpoints import weights
 from transfer.datasets import coco_check
 from transfer.detection import settings
 from transfer.detection.identity import claim, identity
+from transfer.detection.inference import predict
 from transfer.detection.processes import main_first
 from transfer.detection.scaling import described
 from transfer.detection.trainer import Trainer
@@ -68,6 +69,7 @@ class Run:
         self.about = self.weights.get(weights.ABOUT, {})
         self.weights_sha256 = sha256(plan.weights) if self.weights else ""
         self.errors: dict = {}
+        self.changed = settings.changed(plan.protocol, self.cfg, base_lr=plan.base_lr, scale=plan.scale)
         settings.apply_input(self.cfg, self.about, plan.overrides)
         if not 0 <= plan.seed < 2**31:
             raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {plan.seed}")
@@ -151,7 +153,7 @@ class Run:
     def score(self, model: torch.nn.Module) -> tuple[dict, list[dict]]:
         """The data set's figures and the predictions, on the main process; empty on the others."""
         loader = Trainer.build_test_loader(self.cfg, self.cfg.DATASETS.TEST[0])
-        predictions = evaluate.predict(model, loader, category_ids=list(self.val.categories), stop=self.stop)
+        predictions = predict(model, loader, category_ids=list(self.val.categories), stop=self.stop)
         if not distributed.is_main():
             return {}, []
         tasks, engine = settings.tasks(self.cfg), self.cfg.TRANSFER.EVALUATION_ENGINE
@@ -202,6 +204,7 @@ class Run:
             "protocol_version": cfg.TRANSFER.VERSION,
             "scale": self.plan.scale,
             "schedule": described(cfg),
+            "changed": self.changed,
             "metric": choice.metric_of(self.plan.paths.val.json),
             "errors": self.errors,
             "norm": cfg.MODEL.RESNETS.NORM,

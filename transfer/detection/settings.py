@@ -11,6 +11,7 @@ from transfer.benchmarks import Paths, Split
 from transfer.datasets import keypoints
 from transfer.datasets.coco_check import Summary
 from transfer.detection import order, protocol
+from transfer.detection.identity import INCIDENTAL
 from transfer.detection.scaling import linear_rule
 from transfer.metrics.coco import ENGINES
 
@@ -46,6 +47,13 @@ def load(name: str, overrides: list[str], *, base_lr: float | None = None, scale
     one_of("evaluation engine", cfg.TRANSFER.EVALUATION_ENGINE, ENGINES)
     one_of("DATALOADER.SAMPLER_TRAIN", cfg.DATALOADER.SAMPLER_TRAIN, order.SAMPLERS)
     return cfg
+
+
+def changed(name: str, cfg: CfgNode, *, base_lr: float | None, scale: int) -> dict:
+    """The settings of a loaded ``cfg`` that are not protocol ``name``'s own at this rate and scale: key -> value."""
+    own = protocol.flatten(load(name, [], base_lr=base_lr, scale=scale))
+    now = protocol.flatten(cfg)
+    return {key: value for key, value in now.items() if key not in INCIDENTAL and value != own[key]}
 
 
 def tasks(cfg: CfgNode) -> list[str]:

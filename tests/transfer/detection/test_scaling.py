@@ -22,6 +22,16 @@ def test_the_command_line_is_taken_as_it_is_and_a_searched_rate_is_scaled():
     assert described(cfg) == "batch 8, learning rate 0.02, 10 iterations"
 
 
+def test_what_differs_from_the_protocol_is_known_and_what_changes_no_number_is_not_counted():
+    def changed(overrides, **how):
+        return settings.changed("moco-c4-1x", settings.load("moco-c4-1x", overrides, **how), **how)
+
+    assert changed([], scale=2, base_lr=0.04) == {}
+    assert changed(["SOLVER.MAX_ITER", "9", "DATALOADER.NUM_WORKERS", "1"], scale=2, base_lr=None) == {
+        "SOLVER.MAX_ITER": 9
+    }
+
+
 @pytest.mark.parametrize("factor", [0, -1, 3, 32])
 def test_a_scale_that_does_not_divide_the_batch_is_refused(factor):
     message = f"--scale {factor} does not divide the protocol's batch of 16 images; choose one of 1, 2, 4, 8, 16"

@@ -1,0 +1,51 @@
+"""A number of a run that was not under its protocol's own settings says so wherever it is shown."""
+
+import csv
+import io
+
+import pytest
+
+from analysis import kinds
+from analysis.explain import explain
+from analysis.records import Found
+from analysis.table_latex import latex
+from analysis.table_text import markdown, to_csv
+from transfer.results import write
+
+
+@pytest.fixture
+def table_of(tmp_path):
+    """``table_of([(record, context), ...])``: the one table of results that lie in files of their own."""
+
+    def make(entries):
+        found = []
+        for number, (entry, context) in enumerate(entries):
+            found.append(Found(entry, tmp_path / f"{number}" / "result.json"))
+            write(found[-1].path, [entry], **context)
+        [table] = kinds.build(found, [])
+        return table
+
+    return make
+
+
+def test_a_shorter_schedule_is_marked_named_and_never_bold(record, table_of):
+    short = {"scale": 1, "changed": {"SOLVER.MAX_ITER": 9000}}
+    table = table_of([(record(value=40.0), short), (record("byol", 30.0), {"scale": 1, "changed": {}})])
+    said = markdown(table)
+    assert "| 40.0 ‡ |" in said and "| 30.0 |" in said and "**" not in said
+    assert "‡ Not under the protocol's own settings: Matrix-SSL/demo/8ep (SOLVER.MAX_ITER 9000)." in said
+    assert r"40.0 $^\ddagger$" in latex(table) and "‡" not in latex(table)
+    assert [line["changed"] for line in csv.DictReader(io.StringIO(to_csv(table)))] == ["", "SOLVER.MAX_ITER 9000"]
+    ours = next(row for row in table.rows if row.method == "matrix_ssl")
+    assert "not the protocol's own settings: SOLVER.MAX_ITER 9000" in explain(table, ours, table.columns[0])[-1]
+
+
+def test_rows_that_departed_alike_are_compared(record, table_of):
+    half = {"scale": 2, "changed": {"SOLVER.AMP.ENABLED": True}}
+    said = markdown(table_of([(record(value=40.0), half), (record("byol", 30.0), half)]))
+    assert "**40.0 ‡**" in said and "Matrix-SSL/demo/8ep, BYOL/demo/8ep (--scale 2, SOLVER.AMP.ENABLED True)" in said
+
+
+def test_seeds_that_were_not_alike_are_told_apart(record, table_of):
+    said = markdown(table_of([(record(value=40.0), {}), (record(value=41.0, seed=1), {"scale": 8})]))
+    assert "(seed 0: none; seed 1: --scale 8)" in said
