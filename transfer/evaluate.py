@@ -1,53 +1,22 @@
-"""Evaluate a detector, or evaluate its kept predictions again.
+"""Evaluate the kept predictions of a detector again.
 
     python transfer/evaluate.py --results runs/mine/moco-c4-1x-coco_2017 --benchmark coco_2017 --cross-check
 
 reads the folder's predictions.json.gz (or a COCO results json of your own) and computes every figure anew, without a
-GPU, weights or detectron2: AP and AR, AP by size and by category, and which kinds of error cost how much. It writes
-evaluation.json and errors.png beside the predictions, and leaves result.json as it is.
+GPU, weights, detectron2 or torch: AP and AR, AP by size and by category, and which kinds of error cost how much. It
+writes evaluation.json and errors.png beside the predictions, and leaves result.json as it is.
 """
 
 import argparse
 import time
 from pathlib import Path
 
-import torch
-
-from pretrain import distributed, provenance
+from pretrain import provenance
 from pretrain.command_line import Parser, UserError, run
 from pretrain.files import sha256, write_json
-from pretrain.progress import Progress
-from pretrain.stopping import StopRequest
 from transfer import benchmarks, results
-from transfer.detection.stopping import check
 from transfer.metrics import choice, coco, error_plot, predictions
 from transfer.metrics.coco import ENGINES as ENGINES  # protocols' settings are checked against these
-
-
-@torch.inference_mode()
-def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: StopRequest) -> list[dict]:
-    """Run ``model`` over ``loader`` and return COCO results (image_id, category_id, bbox, score, segmentation).
-
-    Args:
-        loader: batches of Detectron2's inputs; each rank gives its own share, and the main process gets all.
-        category_ids: the data set's category id of each class index.
-        stop: asked after each batch; raises ``Stopped``.
-    """
-    from detectron2.evaluation.coco_evaluation import instances_to_coco_json
-    from detectron2.utils import comm
-
-    was_training = model.training
-    model.eval()
-    progress = Progress(len(loader), "evaluate", quiet=not distributed.is_main())
-    found = []
-    for done, inputs in enumerate(loader, 1):
-        for image, output in zip(inputs, model(inputs), strict=True):
-            entries = instances_to_coco_json(output["instances"].to("cpu"), image["image_id"])
-            found += [{**entry, "category_id": category_ids[entry["category_id"]]} for entry in entries]
-        progress.update(done)
-        check(stop)
-    model.train(was_training)
-    return [entry for part in comm.gather(found) for entry in part]
 
 
 def ground_truth(benchmark: str, *, data: str | None, val_json: Path | None) -> Path:

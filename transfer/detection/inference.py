@@ -1,0 +1,33 @@
+"""A detector's predictions on a data set, as COCO results."""
+
+import torch
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.utils import comm
+
+from pretrain import distributed
+from pretrain.progress import Progress
+from pretrain.stopping import StopRequest
+from transfer.detection.stopping import check
+
+
+@torch.inference_mode()
+def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: StopRequest) -> list[dict]:
+    """Run ``model`` over ``loader`` and return COCO results (image_id, category_id, bbox, score, segmentation).
+
+    Args:
+        loader: batches of Detectron2's inputs; each rank gives its own share, and the main process gets all.
+        category_ids: the data set's category id of each class index.
+        stop: asked after each batch; raises ``Stopped``.
+    """
+    was_training = model.training
+    model.eval()
+    progress = Progress(len(loader), "evaluate", quiet=not distributed.is_main())
+    found = []
+    for done, inputs in enumerate(loader, 1):
+        for image, output in zip(inputs, model(inputs), strict=True):
+            entries = instances_to_coco_json(output["instances"].to("cpu"), image["image_id"])
+            found += [{**entry, "category_id": category_ids[entry["category_id"]]} for entry in entries]
+        progress.update(done)
+        check(stop)
+    model.train(was_training)
+    return [entry for part in comm.gather(found) for entry in part]
