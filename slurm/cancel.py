@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +24,9 @@ except ModuleNotFoundError as missing:
 from pretrain import files
 from slurm.check import stop_at, unknown
 from slurm.graph import Job, descendants
+from slurm.here import REMINDER_S
 from slurm.options import numbers, words
-from slurm.squeue import ask
+from slurm.squeue import scancel
 from slurm.states import Standing
 
 
@@ -36,17 +38,22 @@ def main(argv: list[str] | None = None) -> int:
     chosen = choose(jobs, options)
     found = [one for one in states.look(options.runs, jobs) if one.job.name in chosen]
     alive = [one for one in found if one.state in ("running", "queued") and one.job_id]
-    cancel(options.runs, alive)
+    waiting = leave_out(options.runs, found) if ledger.in_use(options.runs) else 0
+    local = cancel(options.runs, alive)
     for one in alive:
         print(f"cancelled: {one.job.name} (job {one.job_id}, it was {one.state})")
-    print(f"{len(alive)} of {len(chosen)} jobs were in the queue; the others needed nothing")
+    rest = f"{waiting} more will not be begun" if waiting else "the others needed nothing"
+    print(f"{len(alive)} of {len(chosen)} jobs were running or in the queue; {rest}", flush=True)
+    end(local)
     return 0
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="cancel.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, metavar="RUNS", help="the --runs folder of slurm/run_all.py")
-    parser.add_argument("--method", type=words, metavar="A,B", help="rows of these methods (or METHOD+VARIANT)")
+    parser.add_argument(
+        "--method", "--methods", type=words, metavar="A,B", help="rows of these methods (or METHOD+VARIANT)"
+    )
     parser.add_argument("--stage", type=words, metavar="A,B", help="these stages")
     parser.add_argument("--seeds", type=numbers, metavar="0,1", help="rows of these seeds")
     return parser.parse_args(argv)
@@ -72,21 +79,35 @@ def is_meant(job: Job, options: argparse.Namespace) -> bool:
     )
 
 
-def cancel(runs: Path, alive: Sequence[Standing]) -> None:
-    """Note it, so that nobody takes them for failed, then tell SLURM, or the process."""
+def leave_out(runs: Path, found: Sequence[Standing]) -> int:
+    """Tell the run on this machine not to begin these jobs, nor to go on with them; return how many had not begun."""
+    left = [one for one in found if one.state != "done"]
+    for one in left:
+        ledger.mark_cancelled(runs, one.job.name)
+    return sum(one.state not in ("running", "queued") for one in left)
+
+
+def cancel(runs: Path, alive: Sequence[Standing]) -> list[str]:
+    """Note it, so that nobody takes them for failed, then tell SLURM; return the processes that `end` has to tell."""
     records = {one.job_id: ledger.submitted(runs, one.job) for one in alive}
     for one in alive:
         path = ledger.home(runs, one.job.name) / "submitted.json"
         files.write_json(path, records[one.job_id] | {"cancelled": True})
     queued = [one.job_id for one in reversed(alive) if records[one.job_id]["executor"] == "slurm"]
     if queued:
-        answer = ask(["scancel", *queued])
-        if answer.returncode:
-            raise UserError(f"scancel: {' '.join(answer.stderr.split())}")
-    for one in alive:
-        if records[one.job_id]["executor"] == "local":
+        scancel(queued)
+    return [one.job_id for one in alive if records[one.job_id]["executor"] == "local"]
+
+
+def end(processes: Sequence[str]) -> None:
+    """Let processes on this machine save and end; a signal may be lost, so each is told until it has ended."""
+    while alive := [process for process in processes if ledger.lives(process)]:
+        for process in alive:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(one.job_id), signal.SIGTERM)
+                os.kill(int(process), signal.SIGTERM)
+        again = time.monotonic() + REMINDER_S
+        while time.monotonic() < again and any(map(ledger.lives, alive)):
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":

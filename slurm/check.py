@@ -1,5 +1,6 @@
 """Everything that can be wrong with a plan before anything runs; all faults are found, not just the first."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pretrain.command_line import UserError, one_of
 from slurm import here, sbatch
 from slurm.cluster import Cluster
 from slurm.graph import Job
-from slurm.partitions import Limits
+from slurm.partitions import Limits, larger
 from slurm.plan import Plan
 from slurm.rows import RANDOM
 from slurm.stages import STAGES
@@ -31,7 +32,7 @@ def faults_of(
         faults.append("say where the images of `features` are: features.images=DIR")
     if (plan.linear or plan.semi) and not plan.labelled:
         faults.append("linear and semi need benchmarks: `classification` or `knn`")
-    if "pretrain" in stages and not plan.recipe.endswith(".yaml"):
+    if "pretrain" in stages and not (plan.recipe.endswith((".yaml", ".yml")) and Path(plan.recipe).is_file()):
         faults += unknown("recipe", [plan.recipe], recipes())
     for kind in ("linear", "semi"):
         faults += unknown(f"{kind} protocol", getattr(plan, kind) if kind in stages else (), probe_protocols(kind))
@@ -63,11 +64,16 @@ def impossible(jobs: Iterable[Job], place: Cluster, limits: Mapping[str | None, 
             own = Limits(cpus=place.cpus_per_node, mem_gb=place.mem_gb_per_node, hours=place.max_hours)
             known = [(own, f"a node of cluster {place.name}")]
             partition = sbatch.partition_of(job, place)
-            if partition in limits:
-                known.append((limits[partition], f"partition {partition or 'by default'}"))
-            elif limits and partition:
-                faults[f"{job.stage} goes to partition {partition}, which SLURM does not know"] = None
+            names = partition.split(",") if partition else [None]  # of several SLURM takes the first that is free
+            told = [limits[name] for name in names if name in limits]
+            if told:
+                known.append((functools.reduce(larger, told), f"partition {partition or 'by default'}"))
+            for name in (name for name in names if name and limits and name not in limits):
+                faults[f"{job.stage} goes to partition {name}, which SLURM does not know"] = None
             faults |= dict.fromkeys([caught(sbatch.shape, job, place), *beyond(job, place, known)])
+            if place.asked(job.resources).hours * 3600 <= place.signal_delay_s:
+                words = f"{job.stage} asks for {place.asked(job.resources).hours:g} h and would be told to save at once"
+                faults[f"{words}: signal_delay_s of cluster {place.name} is {place.signal_delay_s}"] = None
         elif job.resources.gpus > len(here.visible_gpus()):
             words = (
                 f"{job.stage} asks for {job.resources.gpus} GPUs and this machine has {len(here.visible_gpus())}; "

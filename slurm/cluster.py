@@ -67,7 +67,7 @@ class Cluster:
     """Most jobs of one array (MaxArraySize of SLURM)."""
 
     max_running: int | None = None
-    """Most jobs of one stage that run at the same time; --max-running goes before it."""
+    """Most elements of one array that run at the same time; --max-running goes before it."""
 
     signal_delay_s: int = 120
     """How many seconds before the time limit a job is told to save."""
@@ -129,6 +129,11 @@ def load(name: str) -> Cluster:
         f"{key} is {value!r}; expected {getattr(hints[key], '__name__', hints[key])}"
         for key, value in told.items()
         if key in known and not fits(value, hints[key])
+    ]
+    faults += [
+        f"{key} is {value}; expected {'at least 0' if key == 'gpus_per_node' else 'more than 0'}"
+        for key, value in told.items()
+        if key in known and type(value) in (int, float) and (value < 0 or (value == 0 and key != "gpus_per_node"))
     ]
     if told.get("executor", "slurm") not in ("slurm", "local", "debug"):
         faults.append(f"executor is {told['executor']!r}, not slurm, local or debug")

@@ -7,6 +7,7 @@ same command it goes on from its own checkpoint. So queueing the same call again
 import importlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,10 @@ def requeue(rank: int) -> None:
     Not where SLURM is already taking the job away: a job that its user cancelled must not rise again, and one that
     is preempted is requeued by SLURM itself. A controller that does not answer is asked until it does.
     """
+    if shutil.which("scontrol") is None:  # in a container: the batch script asks for it, by this exit code
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of srun, when the first of several tasks has ended like this
+        print("interrupted; the job goes back into the queue and will resume", file=sys.stderr, flush=True)
+        sys.exit(128 + (signalled.latest or signal.SIGUSR2))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit would let it pass, and SLURM wait until it kills
     if rank:
         time.sleep(PATIENCE_S)  # the requeue by rank 0 ends every task; going first would make srun end rank 0

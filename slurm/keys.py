@@ -1,6 +1,7 @@
 """What makes a job the same job: its command, the code it can reach, and what it reads."""
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
@@ -8,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import yaml
 
 from pretrain.provenance import PACKAGES, ROOT
 from slurm import ledger
@@ -35,13 +38,15 @@ def settle(runs: Path, jobs: Sequence[Job], *, redo: bool = False) -> Settled:
     """Give every job its identity and find what is done; with ``redo``, what other code made is not.
 
     Identity is ``{"key", "code", "inputs"}``: ``inputs`` are the keys of the jobs that wrote what this one reads, as
-    they were when they ran, so whatever is done again takes with it all that was made from it.
+    they were when they ran, so whatever is done again takes with it all that was made from it; and the user's own
+    recipe.
     """
     settled = Settled(jobs=[])
     keys: dict[str, str] = {}
     writer = {path: job.name for job in jobs for path in job.outputs}
     for job in jobs:
         inputs = {} if job.fan_in else {str(p): written_by(runs, p, writer, keys) for p in job.inputs}
+        inputs |= settings_in(job.argv)
         code = code_of(job.module, job.argv)
         key = digest(job.module, job.argv, code, inputs)
         record = ledger.read(ledger.home(runs, job.name) / "done.json")
@@ -68,8 +73,19 @@ def written_by(runs: Path, path: Path, writer: Mapping[Path, str], keys: Mapping
     return f"{path.stat().st_size} bytes of {path.stat().st_mtime_ns}" if path.exists() else ""
 
 
+def settings_in(argv: Sequence[str]) -> dict[str, str]:
+    """Path -> hash of the yaml files that a command names: a recipe of the user's own. Comments do not count."""
+    found = {}
+    for word in argv:
+        path = Path(word)
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # the command itself will say so
+                found[word] = digest(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return found
+
+
 def digest(*parts) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
 
 def code_of(module: str, argv: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ RUNS/jobs/<job>/call.json            what is to be run: {"module", "argv", "cwd"
 RUNS/jobs/<job>/submitted.json       who runs it: {"executor", "job_id", "host", "argv", "log"}
 RUNS/jobs/<job>/done.json            written where the job ran, once it was complete: {"argv", "seconds", "commit",
                                      "key", "code", "inputs"}
+RUNS/jobs/<job>/cancelled.json       a run on this machine is not to begin it, nor to go on with it
 RUNS/jobs/<job>/interrupted.json     how long it ran before it was last told to save and go: {"seconds"}
 RUNS/jobs/<job>/<id>_<rank>_log.*    its output and its errors; of an array's jobs in RUNS/jobs/arrays/<name>/
 RUNS/.code/<hash>/                   the code that jobs run (slurm.snapshot)
@@ -40,6 +41,21 @@ def prepare(runs: Path, job: Job) -> Path:
     call = {"module": job.module, "argv": list(job.argv), "cwd": os.getcwd(), "home": str(folder.absolute())}
     files.write_json(folder / "call.json", call | dict(job.identity))
     return folder / "call.json"
+
+
+def mark_cancelled(runs: Path, name: str) -> None:
+    """Tell a run on this machine to leave a job out."""
+    files.write_json(home(runs, name) / "cancelled.json", {"process": os.getpid(), "host": socket.gethostname()})
+
+
+def is_cancelled(runs: Path, name: str) -> bool:
+    return (home(runs, name) / "cancelled.json").exists()
+
+
+def forget_cancelled(runs: Path, jobs: Sequence[Job]) -> None:
+    """Who asks for jobs again wants them again."""
+    for job in jobs:
+        (home(runs, job.name) / "cancelled.json").unlink(missing_ok=True)
 
 
 def set_aside(runs: Path, jobs: Sequence[Job]) -> None:
@@ -144,6 +160,15 @@ def lock(runs: Path, *, patience_s: float = 0) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def in_use(runs: Path) -> bool:
+    """Whether somebody submits jobs, or runs them here, at this moment."""
+    try:
+        with lock(runs):
+            return False
+    except UserError:
+        return True
 
 
 def held(file, path: Path) -> bool:

@@ -11,7 +11,8 @@ from slurm.stage import Resources
 
 def parse(argv: list[str] | None, table: Iterable[str], *, about: str) -> argparse.Namespace:
     """The command line, lists split, everything else as it was typed; ``table`` are the names of the stages."""
-    summaries = "\n".join(f"  {name:<16} {plan.load(name).summary}" for name in plan.available())
+    names = plan.available()
+    summaries = "\n".join(f"  {name:<{max(map(len, names))}} {plan.load(name).summary}" for name in names)
     parser = Parser(
         prog="run_all.py",
         description=about,
@@ -49,7 +50,7 @@ def add_options_of_place(parser: Parser) -> None:
     """Where and how the jobs run."""
     parser.add_argument("--cluster", default="auto", metavar="NAME", help="auto, a cluster, or a yaml file (auto)")
     parser.add_argument("--parallel", type=int, default=1, metavar="N", help="jobs at a time on this machine (1)")
-    parser.add_argument("--max-running", type=int, metavar="N", help="jobs of a stage at a time on SLURM (no limit)")
+    parser.add_argument("--max-running", type=int, metavar="N", help="elements of an array at a time on SLURM")
     parser.add_argument("--dry-run", action="store_true", help="print jobs, batch scripts, GPU-hours; run nothing")
     parser.add_argument(
         "--probe", type=int, metavar="N", help="run each long stage for 90 s; say when N GPUs would be through"

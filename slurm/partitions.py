@@ -41,7 +41,8 @@ def limits() -> dict[str | None, Limits]:
 
 def larger(a: Limits, b: Limits) -> Limits:
     """A partition with nodes of two kinds has what the larger ones have."""
-    return Limits(cpus=max(a.cpus, b.cpus), mem_gb=max(a.mem_gb, b.mem_gb), gpus=max(a.gpus, b.gpus), hours=a.hours)
+    hours = None if None in (a.hours, b.hours) else max(a.hours, b.hours)
+    return Limits(cpus=max(a.cpus, b.cpus), mem_gb=max(a.mem_gb, b.mem_gb), gpus=max(a.gpus, b.gpus), hours=hours)
 
 
 def number(text: str) -> int:
@@ -117,7 +118,7 @@ def first_version(known: dict[str | None, Limits], told: dict[str, str]) -> str:
     if hours:
         lines += [f"max_hours: {min(hours):g}", f"hours: {min(24, *hours):g}  # longer work saves and queues again"]
     if told.get("TrackWCKey", "No").lower() == "yes":
-        lines += ["wckey: default  # this SLURM tracks them"]
+        lines += ["# wckey: my-key  # this SLURM tracks them"]
     lines += ["# account: my-project", "# qos: normal", "# runs: /a/folder/that/all/nodes/see"]
     return "\n".join(lines) + "\n"
 

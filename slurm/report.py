@@ -56,10 +56,12 @@ def asks(job: Job, place: Cluster) -> str:
 
 
 def failures(outcome: Outcome) -> str:
-    """The failed jobs with the ends of their logs, and what did not run for it."""
+    """The failed jobs with the ends of their logs, what was cancelled, and what did not run for it."""
     lines = []
     for name, log in outcome.failed.items():
         lines += ["", f"failed: {name}", *(f"    {line}" for line in log)]
+    if outcome.cancelled:
+        lines += ["", f"cancelled: {', '.join(outcome.cancelled)}"]
     if outcome.never_ran:
         lines += ["", f"did not run, because it needs that: {', '.join(outcome.never_ran)}"]
     return "\n".join(lines)

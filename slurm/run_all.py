@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
     with ledger.lock(wanted.runs, patience_s=PATIENCE_S if on_slurm else 0):
         settled = keys.settle(wanted.runs, jobs, redo=options.redo)
         tell_of_other_code(settled)
+        ledger.forget_cancelled(wanted.runs, settled.jobs)
         if options.redo:
             ledger.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
         asked = [dataclasses.replace(job, resources=place.asked(job.resources)) for job in settled.jobs]
@@ -56,8 +57,9 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
             print(probed(options, wanted, place, settled, code))
             return 0
         if options.export_sbatch:
-            from slurm import export
+            from slurm import export, squeue
 
+            squeue.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
             asked = {"done": settled.done, "cluster": place, "code": code, "folder": options.export_sbatch}
             print(f"written: sh {export.write(wanted.runs, settled.jobs, **asked)} submits the jobs")
             return 0
@@ -85,7 +87,7 @@ def conclude(wanted: Plan, jobs: Sequence[Job], outcome) -> int:
     if outcome.interrupted:
         print("interrupted; give the same command again to go on", file=sys.stderr)
         return 130
-    if outcome.failed or outcome.never_ran:
+    if outcome.failed or outcome.never_ran or outcome.cancelled:
         print(failures(outcome), file=sys.stderr)
         return 1
     print(results(wanted.runs, jobs))

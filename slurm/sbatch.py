@@ -2,19 +2,19 @@
 
 import math
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain.command_line import UserError
 from pretrain.provenance import ROOT
-from slurm import arrays, ledger
+from slurm import arrays, ledger, squeue
 from slurm.arrays import Group
 from slurm.cluster import Cluster
 from slurm.graph import Job
 from slurm.here import call_of
-from slurm.squeue import queued
 
 REQUEUES = 10_000
 """How often submitit lets a job be queued again; its own default of 3 would end a month-long run by surprise."""
@@ -25,13 +25,14 @@ AT_THE_END = [
     'runs() {{ scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }}',
     "case $code in",
     '    0) rm -f "{folder}/$id"_*.pkl ;;',
-    '    140) runs && scontrol requeue "$id" ;;  # SIGUSR2 before Python listened',
+    '    140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python',
     '    143) runs "PreemptTime=[0-9]" && scontrol requeue "$id" ;;  # or SIGTERM, at a preemption',
     "esac",
     "exit $code",
 ]
 """What a batch script does at its end: the pickles of a job that ended well are of no more use, and a signal that
-killed Python before it listened is answered in its place (of several tasks, where it killed them all)."""
+killed Python before it listened is answered in its place (of several tasks, where it killed them all); so is one that
+Python has heeded in a container without SLURM's commands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,15 +131,21 @@ def submit(
 ) -> dict[str, str]:
     """Submit what is neither done nor in the queue; return the job id of each job that is not done.
 
-    Raises UserError, before anything is submitted, if a job is in the queue with other settings.
+    Raises UserError, before anything is submitted, if a job is in the queue with other settings, or where there is no
+    SLURM.
     """
-    ids = queued(runs, [job for job in jobs if job.name not in done])
+    for command in ("sbatch", "srun"):  # submitit asks for both
+        if shutil.which(command) is None:
+            raise UserError(f"no {command} on this machine; submit from a login node, or say --cluster local")
+    ids = squeue.queued(runs, [job for job in jobs if job.name not in done])
     for job in jobs:
         if job.name in ids and ledger.submitted(runs, job)["argv"] != list(job.argv):
             raise UserError(
                 f"{job.name} is in the queue as job {ids[job.name]} with other settings; "
                 f"cancel it (scancel {ids[job.name]}) or repeat its settings"
             )
+    if late := overtaken(jobs, done=done, ids=ids):
+        squeue.scancel([ids.pop(name) for name in late])
     todo = [job for job in jobs if job.name not in done and job.name not in ids]
     groups = arrays.group(todo, queued=ids, largest=cluster.max_array)
     member = {job.name: one for one in groups for job in one.jobs}
@@ -148,6 +155,12 @@ def submit(
         asked = parameters(one.jobs[0], cluster, dependency=dependency, name=one.name, code=code, at_once=at_most)
         ids |= submit_group(runs, one, asked, cluster)
     return {job.name: ids[job.name] for job in jobs if job.name in ids}
+
+
+def overtaken(jobs: Sequence[Job], *, done: set[str], ids: Mapping[str, str]) -> list[str]:
+    """Names of the queued jobs that gather results and would not wait for what is about to be submitted."""
+    joins = any(not job.fan_in and job.name not in done and job.name not in ids for job in jobs)
+    return [job.name for job in jobs if joins and job.fan_in and job.name in ids]
 
 
 def scripts(

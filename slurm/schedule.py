@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pretrain.progress import duration
+from slurm import ledger
 from slurm.console import View, tail
 from slurm.graph import Job, descendants
 from slurm.job import INTERRUPTED
@@ -22,6 +23,9 @@ class Outcome:
 
     never_ran: list[str] = field(default_factory=list)
     """The jobs that needed one of those."""
+
+    cancelled: list[str] = field(default_factory=list)
+    """The jobs that slurm/cancel.py took out, and those that needed them."""
 
     interrupted: bool = False
     """Somebody stopped it, and what was running has saved."""
@@ -93,7 +97,10 @@ class Schedule:
             wanted = job.resources.gpus
             if len(self.running) == self.parallel:
                 return
-            if wanted <= len(self.free_gpus) and self.may_start(job):
+            if ledger.is_cancelled(self.runs, job.name):
+                self.leave_out(job.name)
+                self.view.say(job.name, "cancelled")
+            elif wanted <= len(self.free_gpus) and self.may_start(job):
                 self.waiting.remove(job)
                 gpus, self.free_gpus = self.free_gpus[:wanted], self.free_gpus[wanted:]
                 self.view.say(job.name, "starts")
@@ -102,7 +109,9 @@ class Schedule:
 
     def may_start(self, job: Job) -> bool:
         """Whether what it needs is done; what gathers the results of others waits only for their end."""
-        ended = self.done.union(self.outcome.failed, self.outcome.never_ran) if job.fan_in else self.done
+        ended = self.done
+        if job.fan_in:
+            ended = ended.union(self.outcome.failed, self.outcome.never_ran, self.outcome.cancelled)
         return ended.issuperset(job.needs)
 
     def collect(self, *, resume: bool) -> None:
@@ -118,6 +127,9 @@ class Schedule:
             if code == 0:
                 self.done.add(name)
                 self.view.say(name, f"done in {took}")
+            elif ledger.is_cancelled(self.runs, name):
+                self.leave_out(name)
+                self.view.say(name, f"cancelled after {took}")
             elif code == INTERRUPTED:
                 self.waiting.insert(0, started.process.job)
                 self.view.say(name, f"saved and stopped after {took}" + (", resumes" if resume else ""))
@@ -130,6 +142,12 @@ class Schedule:
         lost = descendants(self.jobs, name)
         self.outcome.failed[name] = [str(path) for path in logs[:1]] + tail(logs)
         self.outcome.never_ran += [other for other in lost if other not in self.outcome.never_ran]
+        self.waiting = [job for job in self.waiting if job.name not in lost]
+
+    def leave_out(self, name: str) -> None:
+        """Forget a cancelled job and what needs it."""
+        lost = [name, *descendants(self.jobs, name)]
+        self.outcome.cancelled += [other for other in lost if other not in self.outcome.cancelled]
         self.waiting = [job for job in self.waiting if job.name not in lost]
 
     def stop(self, *, at_once: bool) -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -88,6 +89,13 @@ def sacct(ids: Iterable[str]) -> dict[str, Ended]:
     return found
 
 
+def scancel(ids: Sequence[str]) -> None:
+    """Take jobs out of the queue. Raises UserError if SLURM refuses one."""
+    answer = ask(["scancel", *ids])
+    if answer.returncode:
+        raise UserError(f"scancel: {' '.join(answer.stderr.split())}")
+
+
 def ask(command: Sequence[str]) -> subprocess.CompletedProcess:
     """Run a command of SLURM. Raises UserError where there is none, or it does not answer."""
     try:
@@ -97,13 +105,22 @@ def ask(command: Sequence[str]) -> subprocess.CompletedProcess:
 
 
 def follow(runs: Path, jobs: Sequence[Job], ids: Mapping[str, str], *, every_s: float = 10.0) -> Outcome:
-    """Wait until none of ``ids`` is left in the queue, telling of every change; Ctrl-C only ends the watching."""
+    """Wait until none of ``ids`` is left in the queue, telling of every change and how far the oldest running job is.
+
+    Ctrl-C only ends the watching. A SLURM that does not answer is asked again.
+    """
     view = View([job.name for job in jobs])
     said: dict[str, str] = {}
     outcome = Outcome()
     left = [job for job in jobs if job.name in ids]
+    began: dict[str, float] = {}
     while left:
-        states = squeue(ids.values())
+        try:
+            states = squeue(ids.values())
+        except UserError as silent:
+            print(silent, file=sys.stderr, flush=True)
+            time.sleep(every_s)
+            continue
         for job in list(left):
             job_id = ids[job.name]
             in_queue = states[job_id].state if job_id in states else "gone"
@@ -117,6 +134,10 @@ def follow(runs: Path, jobs: Sequence[Job], ids: Mapping[str, str], *, every_s: 
                 note_end(runs, job, job_id, outcome, view)
             if state == "done" or job.name in outcome.failed or job.name in outcome.never_ran:
                 left.remove(job)
+        running = [job.name for job in left if said[job.name] == "running"]
+        for job in (job for job in left if job.name in running[:1]):
+            seconds = time.monotonic() - began.setdefault(job.name, time.monotonic())
+            view.moving(job.name, seconds, ledger.logs(runs, job), others=len(running) - 1)
         if left:
             time.sleep(every_s)
     return outcome

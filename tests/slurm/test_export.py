@@ -46,6 +46,13 @@ def test_what_was_submitted_by_hand_is_not_submitted_again(suite, fake_slurm, ca
     assert len(fake_slurm.jobs()) == 6
 
 
+def test_what_is_in_the_queue_is_not_written_to_be_submitted_once_more(suite, fake_slurm):
+    assert suite.main(*SLURM) == 0
+    with pytest.raises(UserError, match="draw is in the queue as job 100"):
+        suite.main(*SLURM, "--export-sbatch", "out")
+    assert not Path("out").exists()
+
+
 def test_a_folder_that_holds_something_is_left_alone(suite, fake_slurm):
     Path("out").mkdir()
     Path("out/mine.txt").write_text("mine\n")

@@ -94,6 +94,18 @@ def test_what_was_made_from_an_input_that_was_made_again_is_made_again(suite):
     assert suite.calls("random-seed0/probe") == 2, "its command is the same, its input is not"
 
 
+def test_a_recipe_of_ones_own_is_part_of_the_job_and_its_comments_are_not(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    argv = ["--recipe", str(recipe), "views.size=32"]
+    assert keys.settings_in(argv) == {}
+    recipe.write_text("epochs: 2\n")
+    before = keys.settings_in(argv)
+    recipe.write_text("# two will do\nepochs:  2\n")
+    assert keys.settings_in(argv) == before
+    recipe.write_text("epochs: 3\n")
+    assert keys.settings_in(argv).keys() == {str(recipe)} and keys.settings_in(argv) != before
+
+
 def test_the_record_of_a_job_says_what_it_was(suite):
     assert suite.main(*DEBUG) == 0
     train = ledger.read(suite.runs / "jobs/random-seed0/train/done.json")

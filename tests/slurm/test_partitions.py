@@ -76,6 +76,22 @@ def test_impossible_requests_are_all_named_before_anything_is_submitted(suite, m
         suite.main("--cluster", "mine.yaml")
 
 
+def test_of_several_partitions_one_that_can_is_enough(suite, moon, fake_slurm):
+    Path("mine.yaml").write_text("executor: slurm\npartition: gpu,cpu\n")
+    assert suite.main("--cluster", "mine.yaml", "draw.resources.cpus=100", "draw.resources.hours=48", "--dry-run") == 0
+    with pytest.raises(UserError, match="draw asks for 200 cores, more than the 128 of partition gpu,cpu"):
+        suite.main("--cluster", "mine.yaml", "draw.resources.cpus=200")
+    Path("mine.yaml").write_text("executor: slurm\npartition: gpu,gpus\n")
+    with pytest.raises(UserError, match="partition gpus, which SLURM does not know"):
+        suite.main("--cluster", "mine.yaml")
+
+
+def test_a_job_that_would_be_told_to_save_as_it_starts_is_refused(suite, moon, fake_slurm):
+    Path("mine.yaml").write_text("executor: slurm\npartition: gpu\nhours: 0.1\nsignal_delay_s: 600\n")
+    with pytest.raises(UserError, match="draw asks for 0.1 h and would be told to save at once: signal_delay_s of"):
+        suite.main("--cluster", "mine.yaml")
+
+
 def test_a_cluster_that_caps_the_hours_asks_for_no_more(suite, moon, fake_slurm):
     Path("mine.yaml").write_text("executor: slurm\nhours: 4\ncpus_per_task: 3\n")
     assert suite.main("--cluster", "mine.yaml", "draw.resources.hours=48") == 0

@@ -1,5 +1,6 @@
 """The command line on this machine: the same words twice do no harm, and no failure goes unnamed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pretrain.command_line import UserError
-from slurm import ledger, run_all
+from slurm import cancel, ledger, run_all
 
 LOCAL = ("--cluster", "local")
 DEBUG = ("--cluster", "debug")
@@ -114,6 +115,24 @@ def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite,
     assert suite.calls("random-seed0/train") == 2
     spent, whole = (ledger.read(Path(f"runs/jobs/random-seed0/train/{name}.json")) for name in ("interrupted", "done"))
     assert whole["seconds"] >= 1 > spent["seconds"] > 0, "20 steps of 0.05 s, in two parts"
+
+
+def test_what_is_cancelled_meanwhile_saves_and_neither_it_nor_what_needs_it_is_begun_again(suite, capsys):
+    process = start(suite, *LOCAL, "train.steps=100", "train.deaf=1")
+    wait_for(Path("runs/random-seed0/train/steps.txt"))
+    assert cancel.main(["runs", "--method", "random"]) == 0
+    said = capsys.readouterr().out
+    assert "cancelled: random-seed0/train" in said and "1 of 2 jobs were running or in the queue; 1 more will" in said
+    left = json.loads(Path("runs/jobs/random-seed0/train/submitted.json").read_text())["job_id"]
+    assert not ledger.lives(left)
+    assert "cancelled: random-seed0/train, random-seed0/probe" in process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert [suite.calls(f"random-seed0/{stage}") for stage in ("train", "probe")] == [1, 0]
+    assert suite.calls("matrix_ssl-seed0/probe") == suite.calls("results") == 1
+    assert suite.main(*LOCAL, "train.steps=100", "train.deaf=1") == 0
+    assert [suite.calls(f"random-seed0/{stage}") for stage in ("train", "probe")] == [2, 1], (
+        "asked for again, it goes on"
+    )
 
 
 def test_two_runs_in_one_folder_at_once_are_refused(suite):

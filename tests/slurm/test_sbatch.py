@@ -9,7 +9,7 @@ import pytest
 
 from pretrain.command_line import UserError
 from pretrain.provenance import ROOT
-from slurm import cluster, graph, sbatch, squeue
+from slurm import cluster, console, graph, sbatch, squeue
 from slurm.plan import Plan
 
 SLURM = ("--cluster", "slurm")
@@ -84,6 +84,24 @@ def test_the_same_command_while_jobs_are_queued_submits_nothing(suite, fake_slur
     assert len(fake_slurm.jobs()) == 6
 
 
+def test_a_table_that_waits_already_waits_for_the_rows_that_join_too(suite, fake_slurm, capsys):
+    assert suite.main(*SLURM) == 0
+    assert suite.main(*SLURM, "--seeds", "0,1") == 0
+    old, *rows, new = fake_slurm.jobs()[5:]
+    assert fake_slurm.state(old) == "CANCELLED" and len(rows) == 4
+    ids = {job.name.partition("_")[0] for job in rows}
+    waits_for = fake_slurm.option(new, "dependency").split(":")
+    assert waits_for[0] == "afterany" and {"100", "101_0", "101_1", "102_0", "102_1", *ids} == set(waits_for[1:])
+    assert suite.main(*SLURM, "--seeds", "0,1") == 0
+    assert fake_slurm.jobs()[-1] == new, "nothing has joined: it waits on"
+
+
+def test_without_sbatch_the_error_is_one_line(suite, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match="no sbatch on this machine; submit from a login node, or say --cluster local"):
+        suite.main(*SLURM)
+
+
 def test_failed_work_is_submitted_again_and_chained_to_what_is_still_queued(suite, fake_slurm):
     assert suite.main(*SLURM, "train.fails=random") == 0
     fake_slurm.run_queue()
@@ -126,6 +144,21 @@ def test_a_job_that_is_told_before_python_listens_queues_itself_again(
     assert suite.calls("draw") == (ends == "COMPLETED")
 
 
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_in_a_container_without_slurm_the_batch_script_queues_the_job_again(suite, fake_slurm, gpus):
+    contained = suite.folder / "contained-python"
+    contained.write_text(f'#!/bin/sh\nPATH=/nowhere exec {sys.executable} "$@"\n')
+    contained.chmod(0o755)
+    Path("mine.yaml").write_text(f"executor: slurm\npython: {contained}\n")
+    words = ("--methods", "random", "--stage", "train", "train.steps=20", f"train.resources.gpus={gpus}")
+    assert suite.main("--cluster", "mine.yaml", *words) == 0
+    draw, train = fake_slurm.jobs()[:2]
+    fake_slurm.state(draw, "COMPLETED")
+    fake_slurm.run_queue(signal=str(suite.folder / "runs/random-seed0/train/steps.txt"))
+    assert fake_slurm.state(train) == "COMPLETED" and suite.calls("random-seed0/train") == 2
+    assert "goes back into the queue" in Path(f"runs/jobs/random-seed0/train/{train.name}_0_log.err").read_text()
+
+
 def test_a_cancelled_job_does_not_rise_again(suite, fake_slurm, monkeypatch, capfd):
     from slurm import job
 
@@ -157,6 +190,32 @@ def test_wait_follows_to_the_end_and_names_the_failure(suite, fake_slurm, capsys
     assert "did not run, because it needs that: random-seed0/probe" in err
 
 
+def test_wait_tells_how_far_a_job_is_and_outlives_a_slurm_that_is_silent(suite, fake_slurm, capsys, monkeypatch):
+    ask, asked = squeue.squeue, []
+
+    def answer(ids):
+        """Pending; running; silent; through. The first time it is asked what is in the queue already."""
+        asked.append(ids)
+        draw = next(iter(fake_slurm.jobs()), None)
+        if len(asked) == 3:
+            fake_slurm.state(draw, "RUNNING")
+            log = "12:00:00 draw 30/250 (12%)  1:00 gone, 7:20 to go\n"
+            (suite.runs / f"jobs/draw/{draw.name}_0_log.err").write_text(log)
+        elif len(asked) == 4:
+            raise UserError("squeue does not answer (no controller)")
+        elif len(asked) == 5:
+            fake_slurm.state(draw, "PENDING")
+            fake_slurm.run_queue()
+        return ask(ids)
+
+    monkeypatch.setattr(squeue, "squeue", answer)
+    monkeypatch.setattr(squeue.time, "sleep", lambda _: None)
+    monkeypatch.setattr(squeue, "View", lambda names: console.View(names, every_s=0))
+    assert suite.main(*SLURM, "--wait", "--methods", "random") == 0
+    err = capsys.readouterr().err
+    assert "draw: draw 30/250 (12%)" in err and "squeue does not answer (no controller)" in err
+
+
 def test_gpus_fill_whole_nodes(suite, fake_slurm):
     with pytest.raises(UserError, match="train asks for 12 GPUs, which fill no whole number of slurm's nodes of 8"):
         suite.main(*SLURM, "train.resources.gpus=12")
@@ -178,6 +237,9 @@ def test_a_cluster_file_is_checked_whole(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("partion: gpu\n")
     with pytest.raises(UserError, match="unknown key 'partion'; executor is missing; known keys: executor, partition"):
+        cluster.load(str(path))
+    path.write_text("executor: slurm\nmax_array: 0\nhours: -1\ngpus_per_node: 0\n")
+    with pytest.raises(UserError, match="max_array is 0; expected more than 0; hours is -1; expected more"):
         cluster.load(str(path))
 
 
