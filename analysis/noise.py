@@ -4,10 +4,10 @@ The best mean of a column is bold if it is ahead of every other row by more than
 
 - Both rows over two seeds or more: more than the half width of Welch's 95% interval, t sqrt(s1^2/n1 + s2^2/n2).
 - A row of one seed has no spread of its own: it takes the pooled spread of the column's other rows.
-- No row of the column has a spread: more than 0.3 points, which the field takes for random variation between two runs
-  (facebookresearch/moco issue 39); of an accuracy also more than the standard error of counting, sqrt(2 p (1 - p) / n)
-  of n images: 0.3 points on ImageNet's 50,000, but 3 on 300. A smaller gap is marked with a dagger, on every row within
-  reach of the best.
+- Where one of the two is a single seed: in any case more than 0.3 points, which the field takes for random variation
+  between two runs (facebookresearch/moco issue 39); of an accuracy also more than the standard error of counting,
+  sqrt(2 p (1 - p) / n) of n images: 0.3 points on ImageNet's 50,000, but 3 on 300. A smaller gap is marked with a
+  dagger, on every single seed within reach of the best.
 """
 
 import math
@@ -26,8 +26,8 @@ BEST, CLOSE = "best", "close"
 
 RULE = (
     "Bold: the best measured mean, if it is ahead of every other by more than the half width of Welch's 95% interval "
-    "over seeds (a single seed takes the spread of the other rows; where no row has one, by more than 0.3 points, and "
-    "for an accuracy by more than the standard error of counting so many images)."
+    "over seeds (a single seed takes the spread of the other rows, and needs more than 0.3 points in any case, for an "
+    "accuracy more than the standard error of counting so many images)."
 )
 
 CLOSE_NOTE = "† Single seeds no farther from the best than that: within the random variation of one run."
@@ -45,11 +45,13 @@ def marks(column: Mapping[Hashable, Sequence[float]], *, counted: int | None = N
     ranked = sorted(column, key=lambda row: statistics.fmean(column[row]), reverse=True)
     best, pooled = ranked[0], pooled_spread(list(column.values()))
     gaps = {row: statistics.fmean(column[best]) - statistics.fmean(column[row]) for row in ranked[1:]}
+    p = statistics.fmean(column[best]) / 100
+    least = max(SINGLE_SEED_GAP, 100 * math.sqrt(2 * p * (1 - p) / counted) if counted else 0)
+    near = [row for row, gap in gaps.items() if gap < least and 1 in (len(column[best]), len(column[row]))]
+    if near:
+        return {row: CLOSE for row in [best, *near] if len(column[row]) == 1}
     if pooled is None:
-        p = statistics.fmean(column[best]) / 100
-        least = max(SINGLE_SEED_GAP, 100 * math.sqrt(2 * p * (1 - p) / counted) if counted else 0)
-        near = [row for row, gap in gaps.items() if gap < least]
-        return dict.fromkeys([best, *near], CLOSE) if near else {best: BEST}
+        return {best: BEST}
     ahead = all(gap > noise(column[best], column[row], pooled=pooled) for row, gap in gaps.items())
     return {best: BEST} if ahead else {}
 

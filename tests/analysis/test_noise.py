@@ -37,6 +37,13 @@ def test_a_single_seed_takes_the_spread_of_the_other_rows():
     assert marks({"a": [60.5], "b": [39.0, 40.0, 41.0]}) == {"a": BEST}
 
 
+def test_a_single_seed_beside_rows_of_several_still_needs_0_3_points():
+    """Rows that happen to agree to 0.01 would let 0.1 points of one run pass for a difference."""
+    assert marks({"a": [40.3], "b": [40.2], "c": [39.0, 39.01, 39.0]}) == {"a": CLOSE, "b": CLOSE}
+    assert marks({"a": [40.2, 40.21, 40.2], "b": [40.0]}) == {"b": CLOSE}
+    assert marks({"a": [40.9], "b": [40.2], "c": [39.0, 39.01, 39.0]}) == {"a": BEST}
+
+
 def test_one_row_alone_is_no_best_and_equals_are_none():
     assert marks({"a": [40.0, 41.0]}) == {} and marks({}) == {}
     assert marks({"a": [40.0, 40.0], "b": [40.0, 40.0]}) == {}
