@@ -16,7 +16,7 @@ def departure(path: Path) -> str:
     """``--scale 8, SOLVER.MAX_ITER 9000``: what of the run behind a result.json is not its protocol's; mostly empty."""
     about = context(path)
     scale = about.get("scale", 1)
-    changed = [f"{key} {value}" for key, value in about.get("changed", {}).items()]
+    changed = [f"{key} {value}" for key, value in about.get("changed_from_protocol", {}).items()]
     return ", ".join(([f"--scale {scale}"] if scale != 1 else []) + changed)
 
 

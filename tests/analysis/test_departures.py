@@ -29,8 +29,8 @@ def table_of(tmp_path):
 
 
 def test_a_shorter_schedule_is_marked_named_and_never_bold(record, table_of):
-    short = {"scale": 1, "changed": {"SOLVER.MAX_ITER": 9000}}
-    table = table_of([(record(value=40.0), short), (record("byol", 30.0), {"scale": 1, "changed": {}})])
+    short = {"scale": 1, "changed_from_protocol": {"SOLVER.MAX_ITER": 9000}}
+    table = table_of([(record(value=40.0), short), (record("byol", 30.0), {"scale": 1, "changed_from_protocol": {}})])
     said = markdown(table)
     assert "| 40.0 ‡ |" in said and "| 30.0 |" in said and "**" not in said
     assert "‡ Not under the protocol's own settings: Matrix-SSL/demo/8ep (SOLVER.MAX_ITER 9000)." in said
@@ -41,7 +41,7 @@ def test_a_shorter_schedule_is_marked_named_and_never_bold(record, table_of):
 
 
 def test_rows_that_departed_alike_are_compared(record, table_of):
-    half = {"scale": 2, "changed": {"SOLVER.AMP.ENABLED": True}}
+    half = {"scale": 2, "changed_from_protocol": {"SOLVER.AMP.ENABLED": True}}
     said = markdown(table_of([(record(value=40.0), half), (record("byol", 30.0), half)]))
     assert "**40.0 ‡**" in said and "Matrix-SSL/demo/8ep, BYOL/demo/8ep (--scale 2, SOLVER.AMP.ENABLED True)" in said
 

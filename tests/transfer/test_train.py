@@ -36,7 +36,10 @@ def test_a_run_leaves_detectron2s_files_and_a_result(fine_tuned, scenes, protoco
 
     context = json.loads((out / "result.json").read_text())
     assert (context["norm"], context["precision"], context["processes"]) == ("BN", "bfloat16", 1)
-    assert context["changed"]["SOLVER.MAX_ITER"] == 2 and "MODEL.RESNETS.NORM" not in context["changed"]
+    assert (
+        context["changed_from_protocol"]["SOLVER.MAX_ITER"] == 2
+        and "MODEL.RESNETS.NORM" not in context["changed_from_protocol"]
+    )
     loaded = json.loads((out / "loaded.json").read_text())
     assert len(loaded["arrived"]) == 265
     assert len(loaded["extras"]) == (4 if protocol == "demo-c4" else 0)

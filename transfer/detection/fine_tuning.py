@@ -204,7 +204,7 @@ class Run:
             "protocol_version": cfg.TRANSFER.VERSION,
             "scale": self.plan.scale,
             "schedule": described(cfg),
-            "changed": self.changed,
+            "changed_from_protocol": self.changed,
             "metric": choice.metric_of(self.plan.paths.val.json),
             "errors": self.errors,
             "norm": cfg.MODEL.RESNETS.NORM,
