@@ -4,7 +4,10 @@ A new stage is one function and one entry in STAGES. Nothing else needs to know 
 from the files, because a job comes after the jobs that write what it reads.
 """
 
+import yaml
+
 from pretrain import methods
+from pretrain.provenance import ROOT
 from slurm import frozen
 from slurm.frozen import backbone, scenes_of
 from slurm.plan import Plan
@@ -45,7 +48,7 @@ def convert(plan: Plan, row: Row) -> list[Work]:
 
 
 def transfer(plan: Plan, row: Row) -> list[Work]:
-    """Fine-tune Mask R-CNN, once per protocol and benchmark."""
+    """Fine-tune Mask R-CNN, once per protocol and benchmark, or as many times as the protocol's literature does."""
     told = plan.told("transfer", row)
     # Detectron2 writes its settings in capitals (SOLVER.BASE_LR); the command's own options are small.
     ours = {key: value for key, value in told.items() if key[0].islower()}
@@ -55,13 +58,23 @@ def transfer(plan: Plan, row: Row) -> list[Work]:
     works = []
     for protocol, benchmark in ((p, b) for p in plan.protocols for b in plan.benchmarks):
         embedded = benchmark == "scenes" and not {"data", "train-json"} & set(ours)
-        folder = f"{row.folder(plan.recipe)}/{protocol}-{benchmark}"
-        argv = ["--protocol", protocol, "--benchmark", benchmark, "--weights", weights]
-        argv += ["--out", str(plan.runs / folder), "--seed", str(row.seed)]
-        argv += ["--data", str(plan.scenes)] if embedded else []
-        argv += [*options(ours), *theirs]
-        works.append(Work(folder=folder, argv=argv, inputs=inputs + scenes_of(plan, embedded)))
+        number = int(told.get("TRANSFER.TRIALS", trials(protocol)))
+        for seed in range(row.seed * number, (row.seed + 1) * number):
+            folder = f"{row.folder(plan.recipe)}/{protocol}-{benchmark}" + (f"/seed{seed}" if number > 1 else "")
+            argv = ["--protocol", protocol, "--benchmark", benchmark, "--weights", weights]
+            argv += ["--out", str(plan.runs / folder), "--seed", str(seed)]
+            argv += ["--data", str(plan.scenes)] if embedded else []
+            argv += [*options(ours), *theirs]
+            works.append(Work(folder=folder, argv=argv, inputs=inputs + scenes_of(plan, embedded)))
     return works
+
+
+def trials(protocol: str) -> int:
+    """How many runs a protocol averages (TRANSFER.TRIALS of its yaml); 1 where it does not say."""
+    path = ROOT / "transfer" / "protocols" / f"{protocol}.yaml"
+    if not path.is_file():
+        return 1
+    return yaml.safe_load(path.read_text(encoding="utf-8")).get("TRANSFER", {}).get("TRIALS", 1)
 
 
 def tables(plan: Plan, row: Row) -> list[Work]:

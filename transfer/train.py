@@ -7,12 +7,16 @@ Detectron2's files (config.yaml, log.txt, metrics.json, model_final.pth) and res
 predictions.png. The same command again resumes an interrupted run, to the same weights, or returns at once after a
 complete one. SIGTERM and SIGUSR2 save and exit with code 75.
 
+--seeds 0,1,2 makes a run of each seed, one after the other, in DIR/seed0 and so on; so does a protocol whose literature
+averages several (voc-24k: 5), where --seed does not choose one.
+
 --weights random is the row from scratch. A data set of your own needs no code: give its four paths and any name as
 --benchmark.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pretrain import distributed
@@ -28,23 +32,37 @@ from transfer.detection.stopping import Stopped
 PATHS = ("train_json", "train_images", "val_json", "val_images")
 
 
-def plan(arguments: argparse.Namespace) -> Plan:
-    """What the command line asks for, with the data found and the other processes joined."""
+def plans(arguments: argparse.Namespace) -> list[Plan]:
+    """What the command line asks for, a run per seed, with the data found and the other processes joined."""
     overrides = arguments.settings + (["SOLVER.AMP.ENABLED", str(arguments.amp == "on")] if arguments.amp else [])
     overrides += ["TRANSFER.CHECKPOINT_ACTIVATIONS", "True"] if arguments.checkpoint_activations else []
     cfg = settings.load(arguments.protocol, overrides, scale=arguments.scale)
+    trials = seeds(arguments.seeds) if arguments.seeds else list(range(cfg.TRANSFER.TRIALS))
     device = join(cfg.MODEL.DEVICE)
     paths = {key: getattr(arguments, key) for key in PATHS}
-    return Plan(
+    one = Plan(
         protocol=arguments.protocol,
         overrides=overrides,
         paths=main_first(lambda: benchmarks.locate(arguments.benchmark, root=arguments.data, paths=paths)),
         weights=arguments.weights,
         out=Path(arguments.out),
-        seed=arguments.seed,
+        seed=arguments.seed or 0,
         device=device,
         scale=arguments.scale,
     )
+    if arguments.seed is not None or (len(trials) == 1 and not arguments.seeds):
+        return [one]
+    return [replace(one, seed=seed, out=one.out / f"seed{seed}") for seed in trials]
+
+
+def seeds(text: str) -> list[int]:
+    """``0,1,2`` -> [0, 1, 2]. Raises UserError unless they are whole numbers, each given once."""
+    if not all(word.strip().isdecimal() for word in text.split(",")):
+        raise UserError(f"--seeds {text!r}: expected whole numbers separated by commas, like 0,1,2")
+    found = [int(word) for word in text.split(",")]
+    if len(set(found)) < len(found):
+        raise UserError(f"--seeds {text!r} names a seed twice")
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,11 +72,11 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("--eval-only evaluates one run; leave --search-lr out")
     stop = StopRequest()
     try:
-        wanted = plan(arguments)
-        if rates:
-            lr_search.search(wanted, rates, make=lambda each: Run(each, stop=stop))
-        else:
-            _run(Run(wanted, stop=stop), eval_only=arguments.eval_only)
+        for wanted in plans(arguments):
+            if rates:
+                lr_search.search(wanted, rates, make=lambda each: Run(each, stop=stop))
+            else:
+                _run(Run(wanted, stop=stop), eval_only=arguments.eval_only)
     except Stopped as stopped:
         if distributed.is_main():
             print(f"{stopped}; the same command resumes", file=sys.stderr)
@@ -87,7 +105,9 @@ def _parser() -> Parser:
     for key in PATHS:
         kind = "COCO json" if key.endswith("json") else "image folder"
         parser.add_argument("--" + key.replace("_", "-"), metavar="PATH", help=f"{kind} of your own data set")
-    parser.add_argument("--seed", type=int, default=0, help="of the new layers, the image order and all chance (0)")
+    chance = parser.add_mutually_exclusive_group()
+    chance.add_argument("--seed", type=int, help="of the new layers, the image order and all chance (0)")
+    chance.add_argument("--seeds", metavar="0,1,2", help="a run for each, in DIR/seed0 ... (the protocol's number)")
     parser.add_argument(
         "--scale",
         type=int,

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from analysis.page.folder import Folder
+from analysis.page.folder import Folder, leaves
 from analysis.page.jobs import Job
 from analysis.page.markup import Section, details, escape, paragraph
 
@@ -47,8 +47,9 @@ def by_settings(folder: Folder, row) -> list[list[str]]:
         made.append(["python", "pretrain/train.py", *map(str, words)])
     if (row / "convert" / "conversion.json").exists():
         made.append(["python", "transfer/convert.py", f"{here}/pretrain/backbone.pth", f"{here}/convert/backbone.pkl"])
-    for path in sorted(row.glob("*/result.json")):
-        if words := of_result(here, path.parent.name, folder.json(path)):
+    for leaf in leaves(row):
+        content = folder.json(leaf / "result.json") if (leaf / "result.json").exists() else {}
+        if words := of_result(here, leaf.relative_to(row).as_posix(), content):
             made.append(["python", *words])
     return made
 
@@ -63,7 +64,9 @@ def of_result(row: str, leaf: str, content: dict) -> list[str]:
     words = ["--benchmark", benchmark, "--out", f"{row}/{leaf}", "--seed", str(record["seed"])]
     if record["task"] != "classification":
         weights = "random" if random else f"{row}/convert/backbone.pkl"
-        return ["transfer/train.py", "--protocol", protocol, "--weights", weights, *words]
+        scale = ["--scale", str(content["scale"])] if content.get("scale", 1) > 1 else []
+        pairs = [str(word) for pair in content.get("changed_from_protocol", {}).items() for word in pair]
+        return ["transfer/train.py", "--protocol", protocol, "--weights", weights, *words, *scale, *pairs]
     words = ["--weights", "random" if random else f"{row}/pretrain/backbone.pth", *words]
     told = {"linear": of_linear, "semi": of_semi, "knn": of_neighbours}.get(kind)
     return [f"transfer/{kind}.py", *told(content, protocol, words, f"{row}/{leaf}")] if told else []

@@ -84,9 +84,16 @@ class Folder:
 
 
 def is_row(path: Path) -> bool:
+    made = ("result.json", "run.json", "features.safetensors")
     return any((path / name).is_dir() for name in MARKERS) or any(
-        next(path.glob(f"*/{name}"), None) for name in ("result.json", "run.json", "features.safetensors")
+        (leaf / name).exists() for leaf in leaves(path) for name in made
     )
+
+
+def leaves(row: Path) -> list[Path]:
+    """The folders of a row's stages; where a protocol is run with several seeds, one for each."""
+    folders = sorted(path for path in row.iterdir() if path.is_dir())
+    return [leaf for path in folders for leaf in sorted(path.glob("seed[0-9]*")) or [path]]
 
 
 def numbers(entries: list[dict], *keys: str) -> list[tuple[float, ...]]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.page.folder import Folder
+from analysis.page.folder import Folder, leaves
 from pretrain.command_line import UserError
 
 DONE, BEGUN, MISSING = "done", "begun", "missing"
@@ -88,11 +88,10 @@ def of_entry(folder: Folder, entry: dict) -> Job:
 def by_hand(folder: Folder) -> list[Job]:
     """What the folders of the rows tell."""
     rows = folder.rows
-    inside = [path for row in rows for path in sorted(row.iterdir()) if path.is_dir()]
-    leaves = dict.fromkeys(path.name for path in inside)
+    inside = dict.fromkeys(path.relative_to(row).as_posix() for row in rows for path in leaves(row))
     jobs = []
     for row in rows:
-        for leaf in leaves:
+        for leaf in inside:
             if row.name.startswith("random-seed") and leaf in ("pretrain", "convert"):
                 continue  # untrained weights are neither trained nor converted
             path, stage = row / leaf, leaf.partition("-")[0]

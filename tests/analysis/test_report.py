@@ -9,7 +9,8 @@ import pytest
 
 from analysis import kinds, records, report
 from analysis.explain import address
-from analysis.page import cost, training
+from analysis.page import cost, jobs, training
+from analysis.page.folder import Folder
 from pretrain.command_line import UserError
 from pretrain.probe_rank import PER_CLASS
 from transfer.results import write
@@ -186,6 +187,27 @@ def test_without_job_records_the_settings_tell_the_commands(quick, record, runs_
     told = f"--method matrix_ssl --recipe demo --out {row}/pretrain epochs=8 optim.lr=0.1 optim.clip=none"
     assert f"python pretrain/train.py {told}" in words
     assert f"--protocol moco-c4-1x --weights {row}/convert/backbone.pkl --benchmark coco_2017" in words
+
+
+def test_a_protocol_of_several_seeds_has_a_command_and_a_state_for_each(quick, record, tmp_path):
+    row = tmp_path / "byol-demo-seed0"
+    for seed in (0, 1):
+        made = [record("byol", protocol="voc-24k", benchmark="voc_2007_2012", seed=seed)]
+        changed = {"scale": 8, "changed_from_protocol": {"SOLVER.MAX_ITER": 90, "INPUT.MIN_SIZE_TRAIN": [480, 512]}}
+        write(row / "voc-24k-voc_2007_2012" / f"seed{seed}" / "result.json", made, **changed)
+    (row / "voc-24k-voc_2007_2012" / "seed2").mkdir()
+    words = text_of(report.page(tmp_path, title="x"))
+    for seed in (0, 1):
+        assert (
+            f"--protocol voc-24k --weights {row.name}/convert/backbone.pkl --benchmark voc_2007_2012 "
+            f"--out {row.name}/voc-24k-voc_2007_2012/seed{seed} --seed {seed} --scale 8 SOLVER.MAX_ITER 90 "
+            "INPUT.MIN_SIZE_TRAIN '[480, 512]'"
+        ) in words
+    states = {job.name: job.state for job in jobs.by_hand(Folder(tmp_path))}
+    assert states == {
+        f"{row.name}/voc-24k-voc_2007_2012/seed{seed}": state
+        for seed, state in enumerate((jobs.DONE, jobs.DONE, jobs.MISSING))
+    }
 
 
 def test_the_commands_of_probes_have_what_differed_from_the_protocol(quick, record, tmp_path):

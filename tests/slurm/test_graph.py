@@ -122,3 +122,15 @@ def test_resources_are_known_and_positive(key, value):
 def test_a_recipe_file_names_the_row_by_its_stem():
     plan = Plan(**{**vars(PLAN), "recipe": str(Path("my") / "short.yaml")})
     assert any(job.name == "matrix_ssl-short-seed0/pretrain" for job in graph.build(plan, ["pretrain"]))
+
+
+def test_voc_is_fine_tuned_with_five_seeds_of_its_own_for_every_pretrained_row():
+    """As in its literature: one backbone, five detectors. No two of them share a seed, so a table averages them all."""
+    plan = Plan(methods=("simclr",), seeds=(0, 1), recipe="demo", protocols=("voc-24k",), benchmarks=("voc_2007_2012",))
+    jobs = [job for job in graph.build(plan, ["pretrain", "transfer"]) if job.stage == "transfer"]
+    assert [job.argv[job.argv.index("--seed") + 1] for job in jobs] == [str(seed) for seed in range(10)]
+    assert jobs[7].name == "simclr-demo-seed1/voc-24k-voc_2007_2012/seed7"
+    assert jobs[7].outputs[0] == Path("runs") / jobs[7].name / "result.json"
+    once = plan.changed({"transfer": {"TRANSFER.TRIALS": "1"}})
+    jobs = [job for job in graph.build(once, ["pretrain", "transfer"]) if job.stage == "transfer"]
+    assert [job.name for job in jobs] == [f"simclr-demo-seed{seed}/voc-24k-voc_2007_2012" for seed in (0, 1)]

@@ -89,6 +89,45 @@ def test_another_seed_is_refused_too(fine_tuned, command, converted):
         train.main([*command(fine_tuned("demo-fpn"), converted), "--seed", "1"])
 
 
+def test_seeds_are_runs_of_their_own_and_tables_average_them(tmp_path, command, converted):
+    words = [*command(tmp_path / "out", converted, SOLVER__MAX_ITER=1), "--seeds", "3,5"]
+    assert train.main(words) == 0
+    found = {seed: results.read(tmp_path / "out" / f"seed{seed}" / "result.json")[0] for seed in (3, 5)}
+    assert {seed: record.seed for seed, record in found.items()} == {3: 3, 5: 5}
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ["out/seed0", "out/seed1", "out/seed2", "out/seed3", "out/seed4"]),
+        (["--seed", "7"], ["out"]),
+        (["--seeds", "7"], ["out/seed7"]),
+        (["TRANSFER.TRIALS", "1"], ["out"]),
+    ],
+)
+def test_voc_has_five_runs_unless_told_otherwise(coco, words, expected):
+    told = ["--protocol", "voc-24k", "--benchmark", "pets", "--weights", "random", "--out", "out", *words]
+    for half in ("train", "val"):
+        told += [f"--{half}-json", str(coco / "data.json"), f"--{half}-images", str(coco / "images")]
+    plans = train.plans(train._parser().parse_intermixed_args(told))
+    assert [str(plan.out) for plan in plans] == expected
+    assert [plan.seed for plan in plans] == ([0, 1, 2, 3, 4] if not words else [7] if "7" in words else [0])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "1,2,1"], "--seeds '1,2,1' names a seed twice"),
+        (["--seeds", "1,x"], "expected whole numbers separated by commas, like 0,1,2"),
+        (["--seeds", "1", "--seed", "1"], "not allowed with argument"),
+    ],
+)
+def test_seeds_that_cannot_be_are_one_line(tmp_path, command, words, message):
+    with pytest.raises(UserError, match=message):
+        train.main([*command(tmp_path / "out"), *words])
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
@@ -196,7 +235,7 @@ def _train_as_a_rank(arguments: list[str]) -> dict:
     from transfer import train
     from transfer.detection import fine_tuning
 
-    run = fine_tuning.Run(train.plan(train._parser().parse_args(arguments)), stop=StopRequest())
+    run = fine_tuning.Run(train.plans(train._parser().parse_args(arguments))[0], stop=StopRequest())
     run.prepare()
     run.train()
     metrics = run.evaluate()

@@ -21,6 +21,7 @@ INCIDENTAL = {
     "TRANSFER.CHECKPOINTS_KEPT",
     "TRANSFER.CHECKPOINT_ACTIVATIONS",
     "TRANSFER.TENSORBOARD",
+    "TRANSFER.TRIALS",
     "SOLVER.CHECKPOINT_PERIOD",
 }
 """Settings that may differ when a run resumes: where and how fast, not what. Weights and data are compared by hash."""

@@ -31,6 +31,8 @@ def default_config() -> CfgNode:
         {
             # Of the protocol, from its yaml.
             "VERSION": 0,
+            # Runs over which its literature averages, a seed each.
+            "TRIALS": 1,
             # Train the detector on a fixed trunk: no weight of the ResNet under `backbone` moves, neither convolutions
             # nor the affine part of its norms, and its forward pass keeps no gradients. Its norms still use the
             # statistics of the batch. (FREEZE_AT instead fixes the statistics, which a random trunk does not have.)
