@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from pretrain.command_line import UserError
@@ -52,6 +53,14 @@ def _id(entry: dict) -> int:
     return entry["id"]
 
 
+KINDS = {
+    **dict.fromkeys(("id", "image_id", "category_id"), (int, str)),
+    **dict.fromkeys(("name", "file_name"), (str,)),
+    **dict.fromkeys(("width", "height", "area"), (float, int)),
+}
+"""What the values of an entry must be."""
+
+
 def load(path: Path) -> dict:
     """The content of a COCO json. Raises UserError unless it has lists of images, annotations and categories."""
     try:
@@ -77,21 +86,27 @@ def faults(content: dict, split: Split, *, evaluated: bool) -> Iterator[str]:
         "images": ("id", "file_name", "width", "height"),
         "annotations": ("id", "image_id", "category_id", "bbox") + (("area", "iscrowd") if evaluated else ()),
     }
-    lacking = list(_lacking_keys(content, needed))
-    if lacking:  # nothing further can be read from a file without them
-        yield from lacking
+    unreadable = list(_unreadable(content, needed))
+    if unreadable:  # nothing further can be told of such a file
+        yield from unreadable
         return
     yield from _image_faults(content["images"], split.images)
     yield from _annotation_faults(content)
 
 
-def _lacking_keys(content: dict, needed: dict[str, tuple[str, ...]]) -> Iterator[str]:
+def _unreadable(content: dict, needed: dict[str, tuple[str, ...]]) -> Iterator[str]:
     for kind, keys in needed.items():
+        one = "category" if kind == "categories" else kind.removesuffix("s")
         for position, entry in enumerate(content[kind]):
+            if not isinstance(entry, dict):
+                yield f"{one} number {position} is {entry!r}, expected an object with {', '.join(keys)}"
+                continue
+            name = f"id {entry['id']}" if "id" in entry else f"number {position}"
             for key in keys:
                 if key not in entry:
-                    name = f"id {entry['id']}" if "id" in entry else f"number {position}"
-                    yield f"{kind.removesuffix('s') if kind != 'categories' else 'category'} {name} lacks {key!r}"
+                    yield f"{one} {name} lacks {key!r}"
+                elif key in KINDS and not isinstance(entry[key], KINDS[key]):
+                    yield f"{one} {name} has {key} {entry[key]!r}, which is no {KINDS[key][0].__name__}"
 
 
 def _image_faults(images: list[dict], folder: Path) -> Iterator[str]:
@@ -126,7 +141,7 @@ def _annotation_faults(content: dict) -> Iterator[str]:
 
 
 def _box_faults(box: list[float], size: tuple[int, int]) -> Iterator[str]:
-    if not (isinstance(box, list) and len(box) == 4):
+    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(x, int | float) and isfinite(x) for x in box)):
         yield f"has box {box}, expected [x, y, width, height]"
         return
     x, y, width, height = box
