@@ -70,6 +70,16 @@ def test_an_element_queues_itself_again_and_a_cancelled_row_leaves_the_others(sw
     assert sweep.calls("matrix_ssl-seed0/train") == 2 and sweep.calls("random-seed0/train") == 1
 
 
+def test_a_seed_that_joins_while_the_table_waits_is_waited_for(sweep, capsys):
+    assert sweep.main(*HERE, "train.steps=200") == 0
+    until(capsys, lambda found: found["random-seed0/train"] == "running")
+    assert sweep.main(*HERE, "--seeds", "0,1", "train.steps=200") == 0
+    assert set(until(capsys, over).values()) == {"done"}
+    ended = [path.stat().st_mtime for path in Path("runs/jobs").glob("*-seed*/probe/done.json")]
+    assert len(ended) == 4 and Path("runs/jobs/results/done.json").stat().st_mtime >= max(ended)
+    assert sweep.calls("random-seed0/train") == 1, "what was running is not run twice"
+
+
 def test_plain_scripts_need_no_python_to_be_submitted(sweep, capsys):
     assert sweep.main(*HERE, "--export-sbatch", "out") == 0
     bare = {"PATH": "/usr/bin:/bin", "SLURM_CONF": os.environ["SLURM_CONF"], "PYTHONPATH": os.environ["PYTHONPATH"]}
