@@ -8,6 +8,7 @@ backbone sees each image whole; no random views, no projector unless --layer pro
 """
 
 import json
+import re
 from pathlib import Path
 
 import matplotlib
@@ -19,7 +20,7 @@ from analysis.features import LAYERS, extract
 from analysis.figures import COLOURS, GRID, INK, MARKERS, save
 from analysis.images import FORMATS, Prepared, choose, open_images
 from analysis.networks import load
-from pretrain import distributed
+from pretrain import distributed, methods
 from pretrain.command_line import Parser, UserError, one_of, run
 from pretrain.files import sha256, write_json
 from pretrain.progress import Progress
@@ -70,18 +71,30 @@ class Curves:
             write_json(self.path, {"setting": self.setting, "commit": commit(), "runs": self.runs})
 
 
+def titles_of(runs: dict[str, list[dict]]) -> dict[str, str]:
+    """Each run's method and variant, as tables name them; the folders' names where that does not tell runs apart."""
+    titles = {}
+    for name, points in runs.items():
+        method, variant = points[-1]["method"], re.sub(r"(, )?step=\d+$", "", points[-1]["variant"])
+        known = methods.title(method) if method in methods.available() else method
+        titles[name] = f"{known} ({variant})" if variant else known
+    return titles if len(set(titles.values())) == len(runs) else {name: name for name in runs}
+
+
 def draw(runs: dict[str, list[dict]], out: Path, *, note: str) -> list[Path]:
     """A panel per measure, a line per run."""
     from matplotlib import pyplot
 
+    titles = titles_of(runs)
     shown = {name: text for name, text in SHOWN.items() if all(name in p["values"] for ps in runs.values() for p in ps)}
     columns = min(2, len(shown))
     lines = -(-len(shown) // columns)
     size = (3.9 * columns, 2.6 * lines + 0.6)
     figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for axes, (name, text) in zip(grid.flat, shown.items(), strict=True):
-        for i, (title, points) in enumerate(runs.items()):
-            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "label": title}
+        for i, (run_name, points) in enumerate(runs.items()):
+            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            style["label"] = titles[run_name]
             axes.plot([p["step"] for p in points], [p["values"][name] for p in points], markersize=4, lw=1.4, **style)
         axes.set_title(text, fontsize=8, color=INK)
         axes.set_xlabel("step", fontsize=8)
@@ -89,7 +102,14 @@ def draw(runs: dict[str, list[dict]], out: Path, *, note: str) -> list[Path]:
         axes.tick_params(labelsize=7)
         axes.grid(color=GRID, linewidth=0.5)
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=3 if max(map(len, names)) < 28 else 1,
+        fontsize=8,
+        frameon=False,
+    )
     figure.suptitle(note, fontsize=8, color=INK)
     return save(figure, out)
 

@@ -45,6 +45,13 @@ def test_every_kept_checkpoint_is_a_point_in_the_order_of_steps(kept, scenes, tm
         curves.main([*call, "--size", "16"])
 
 
+def test_a_line_has_the_name_that_tables_give_its_row_or_its_folders_where_two_would_be_alike():
+    kept, last = {"method": "simsiam", "variant": "wide, step=16"}, {"method": "simsiam", "variant": ""}
+    runs = {"a": [kept], "b": [kept, last], "c": [{"method": "mine", "variant": "step=8"}]}
+    assert curves.titles_of(runs) == {"a": "SimSiam (wide)", "b": "SimSiam", "c": "mine"}
+    assert curves.titles_of(runs | {"d": [last]}) == {name: name for name in "abcd"}
+
+
 def test_wrong_input_is_one_line(kept, scenes, tmp_path):
     with pytest.raises(UserError, match=r"no kept checkpoints at .*pretrain with log.keep_every=STEPS"):
         curves.main(arguments(tmp_path, scenes, tmp_path))
