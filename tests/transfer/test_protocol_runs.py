@@ -45,7 +45,7 @@ def small() -> list[str]:
 )
 def test_a_protocol_takes_an_iteration_and_reports_in_its_tasks(datasets, tmp_path, protocol, benchmark, tasks, metric):
     out = tmp_path / "out"
-    words = f"--protocol {protocol} --benchmark {benchmark} --weights random --out {out}".split()
+    words = f"--protocol {protocol} --benchmark {benchmark} --weights random --out {out} --seed 0".split()
     assert train.main([*words, *FLAGS.get(protocol, ()), *small()]) == 0
     records = results.read(out / "result.json")
     assert {record.task for record in records} == tasks
