@@ -70,7 +70,7 @@ def text(table: Table) -> str:
         lines.append(_aligned(line, widths))
     notes = [note for note in table.footnotes if note not in (RULE, ITALICS)]
     if BEST in table.marks.values():
-        notes.insert(0, "* ahead of every other measured row by more than the noise over seeds")
+        notes.insert(0, "* ahead of every other measured row by more than noise (docs/evaluation.md has the rule)")
     return "\n".join([table.caption, "", *lines, *([""] if notes else []), *notes, ""])
 
 
