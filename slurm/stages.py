@@ -7,6 +7,7 @@ from the files, because a job comes after the jobs that write what it reads.
 import yaml
 
 from pretrain import methods
+from pretrain.command_line import UserError
 from pretrain.provenance import ROOT
 from slurm import frozen
 from slurm.frozen import backbone, scenes_of
@@ -58,7 +59,7 @@ def transfer(plan: Plan, row: Row) -> list[Work]:
     works = []
     for protocol, benchmark in ((p, b) for p in plan.protocols for b in plan.benchmarks):
         embedded = benchmark == "scenes" and not {"data", "train-json"} & set(ours)
-        number = int(told.get("TRANSFER.TRIALS", trials(protocol)))
+        number = trials(protocol, told.get("TRANSFER.TRIALS"))
         for seed in range(row.seed * number, (row.seed + 1) * number):
             folder = f"{row.folder(plan.recipe)}/{protocol}-{benchmark}" + (f"/seed{seed}" if number > 1 else "")
             argv = ["--protocol", protocol, "--benchmark", benchmark, "--weights", weights]
@@ -69,8 +70,12 @@ def transfer(plan: Plan, row: Row) -> list[Work]:
     return works
 
 
-def trials(protocol: str) -> int:
-    """How many runs a protocol averages (TRANSFER.TRIALS of its yaml); 1 where it does not say."""
+def trials(protocol: str, told: str | None) -> int:
+    """How many runs to average: as told, else TRANSFER.TRIALS of the protocol's yaml, else 1."""
+    if told is not None:
+        if not (told.isdecimal() and int(told)):
+            raise UserError(f"transfer.TRANSFER.TRIALS={told}: expected a whole number from 1")
+        return int(told)
     path = ROOT / "transfer" / "protocols" / f"{protocol}.yaml"
     if not path.is_file():
         return 1

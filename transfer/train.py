@@ -37,7 +37,9 @@ def plans(arguments: argparse.Namespace) -> list[Plan]:
     overrides = arguments.settings + (["SOLVER.AMP.ENABLED", str(arguments.amp == "on")] if arguments.amp else [])
     overrides += ["TRANSFER.CHECKPOINT_ACTIVATIONS", "True"] if arguments.checkpoint_activations else []
     cfg = settings.load(arguments.protocol, overrides, scale=arguments.scale)
-    trials = seeds(arguments.seeds) if arguments.seeds else list(range(cfg.TRANSFER.TRIALS))
+    if cfg.TRANSFER.TRIALS < 1:
+        raise UserError(f"TRANSFER.TRIALS must be at least 1, got {cfg.TRANSFER.TRIALS}")
+    trials = range(cfg.TRANSFER.TRIALS) if arguments.seeds is None else seeds(arguments.seeds)
     device = join(cfg.MODEL.DEVICE)
     paths = {key: getattr(arguments, key) for key in PATHS}
     one = Plan(
@@ -50,7 +52,7 @@ def plans(arguments: argparse.Namespace) -> list[Plan]:
         device=device,
         scale=arguments.scale,
     )
-    if arguments.seed is not None or (len(trials) == 1 and not arguments.seeds):
+    if arguments.seed is not None or (len(trials) == 1 and arguments.seeds is None):
         return [one]
     return [replace(one, seed=seed, out=one.out / f"seed{seed}") for seed in trials]
 

@@ -134,3 +134,5 @@ def test_voc_is_fine_tuned_with_five_seeds_of_its_own_for_every_pretrained_row()
     once = plan.changed({"transfer": {"TRANSFER.TRIALS": "1"}})
     jobs = [job for job in graph.build(once, ["pretrain", "transfer"]) if job.stage == "transfer"]
     assert [job.name for job in jobs] == [f"simclr-demo-seed{seed}/voc-24k-voc_2007_2012" for seed in (0, 1)]
+    with pytest.raises(UserError, match="transfer.TRANSFER.TRIALS=some: expected a whole number from 1"):
+        graph.build(plan.changed({"transfer": {"TRANSFER.TRIALS": "some"}}), ["transfer"])

@@ -119,6 +119,8 @@ def test_voc_has_five_runs_unless_told_otherwise(coco, words, expected):
     ("words", "message"),
     [
         (["--seeds", "1,2,1"], "--seeds '1,2,1' names a seed twice"),
+        (["--seeds", ""], "expected whole numbers"),
+        (["TRANSFER.TRIALS", "0"], "TRANSFER.TRIALS must be at least 1, got 0"),
         (["--seeds", "1,x"], "expected whole numbers separated by commas, like 0,1,2"),
         (["--seeds", "1", "--seed", "1"], "not allowed with argument"),
     ],
