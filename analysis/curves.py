@@ -20,7 +20,7 @@ from analysis.features import LAYERS, extract
 from analysis.figures import COLOURS, GRID, INK, MARKERS, save
 from analysis.images import FORMATS, Prepared, choose, open_images
 from analysis.networks import load
-from pretrain import distributed, methods
+from pretrain import distributed
 from pretrain.command_line import Parser, UserError, one_of, run
 from pretrain.files import sha256, write_json
 from pretrain.progress import Progress
@@ -75,9 +75,8 @@ def titles_of(runs: dict[str, list[dict]]) -> dict[str, str]:
     """Each run's method and variant, as tables name them; the folders' names where that does not tell runs apart."""
     titles = {}
     for name, points in runs.items():
-        method, variant = points[-1]["method"], re.sub(r"(, )?step=\d+$", "", points[-1]["variant"])
-        known = methods.title(method) if method in methods.available() else method
-        titles[name] = f"{known} ({variant})" if variant else known
+        variant = re.sub(r"(, )?step=\d+$", "", points[-1]["variant"])
+        titles[name] = feature_file.title_of(points[-1]["method"], variant)
     return titles if len(set(titles.values())) == len(runs) else {name: name for name in runs}
 
 

@@ -23,6 +23,12 @@ from pretrain.files import replacing
 FORMAT = "ssl-transfer-bench/features/1"
 
 
+def title_of(method: str, variant: str) -> str:
+    """``simsiam``, ``wide`` -> ``SimSiam (wide)``."""
+    name = methods.title(method) if method in methods.available() else method
+    return f"{name} ({variant})" if variant else name
+
+
 @dataclass(frozen=True)
 class Features:
     """Rows of features with what is known of them; ``about`` is the metadata."""
@@ -39,9 +45,7 @@ class Features:
     @property
     def title(self) -> str:
         """The row's name as tables give it, without the seed."""
-        method = self.about["method"]
-        name = methods.title(method) if method in methods.available() else method
-        return f"{name} ({self.about['variant']})" if self.about.get("variant") else name
+        return title_of(self.about["method"], self.about.get("variant", ""))
 
     def need_classes(self, *, least: int = 2) -> "Features":
         """These features, or a UserError where there are no labels, one class, or a class below ``least`` images."""

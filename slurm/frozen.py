@@ -58,14 +58,20 @@ def features(plan: Plan, row: Row) -> list[Work]:
         weights = str(backbone(plan, row).with_name("checkpoint.pth"))
     works = []
     for benchmark in plan.features:
-        embedded = benchmark == "scenes" and "images" not in told
-        images = {"images": str(plan.scenes / "classification" / "val")} if embedded else {}
+        images, drawn = images_of(plan, benchmark, told)
         file = features_of(plan, row, benchmark)
         argv = ["--backbone", weights, *options(images | told), "--benchmark", benchmark]
         argv += ["--seed", str(row.seed), "--out", str(file)]
         folder = file.parent.relative_to(plan.runs).as_posix()
-        works.append(Work(folder=folder, argv=argv, inputs=inputs + scenes_of(plan, embedded)))
+        works.append(Work(folder=folder, argv=argv, inputs=inputs + drawn))
     return works
+
+
+def images_of(plan: Plan, benchmark: str, told: dict[str, str]) -> tuple[dict[str, str], tuple[Path, ...]]:
+    """The option for the images of a benchmark where they are the drawn ones, and the file that says they are there."""
+    embedded = benchmark == "scenes" and "images" not in told
+    images = {"images": str(plan.scenes / "classification" / "val")} if embedded else {}
+    return images, scenes_of(plan, embedded)
 
 
 def effective_rank(plan: Plan, row: Row) -> list[Work]:
@@ -110,12 +116,11 @@ def curves(plan: Plan, row: Row) -> list[Work]:
     rows = [other for other in plan.rows if other.seed == plan.seeds[0] and other.method != RANDOM]
     works = []
     for benchmark in plan.features:
-        embedded = benchmark == "scenes" and "images" not in told
-        images = {"images": str(plan.scenes / "classification" / "val")} if embedded else {}
+        images, drawn = images_of(plan, benchmark, told)
         folder = f"results/curves-{benchmark}"
         argv = [str(plan.runs / other.folder(plan.recipe)) for other in rows]
         argv += [*options(images | told), "--out", str(plan.runs / folder)]
-        inputs = tuple(backbone(plan, other) for other in rows) + scenes_of(plan, embedded)
+        inputs = tuple(backbone(plan, other) for other in rows) + drawn
         works.append(Work(folder=folder, argv=argv, inputs=inputs))
     return works
 

@@ -31,12 +31,22 @@ def scenes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def coco_set():
+def module_at():
+    """``module_at(path)``: a module that is in no package, as those of the tests are."""
+
+    def load(path: Path):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def coco_set(module_at):
     """The functions of coco_set.py: ``write`` a COCO set that is hard to evaluate, ``predict`` on it."""
-    spec = importlib.util.spec_from_file_location("coco_set", Path(__file__).with_name("coco_set.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(Path(__file__).with_name("coco_set.py"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Records a reader can add up in the head, and the tables of them."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -62,24 +61,16 @@ def tables():
     return make
 
 
-def _file(path: Path):
-    """A module of the tests, which are no package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def browser_module():
+def browser_module(module_at):
     """tests/browser.py."""
-    return _file(Path(__file__).parent.with_name("browser.py"))
+    return module_at(Path(__file__).parent.with_name("browser.py"))
 
 
 @pytest.fixture(scope="session")
-def full_runs(record, detection, tmp_path_factory) -> Path:
+def full_runs(record, detection, module_at, tmp_path_factory) -> Path:
     """The runs folder of report_folder.py: one of everything."""
-    folder = _file(Path(__file__).with_name("report_folder.py"))
+    folder = module_at(Path(__file__).with_name("report_folder.py"))
     return folder.fill(tmp_path_factory.mktemp("full") / "runs", record, detection)
 
 

@@ -1,6 +1,5 @@
 """A trained-looking backbone in every format, and fine-tuning runs small enough for a test."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -31,12 +30,9 @@ def other(trunk) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
-def published():
+def published(module_at):
     """The functions of published.py, which build each layout."""
-    spec = importlib.util.spec_from_file_location("published", Path(__file__).with_name("published.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(Path(__file__).with_name("published.py"))
 
 
 @pytest.fixture(scope="session")

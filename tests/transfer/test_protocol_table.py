@@ -1,15 +1,12 @@
 """The tables of docs/protocols.md say what the yaml files say."""
 
-import importlib.util
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_page_is_what_its_generator_would_write():
-    specification = importlib.util.spec_from_file_location("protocol_table", ROOT / "docs/protocol_table.py")
-    generator = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(generator)
+def test_the_page_is_what_its_generator_would_write(module_at):
+    generator = module_at(ROOT / "docs/protocol_table.py")
     page = generator.PAGE.read_text(encoding="utf-8")
     assert generator.filled(page) == page, "run python docs/protocol_table.py"
     line = next(line for line in page.splitlines() if line.startswith("| `voc-24k` | 1"))
