@@ -7,7 +7,7 @@ that a table or a result file has: ``matrix_ssl/moco-c4-1x/bbox/AP``, ``Matrix-S
 import difflib
 from collections.abc import Iterator, Sequence
 
-from analysis.departures import departure
+from analysis.departures import conditions
 from analysis.table import Column, Row, Table
 from pretrain.command_line import UserError
 
@@ -19,7 +19,7 @@ def address(table: Table, row: Row, column: Column) -> str:
     """The full name of a cell."""
     epochs = f"{row.epochs}ep" if row.epochs else ""
     who = [row.method, row.recipe, row.variant, epochs, f"published in {row.source}" if row.source else ""]
-    return "/".join(word for word in [*who, table.benchmark, column.protocol, column.task, column.metric] if word)
+    return "/".join(word for word in [*who, table.benchmark, column.versioned, column.task, column.metric] if word)
 
 
 def find(tables: Sequence[Table], asked: str) -> list[tuple[Table, Row, Column]]:
@@ -51,7 +51,8 @@ def _words(table: Table, row: Row, column: Column) -> set[str]:
     """Every word that a cell answers to."""
     who = [row.method, row.name, row.label, row.recipe, row.variant, str(row.epochs), f"{row.epochs}ep"]
     who += [row.source, "published", f"published in {row.source}"] if row.source else ["measured"]
-    where = [table.name, table.benchmark, column.protocol, column.task, column.group, column.metric, column.label]
+    where = [table.name, table.benchmark, column.protocol, column.versioned, f"v{column.version}"]
+    where += [column.task, column.group, column.metric, column.label]
     return {word.lower() for word in [*who, *table.label(row), *where, column.name] if word}
 
 
@@ -65,8 +66,8 @@ def explain(table: Table, row: Row, column: Column) -> list[str]:
         weights = record.weights_sha256 or "none (random)"
         lines.append(f"  seed {record.seed}: {record.value:.4f} on {record.n} images, in {found.path}")
         lines.append(f"    commit {record.commit}, weights sha256 {weights}")
-        if changed := departure(found.path):
-            lines.append(f"    not the protocol's own settings: {changed}")
+        if said := conditions(found):
+            lines.append(f"    {said}")
     for entry in cell.printed:
         lines.append(f"  {entry.value:g}: {entry.source}{f' ({entry.caveat})' if entry.caveat else ''}")
     return lines

@@ -6,10 +6,11 @@ method, which then stand in no other table. The papers' numbers join where bench
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from analysis import published
 from analysis.published import Published
-from analysis.records import Found, unique
+from analysis.records import Found, unique, versioned
 from analysis.table import METRICS, Cell, Column, Row, Table
 from transfer.results import Record
 
@@ -52,20 +53,46 @@ def build(found: Sequence[Found], printed: Iterable[Published] | None = None) ->
         tables += classification(benchmark, usual, quotable)
         tables += representation(benchmark, usual)
         tables += sweep_tables(benchmark, here, swept, quotable)
-    return tables
+    versions = versions_of(shown)
+    return [replace(table, extra=[*table.extra, *version_notes(table, versions)]) for table in tables]
+
+
+def versions_of(found: Sequence[Found]) -> dict[str, list[int]]:
+    """The protocols that were measured in more than one version, and those versions."""
+    versions: dict[str, set[int]] = {}
+    for entry in found:
+        versions.setdefault(entry.record.protocol, set()).add(entry.version)
+    return {protocol: sorted(known) for protocol, known in versions.items() if len(known) > 1}
+
+
+def version_notes(table: Table, versions: dict[str, list[int]]) -> list[str]:
+    """What a reader must know of a table that has one of several versions of a protocol."""
+    mine = unique([column.protocol for column in table.columns if column.protocol in versions])
+    return [
+        f"{protocol} was measured in versions {' and '.join(map(str, versions[protocol]))}, and a version rises when "
+        "a protocol's numbers change: they share no column. A result that does not record its version has the first."
+        for protocol in mine
+    ]
 
 
 def detection(benchmark: str, found: list[Found], quotable: list[Published]) -> list[Table]:
     """A table per protocol, with the benchmark's first nearest-neighbour probe beside it if it has one."""
     boxes = [entry for entry in found if entry.record.task in DETECTION]
     probes = [entry for entry in found if entry.record.metric == "top1" and kind_of(entry.record) == "knn"]
-    first = min((entry.record.protocol for entry in probes), default=None)
-    probe = [entry for entry in probes if entry.record.protocol == first]
+    first = min(map(under, probes), default=None)
+    probe = [entry for entry in probes if under(entry) == first]
     tables = []
-    for protocol in sorted({entry.record.protocol for entry in boxes}):
-        mine = [entry for entry in boxes if entry.record.protocol == protocol]
-        tables.append(pivot(f"{benchmark}-{protocol}", benchmark, f"protocol {protocol}", mine + probe, quotable))
+    for protocol, version in sorted(set(map(under, boxes))):
+        mine = [entry for entry in boxes if under(entry) == (protocol, version)]
+        title = versioned(protocol, version)
+        name = f"{benchmark}-{title.replace(' ', '-')}"
+        tables.append(pivot(name, benchmark, f"protocol {title}", mine + probe, quotable))
     return tables
+
+
+def under(entry: Found) -> tuple[str, int]:
+    """The protocol of a record and its version."""
+    return entry.record.protocol, entry.version
 
 
 def classification(benchmark: str, found: list[Found], quotable: list[Published]) -> list[Table]:
@@ -75,7 +102,7 @@ def classification(benchmark: str, found: list[Found], quotable: list[Published]
     tables = []
     for kind, title in PROBES.items():
         mine = [entry for entry in probes if kind_of(entry.record) == kind]
-        shown_already = kind == "knn" and beside and len({(e.record.protocol, e.record.metric) for e in mine}) == 1
+        shown_already = kind == "knn" and beside and len({(*under(e), e.record.metric) for e in mine}) == 1
         if mine and not shown_already:
             tables.append(pivot(f"{benchmark}-{kind}", benchmark, title, mine, quotable))
     return tables
@@ -125,8 +152,8 @@ def sweep_tables(benchmark: str, found: list[Found], swept: set[tuple], quotable
         title = f"{Row(method=method, recipe=recipe, variant='', epochs=epochs).name} by {setting}"
         for kind, tasks in (("", (*DETECTION, "classification")), ("-representation", ("representation",))):
             mine = [entry for entry in found if sweep_of(entry.record) == sweep and entry.record.task in tasks]
-            places = {(entry.record.protocol, entry.record.task, entry.record.metric) for entry in mine}
-            base = [e for e in plain if (e.record.protocol, e.record.task, e.record.metric) in places]
+            columns = {Column.of(entry) for entry in mine}
+            base = [entry for entry in plain if Column.of(entry) in columns]
             name = f"{benchmark}-{method}-{recipe}-{setting}{kind}"
             if mine:
                 tables.append(pivot(name, benchmark, title, mine + base, same, swept=setting))
@@ -144,35 +171,41 @@ def pivot(
         row = Row(
             method=record.method, recipe=record.recipe, variant=record.variant, epochs=record.epochs, source=source
         )
-        column = Column(protocol=record.protocol, task=record.task, metric=record.metric)
-        cells.setdefault((row, column), []).append(entry)
+        cells.setdefault((row, Column.of(entry)), []).append(entry)
     whole = {place: Cell(found=tuple(entries)) for place, entries in cells.items()}
     columns = {column for _, column in whole}
     if not swept:
         quotable = [entry for entry in quotable if "=" not in entry.variant]  # those belong to a sweep
-    whole |= quoted([entry for entry in quotable if column_of(entry) in columns] + rest_of_table_1(quotable, columns))
-    several = len({column.protocol for column in columns if column.task in DETECTION}) > 1
+    fits = [(column, entry) for entry in quotable for column in columns if quotes(column, entry)]
+    whole |= quoted(fits + rest_of_table_1(quotable, columns))
+    several = len({column.versioned for column in columns if column.task in DETECTION}) > 1
     extra = [*extra, *(["Each column group is a protocol of its own."] if several else [])]
     return Table(name=name, benchmark=benchmark, title=title, cells=whole, swept=swept, extra=extra)
 
 
-def rest_of_table_1(quotable: list[Published], columns: set[Column]) -> list[Published]:
+def rest_of_table_1(quotable: list[Published], columns: set[Column]) -> list[tuple[Column, Published]]:
     """The other rows of the paper's Table 1, where its own protocol was measured: it mixes four, a column for each."""
     if WHOLE[1] not in {column.protocol for column in columns}:
         return []
-    return [entry for entry in quotable if entry.source == WHOLE[0] and column_of(entry) not in columns]
+    others = [entry for entry in quotable if entry.source == WHOLE[0]]
+    return [
+        (Column(protocol=entry.protocol, task=entry.task, metric=entry.metric), entry)
+        for entry in others
+        if not any(quotes(column, entry) for column in columns)
+    ]
 
 
-def column_of(entry: Published) -> Column:
-    return Column(protocol=entry.protocol, task=entry.task, metric=entry.metric)
+def quotes(column: Column, entry: Published) -> bool:
+    """Whether a paper's number belongs beside a column: its protocol is what every version of ours is meant to be."""
+    return (column.protocol, column.task, column.metric) == (entry.protocol, entry.task, entry.metric)
 
 
-def quoted(numbers: list[Published]) -> dict[tuple[Row, Column], Cell]:
+def quoted(numbers: list[tuple[Column, Published]]) -> dict[tuple[Row, Column], Cell]:
     """Published rows; sources that print the same numbers for the same backbone share one."""
     rows: dict[tuple, dict[Column, list[Published]]] = {}
-    for entry in numbers:
+    for column, entry in numbers:
         who = (entry.method, entry.variant, entry.epochs, entry.source)
-        rows.setdefault(who, {}).setdefault(column_of(entry), []).append(entry)
+        rows.setdefault(who, {}).setdefault(column, []).append(entry)
     merged: dict[tuple, list[dict]] = {}
     for (*who, _), printed in rows.items():
         same = (*who, frozenset((column, entries[0].value) for column, entries in printed.items()))

@@ -62,16 +62,17 @@ def panels(found: Sequence[Found]) -> list[Panel]:
     """A panel for each rank and each score that some backbone has both of; those of detection first."""
     ranks: dict[str, dict[Row, dict[int, float]]] = {}
     scores: dict[str, dict[Row, dict[int, float]]] = {}
-    ours = [entry.record for entry in found if entry.record.source == "measured"]
-    for record in sorted(ours, key=lambda r: (_place(r), r.benchmark, r.protocol)):
+    ours = [entry for entry in found if entry.record.source == "measured"]
+    for entry in sorted(ours, key=lambda e: (_place(e.record), e.record.benchmark, e.record.protocol, e.version)):
+        record = entry.record
         row = Row(method=record.method, recipe=record.recipe, variant=record.variant, epochs=record.epochs)
         if record.task == "representation" and record.metric in RANKS:
             layer = record.protocol.removeprefix("features-")
             name = f"{RANKS[record.metric]} ({record.benchmark}, {layer})"
             ranks.setdefault(name, {}).setdefault(row, {})[record.seed] = record.value
         elif SCORES.get(record.task) == record.metric:
-            column = Column(protocol=record.protocol, task=record.task, metric=record.metric)
-            protocol = "" if record.task == "classification" else f", {record.protocol}"
+            column = Column.of(entry)
+            protocol = "" if record.task == "classification" else f", {column.versioned}"
             name = f"{column.name} ({record.benchmark}{protocol})"
             scores.setdefault(name, {}).setdefault(row, {})[record.seed] = record.value
     made = []

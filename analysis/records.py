@@ -1,11 +1,15 @@
 """Every result under a runs folder, as one list of records with the file that each was found in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pretrain.command_line import UserError
-from transfer.results import Record, read
+from transfer.results import Record, context, read
+
+FIRST_VERSION = 1
+"""Of a protocol; that of results which do not say: versions were recorded before the first protocol changed."""
 
 
 class Found(NamedTuple):
@@ -13,13 +17,20 @@ class Found(NamedTuple):
 
     record: Record
     path: Path
+    about: Mapping[str, Any] = MappingProxyType({})
+    """What else the file says of the run."""
+
+    @property
+    def version(self) -> int:
+        """Of the protocol; two versions of one are kept apart as two protocols are."""
+        return self.about.get("protocol_version", FIRST_VERSION)
 
 
 def collect(runs: str | Path) -> list[Found]:
     """The records of every ``result.json`` below ``runs``, in the order of their paths.
 
     Raises UserError if ``runs`` is no folder or holds no result, and if the same measurement is there twice with the
-    same seed, in two files or in one: which of them counts nobody could say.
+    same seed, in two files or in one: which of them counts nobody could say. Also if a version is no whole number.
     """
     runs = Path(runs)
     if not runs.is_dir():
@@ -27,27 +38,38 @@ def collect(runs: str | Path) -> list[Found]:
     records: list[Found] = []
     first: dict[tuple, Path] = {}
     for path in sorted(runs.rglob("result.json")):
-        for record in read(path):
-            if (place := key(record)) in first:
+        about = context(path)
+        for found in (Found(record, path, about) for record in read(path)):
+            if type(found.version) is not int:
+                raise UserError(f"{path} has protocol_version {found.version!r}, expected a whole number")
+            if (place := key(found)) in first:
                 where = f"{path} holds" if first[place] == path else f"{first[place]} and {path} hold"
-                raise UserError(f"{where} the same result twice ({describe(record)}); move one of them away")
+                raise UserError(f"{where} the same result twice ({describe(found)}); move one of them away")
             first[place] = path
-            records.append(Found(record, path))
+            records.append(found)
     if not records:
         raise UserError(f"no result.json below {runs}; run the stage transfer first, or give another folder")
     return records
 
 
-def key(record: Record) -> tuple:
+def key(found: Found) -> tuple:
     """What tells two measurements apart."""
-    place = (record.benchmark, record.protocol, record.task, record.metric)
+    record = found.record
+    place = (record.benchmark, record.protocol, found.version, record.task, record.metric)
     return (record.method, record.recipe, record.variant, record.epochs, record.seed, record.source, *place)
 
 
-def describe(record: Record) -> str:
+def versioned(protocol: str, version: int) -> str:
+    """The name of a protocol, with its version where that is not the first."""
+    return protocol if version == FIRST_VERSION else f"{protocol} v{version}"
+
+
+def describe(found: Found) -> str:
     """A measurement in words."""
+    record = found.record
     variant = f" ({record.variant})" if record.variant else ""
-    where = f"{record.protocol} on {record.benchmark}, {record.task} {record.metric}"
+    protocol = versioned(record.protocol, found.version)
+    where = f"{protocol} on {record.benchmark}, {record.task} {record.metric}"
     return f"{record.method}{variant} seed {record.seed}, {where}"
 
 

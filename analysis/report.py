@@ -49,7 +49,7 @@ def page(runs: Path, *, title: str, status: Path | None = None) -> str:
 def measured(runs: Path) -> tuple[list[Found], str]:
     """The records with their paths below ``runs``; or none, and why."""
     try:
-        return [Found(entry.record, entry.path.relative_to(runs)) for entry in collect(runs)], ""
+        return [entry._replace(path=entry.path.relative_to(runs)) for entry in collect(runs)], ""
     except UserError as error:
         return [], f"No table: {error}"
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from analysis import departures, noise
 from analysis.published import FOREIGN_METHODS, Published
-from analysis.records import Found, unique
+from analysis.records import FIRST_VERSION, Found, unique, versioned
 from pretrain.methods import available, title
 
 MISSING = "–"
@@ -68,11 +68,24 @@ class Column:
     protocol: str
     task: str
     metric: str
+    version: int = FIRST_VERSION
+    """Of the protocol."""
+
+    @classmethod
+    def of(cls, found: Found) -> "Column":
+        """The column of a record."""
+        record = found.record
+        return cls(protocol=record.protocol, version=found.version, task=record.task, metric=record.metric)
+
+    @property
+    def versioned(self) -> str:
+        """The protocol with its version, ``moco-c4-1x v2``; the first is not spelled out."""
+        return versioned(self.protocol, self.version)
 
     @property
     def group(self) -> str:
         """What stands above the metric: box and mask, or the protocol of a probe."""
-        return TASKS[self.task] or (self.protocol.replace("knn", "kNN") if self.task == "classification" else "")
+        return TASKS[self.task] or (self.versioned.replace("knn", "kNN") if self.task == "classification" else "")
 
     @property
     def label(self) -> str:
@@ -86,7 +99,7 @@ class Column:
     def place(self) -> tuple:
         """Where a column stands: by task, then protocol, then metric."""
         order = list(METRICS).index(self.metric) if self.metric in METRICS else len(METRICS)
-        words = re.split(r"(\d+)", self.protocol)  # 1 percent stands before 10
+        words = re.split(r"(\d+)", self.versioned)  # 1 percent stands before 10
         protocol = tuple(int(word) if k % 2 else word for k, word in enumerate(words))
         return list(TASKS).index(self.task), protocol, order, self.metric
 
@@ -178,8 +191,10 @@ class Table:
     @cached_property
     def departed(self) -> dict[tuple[Row, Column], str]:
         """Cells of runs that were not under their protocol's own settings, and what was changed."""
-        said = {place: departures.of_seeds(cell.found) for place, cell in self.cells.items()}
-        return {place: words for place, words in said.items() if words}
+        departed = {
+            place: cell.found for place, cell in self.cells.items() if any(map(departures.departure, cell.found))
+        }
+        return {place: departures.of_seeds(found) for place, found in departed.items()}
 
     def counted(self, column: Column) -> int | None:
         """The fewest images that an accuracy of a column was counted on; None for other metrics."""
@@ -208,8 +223,8 @@ class Table:
 
     @property
     def caption(self) -> str:
-        first = self.columns[0].protocol  # the probes beside a detector have images of their own
-        found = [found for (_, column), cell in self.cells.items() if column.protocol == first for found in cell.found]
+        first = self.columns[0].versioned  # the probes beside a detector have images of their own
+        found = [found for (_, column), cell in self.cells.items() if column.versioned == first for found in cell.found]
         images = unique([entry.record.n for entry in found])
         counted = f", {' or '.join(map(str, sorted(images)))} images" if images else ""
         unit = "percent, " if self.percent else ""

@@ -4,6 +4,7 @@ import csv
 import io
 import statistics
 
+from analysis import departures
 from analysis.noise import BEST, CLOSE, RULE
 from analysis.records import unique
 from analysis.table import ITALICS, MISSING, Column, Row, Table
@@ -11,7 +12,7 @@ from analysis.table import ITALICS, MISSING, Column, Row, Table
 LEFT = 2
 """Columns that say which row it is in words, flush left; numbers stand flush right."""
 
-FIELDS = ["method", "name", "recipe", "variant", "epochs", "benchmark", "protocol", "task", "metric"]
+FIELDS = ["method", "name", "recipe", "variant", "epochs", "benchmark", "protocol", "version", "task", "metric"]
 FIELDS += ["mean", "std", "n", "seeds", "values", "images", "commits", "weights_sha256", "changed", "source", "caveat"]
 
 
@@ -22,9 +23,9 @@ def head(table: Table) -> list[str]:
 
 def group_of(table: Table, column: Column, end: str = "") -> str:
     """What stands above a column's metric, with the protocol where the table has several for one task."""
-    protocols = unique([other.protocol for other in table.columns if other.task == column.task])
+    protocols = unique([other.versioned for other in table.columns if other.task == column.task])
     tells = len(protocols) > 1 and column.task != "classification"
-    name = f"{column.protocol} {column.group}".strip() if tells else column.group
+    name = f"{column.versioned} {column.group}".strip() if tells else column.group
     return name + end if name else ""
 
 
@@ -105,6 +106,7 @@ def pedigree(table: Table, row: Row, column: Column) -> dict:
         "epochs": row.epochs,
         "benchmark": table.benchmark,
         "protocol": column.protocol,
+        "version": column.version,
         "task": column.task,
         "metric": column.metric,
         "mean": f"{statistics.fmean(values):.4f}" if values else "",
@@ -115,7 +117,7 @@ def pedigree(table: Table, row: Row, column: Column) -> dict:
         "images": " ".join(unique([str(record.n) for record in records])),
         "commits": " ".join(unique([record.commit for record in records])),
         "weights_sha256": " ".join(record.weights_sha256 or MISSING for record in records),
-        "changed": table.departed.get((row, column), ""),
+        "changed": departures.of_seeds(cell.found) if cell else "",
         "source": row.source or "measured",
         "caveat": "; ".join(unique([entry.caveat for entry in cell.printed if entry.caveat])) if cell else "",
     }

@@ -3,9 +3,9 @@
     python analysis/tables.py runs
     python analysis/tables.py runs --explain matrix_ssl/moco-c4-1x/bbox/AP
 
-Written below RUNS/results as Markdown to read, CSV to compute with, LaTeX (booktabs) and HTML. Two protocols never
-share a column. A published number is in italics, has its source and caveat below the table, and is never bold; a
-measured one is bold only where the gap exceeds the noise (analysis/noise.py says by what rule).
+Written below RUNS/results as Markdown to read, CSV to compute with, LaTeX (booktabs) and HTML. Two protocols, or two
+versions of one, never share a column. A published number is in italics, has its source and caveat below the table, and
+is never bold; a measured one is bold only where the gap exceeds the noise (analysis/noise.py says by what rule).
 """
 
 from collections.abc import Sequence

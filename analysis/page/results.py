@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from analysis.departures import conditions
 from analysis.explain import address
 from analysis.page.markup import Section, details, escape, paragraph
 from analysis.table import MISSING, Cell, Column, Row, Table
@@ -55,6 +56,7 @@ def measured(cell: Cell) -> str:
             "weights sha256": record.weights_sha256 or "none: untrained weights of the seed",
             "file": found.path,
         }
+        facts |= {"protocol": said} if (said := conditions(found)) else {}
         lists.append(record_list(facts))
     return "".join(lists)
 

@@ -55,7 +55,8 @@ def tables():
     """``tables(records, printed=[...])``: the tables of records that lie in runs/METHOD-seedK/result.json."""
 
     def make(records, printed=()):
-        found = [Found(entry, Path(f"runs/{entry.method}-seed{entry.seed}/result.json")) for entry in records]
+        about = {"protocol_version": 1, "scale": 1, "changed_from_protocol": {}}
+        found = [Found(entry, Path(f"runs/{entry.method}-seed{entry.seed}/result.json"), about) for entry in records]
         return kinds.build(found, printed)
 
     return make

@@ -31,13 +31,15 @@ def test_every_spelling_of_a_cell_finds_it(made, words):
         "matrix_ssl/demo/8ep/coco_2017/moco-c4-1x/bbox/AP: 40.5 ± 0.7 (n = 2)",
         "  seed 0: 40.0000 on 5000 images, in runs/matrix_ssl-seed0/result.json",
         "    commit abc123, weights sha256 sha-matrix_ssl-0",
+        "    protocol version 1; departures from its settings: none",
         "  seed 1: 41.0000 on 5000 images, in runs/matrix_ssl-seed1/result.json",
         "    commit abc123, weights sha256 sha-matrix_ssl-1",
+        "    protocol version 1; departures from its settings: none",
     ]
 
 
 def test_a_row_from_scratch_has_no_weights(made):
-    assert asked(made, "random/bbox/AP")[-1] == "    commit abc123, weights sha256 none (random)"
+    assert asked(made, "random/bbox/AP")[2] == "    commit abc123, weights sha256 none (random)"
 
 
 def test_a_published_cell_answers_with_its_source_and_caveat(made):

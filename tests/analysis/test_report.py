@@ -90,6 +90,15 @@ def test_every_number_has_its_records_behind_it(full_runs, full_page):
     assert measured > 20
 
 
+def test_a_run_under_other_settings_is_marked_on_the_page_too(quick, record, tmp_path):
+    """The page names files by their place below the runs folder, from where they could not be read again."""
+    short = {"protocol_version": 2, "changed_from_protocol": {"SOLVER.MAX_ITER": 9000}}
+    write(tmp_path / "runs" / "a" / "moco-c4-1x-coco_2017" / "result.json", [record()], **short)
+    page = report.page(tmp_path / "runs", title="t")
+    assert "40.0 ‡" in page and "(SOLVER.MAX_ITER 9000)" in page
+    assert "protocol version 2; departures from its settings: SOLVER.MAX_ITER 9000" in page
+
+
 def test_measured_and_published_rows_look_different(full_page):
     page = full_page.read_text(encoding="utf-8")
     bodies = re.findall(r"<tbody>.*?</tbody>", page, flags=re.DOTALL)

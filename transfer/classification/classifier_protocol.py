@@ -1,7 +1,8 @@
 """Protocols of the classification probes: how a classifier is trained on a backbone, known by a yaml's file name.
 
 A yaml in classification_protocols/ says what differs from the defaults below and names its source. What depends on
-the fraction of labels stands under ``fractions``.
+the fraction of labels stands under ``fractions``. ``version`` rises when a protocol's numbers change; it goes into
+every result.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -98,6 +99,7 @@ def load(name: str, pairs: list[str], *, fraction: int | None = None) -> tuple[S
     Raises UserError for a fraction or key that is not known and for a value of another type.
     """
     values = _read(name)
+    values.pop("version")
     by_fraction = values.pop("fractions", {})
     if fraction is not None:
         one_of(f"fraction of {name}", str(fraction), map(str, by_fraction))
@@ -108,6 +110,11 @@ def load(name: str, pairs: list[str], *, fraction: int | None = None) -> tuple[S
     before = asdict(published)
     changed = {k: v for k, v in asdict(settings).items() if v != before[k] and k not in INCIDENTAL}
     return settings, changed
+
+
+def version(name: str) -> int:
+    """The version of a protocol."""
+    return _read(name)["version"]
 
 
 def _read(name: str) -> dict:

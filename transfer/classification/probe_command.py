@@ -103,6 +103,7 @@ class Probe:
             **context,
             reported=f"top1 and top5 of the last epoch; top1-best is of epoch {best['epoch']}",
             settings=asdict(self.settings),
+            protocol_version=classifier_protocol.version(self.arguments.protocol),
             changed_from_protocol=self.changed,
             train_images=len(self.train),
             train_sha256=self.train.fingerprint(),

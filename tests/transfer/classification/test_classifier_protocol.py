@@ -13,6 +13,7 @@ def test_every_protocol_names_its_source_and_what_to_expect():
     for name in names:
         text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
         assert text.startswith("# ") and "\n# Source: " in text and "\n# Expected: " in text, name
+        assert classifier_protocol.version(name) >= 1
         for fraction in (1, 10) if name.startswith("semi") else (None,):
             settings, changed = load(name, [], fraction=fraction)
             assert (settings.lr_backbone > 0) == name.startswith("semi") and changed == {}
