@@ -1,5 +1,8 @@
 """The papers' numbers are read as they stand, each once, each with its source, and none from memory."""
 
+import itertools
+import re
+
 import pytest
 
 from analysis import published
@@ -76,6 +79,43 @@ def test_quoted_rows_agree_with_the_table_they_were_quoted_from(numbers):
 def test_what_was_read_in_a_transcript_says_so(numbers):
     second_hand = [entry for entry in numbers if entry.source.startswith("MoCo v1")]
     assert len(second_hand) == 18 + 2 + 6 and all("transcript" in entry.caveat for entry in second_hand)
+
+
+ELSEWHERE = {
+    "cityscapes-fpn": "starts from a detector trained on COCO",
+    "keypoint-fpn-1x": "Detectron2's model zoo, which freezes\nthe norms",
+}
+"""Protocols whose header names a number of another protocol, and how it says so: beside theirs it does not belong."""
+
+
+def test_every_expected_cell_of_a_protocol_is_a_published_number(numbers):
+    """``59.0/39.2/42.5`` is AP50, AP and AP75 of boxes or masks, ``38.6/34.6`` AP of both or top-1 and top-5."""
+    shapes = [[("bbox", m) for m in ("AP50", "AP", "AP75")], [("segm", m) for m in ("AP50", "AP", "AP75")]]
+    shapes += [[("bbox", "AP"), ("segm", "AP")], [("classification", "top1"), ("classification", "top5")]]
+    shapes += [[("bbox", "AP")], [("classification", "top1")]]
+    named = 0
+    for folder in (protocol.FOLDER, classifier_protocol.FOLDER):
+        for path in sorted(folder.glob("[!_]*.yaml")):
+            expected = expected_of(path)
+            if path.stem in ELSEWHERE:
+                assert ELSEWHERE[path.stem] in expected
+                continue
+            rows = {}
+            for entry in numbers:
+                if entry.protocol in (path.stem, f"{path.stem}-1pct", f"{path.stem}-10pct"):
+                    who = (entry.method, entry.variant, entry.epochs, entry.source, entry.protocol)
+                    rows.setdefault(who, {})[entry.task, entry.metric] = entry.value
+            known = {tuple(row.get(place) for place in shape) for row in rows.values() for shape in shapes}
+            for cell in re.findall(r"\b\d+\.\d+(?:/\d+\.\d+)*", expected):
+                named += 1
+                assert tuple(map(float, cell.split("/"))) in known, f"{path.name}: {cell} has no line in published.csv"
+    assert named > 60
+
+
+def expected_of(path) -> str:
+    """What stands behind ``Expected:`` in the head of a protocol."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    return "\n".join(line.lstrip("# ") for line in lines).partition("Expected: ")[2]
 
 
 def test_numbers_from_memory_stay_out(numbers):
