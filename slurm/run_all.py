@@ -16,7 +16,7 @@ from pathlib import Path
 
 try:
     from pretrain.command_line import UserError, run
-    from slurm import check, cluster, graph, keys, ledger, partitions, plan, remembered, snapshot
+    from slurm import check, cluster, graph, keys, ledger, partitions, plan, remembered, settings, snapshot
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
@@ -133,7 +133,7 @@ def tell_of_other_code(settled: Settled) -> None:
 def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan, cluster.Cluster, list[Job]]:
     """What the command line means; raises UserError that names everything that is wrong with it."""
     faults = check.unknown("stage", options.stage, table)
-    settings, wrong = plan.split_overrides(options.overrides, list(table))
+    told, wrong = plan.split_overrides(options.overrides, list(table))
     faults += wrong + check.unknown("preset", [options.preset], presets_like(options.preset))
     try:
         place = cluster.load(options.cluster)
@@ -142,9 +142,10 @@ def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan,
     check.stop_at(faults)
     fields = ("methods", "seeds", "recipe", "protocols", "benchmarks")
     runs = options.runs or Path(place.runs or "runs")
-    wanted = plan.load(options.preset, runs=runs, **{name: getattr(options, name) for name in fields}).changed(settings)
+    wanted = plan.load(options.preset, runs=runs, **{name: getattr(options, name) for name in fields}).changed(told)
     stages = graph.closure(options.stage, table)
     faults = check.faults_of(wanted, stages, table, variants=plan.load(options.preset).variants)
+    faults += settings.faults_of(wanted, stages, table)
     if place.executor != "slurm" and options.wait is False:
         faults.append(f"--no-wait is for SLURM; --cluster {place.name} runs the jobs itself")
     for name in ("parallel", "max_running", "probe"):

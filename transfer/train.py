@@ -104,9 +104,9 @@ def _parser() -> Parser:
     parser.add_argument("--weights", required=True, metavar="W", help="a .pkl of transfer/convert.py, or random")
     parser.add_argument("--out", required=True, metavar="DIR", help="output folder of this run alone")
     parser.add_argument("--data", metavar="ROOT", help="the benchmark's folder, if it is not in its usual place")
-    for key in PATHS:
-        kind = "COCO json" if key.endswith("json") else "image folder"
-        parser.add_argument("--" + key.replace("_", "-"), metavar="PATH", help=f"{kind} of your own data set")
+    for option in ("--train-json", "--train-images", "--val-json", "--val-images"):
+        kind = "COCO json" if option.endswith("json") else "image folder"
+        parser.add_argument(option, metavar="PATH", help=f"{kind} of your own data set")
     chance = parser.add_mutually_exclusive_group()
     chance.add_argument("--seed", type=int, help="of the new layers, the image order and all chance (0)")
     chance.add_argument("--seeds", metavar="0,1,2", help="a run for each, in DIR/seed0 ... (the protocol's number)")

@@ -2,6 +2,7 @@ import pytest
 
 from pretrain import config, methods, optimizers, views
 from pretrain.command_line import UserError
+from pretrain.settings import RECIPES
 
 
 def resolve(*pairs, recipe="imagenet-100ep"):
@@ -51,7 +52,7 @@ def test_unknown_recipe_lists_the_known():
 
 def test_every_recipe_fits_every_method_and_every_setting_has_its_sentence():
     for name in methods.available():
-        for recipe in config.RECIPES.glob("*.yaml"):
+        for recipe in RECIPES.glob("*.yaml"):
             settings = config.resolve(name, recipe.stem, [])
         text = config.describe(settings)
         assert all(f"  {key}\n" in text for key in config.flat(settings))
@@ -62,7 +63,7 @@ def epochs_of(name: str, recipe: str, share: str) -> float:
     return getattr(settings.method, share) * settings.epochs
 
 
-@pytest.mark.parametrize("recipe", [path.stem for path in config.RECIPES.glob("*ep*.yaml")])
+@pytest.mark.parametrize("recipe", [path.stem for path in RECIPES.glob("*ep*.yaml")])
 def test_what_a_source_counts_in_epochs_is_as_many_in_a_run_of_any_length(recipe):
     """MEC's warm-up of lambda_inv: 10 epochs. SwAV's fixed prototypes: 1, and 2 on CIFAR; its queue: from 15, 50."""
     cifar = recipe.startswith("cifar")

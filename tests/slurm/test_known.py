@@ -1,0 +1,54 @@
+"""What is read from the text of the commands is what the commands themselves know."""
+
+import argparse
+import importlib
+
+import pytest
+
+from pretrain import config, methods
+from pretrain.provenance import ROOT
+from slurm import known, settings
+from slurm.stages import STAGES
+
+OPTIONS = sorted({stage.module for name, stage in STAGES.items() if name not in ("pretrain", "linear", "semi")})
+
+
+class Made(Exception):
+    """Carries the parser of a command out of it."""
+
+
+@pytest.mark.parametrize("module", OPTIONS)
+def test_the_options_of_a_command_are_those_of_its_parser(module, monkeypatch):
+    def parse(parser, *_, **__):
+        raise Made(parser)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_intermixed_args", parse)
+    with pytest.raises(Made) as made:
+        importlib.import_module(module).main([])
+    real = {
+        name.removeprefix("--"): action.type if action.type in (int, float) else str
+        for action in made.value.args[0]._actions
+        for name in action.option_strings
+        if name.startswith("--") and action.nargs != 0
+    }
+    assert known.options(module) == real
+
+
+def test_the_settings_of_pretraining_are_those_of_its_configuration():
+    for name in methods.available():
+        real = config.TrainConfig(method=methods.load(name).Config())
+        assert config.flat(settings.defaults_of(name)) == config.flat(real)
+
+
+def test_the_settings_of_a_probe_are_those_of_its_protocols():
+    from transfer.classification import classifier_protocol
+
+    read = known.settings_class(ROOT / "transfer/classification/classifier_protocol.py", "Settings")
+    assert config.flat(read()) == config.flat(classifier_protocol.Settings())
+
+
+def test_the_settings_of_a_detector_are_those_of_detectron2_and_ours():
+    from transfer.detection import protocol
+
+    assert known.detection_settings() == protocol.flatten(protocol.default_config()).keys()
