@@ -12,6 +12,9 @@ PACKAGES = ("pretrain", "transfer", "analysis", "slurm")
 SNAPSHOT = ROOT / "snapshot.json"
 """Beside the packages in a copy of the code that jobs run: what the checkout was when it was copied."""
 
+GIVEN = "given"
+"""Folder in such a copy: the files of the user's own that the jobs read, a recipe."""
+
 
 @functools.cache
 def commit() -> str:
@@ -43,6 +46,17 @@ def files() -> list[Path]:
     except (OSError, subprocess.CalledProcessError):
         found = [path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.*")]
     return sorted(path for path in found if "__pycache__" not in path.parts and (ROOT / path).is_file())
+
+
+def copy_of(path: str | Path) -> Path:
+    """Where a file of the user's own, as a command names it, lies in a copy of the code; relative to that."""
+    return Path(GIVEN) / f"{hashlib.sha256(str(Path(path)).encode()).hexdigest()[:8]}-{Path(path).name}"
+
+
+def as_submitted(path: Path) -> Path:
+    """The file as it was when the job that runs here was submitted; the file itself where nobody kept a copy."""
+    copy = ROOT / copy_of(path)
+    return copy if copy.exists() else path
 
 
 def git(*arguments: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from pretrain.command_line import UserError
+from pretrain.provenance import as_submitted
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -20,11 +21,11 @@ def read_recipe(recipe: str, method: str) -> list[tuple[str, dict]]:
     path = RECIPES / f"{recipe}.yaml"
     if not path.is_file():
         path = Path(recipe)
-    if not (path.suffix in (".yaml", ".yml") and path.is_file()):
+    if not (path.suffix in (".yaml", ".yml") and as_submitted(path).is_file()):
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise UserError(f"unknown recipe {recipe!r}; known: {known}, or the path of a yaml file")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.safe_load(as_submitted(path).read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not yaml: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

@@ -74,14 +74,17 @@ def written_by(runs: Path, path: Path, writer: Mapping[Path, str], keys: Mapping
 
 
 def settings_in(argv: Sequence[str]) -> dict[str, str]:
-    """Path -> hash of the yaml files that a command names: a recipe of the user's own. Comments do not count."""
+    """Path -> hash of the yaml files that a command names. Comments do not count."""
     found = {}
-    for word in argv:
-        path = Path(word)
-        if path.suffix in (".yaml", ".yml") and path.is_file():
-            with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # the command itself will say so
-                found[word] = digest(yaml.safe_load(path.read_text(encoding="utf-8")))
+    for word in own_files(argv):
+        with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # the command itself will say so
+            found[word] = digest(yaml.safe_load(Path(word).read_text(encoding="utf-8")))
     return found
+
+
+def own_files(argv: Sequence[str]) -> list[str]:
+    """The words of a command that are yaml files: a recipe of the user's own."""
+    return [word for word in argv if Path(word).suffix in (".yaml", ".yml") and Path(word).is_file()]
 
 
 def digest(*parts) -> str:

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
             ledger.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
         asked = [dataclasses.replace(job, resources=place.asked(job.resources)) for job in settled.jobs]
         remembered.remember(wanted.runs, asked)
-        code = ROOT if options.live_code else snapshot.take(wanted.runs)
+        code = ROOT if options.live_code else snapshot.take(wanted.runs, settled.jobs)
         if options.probe:
             print(probed(options, wanted, place, settled, code))
             return 0
@@ -115,7 +115,7 @@ def what_would_be(options: argparse.Namespace, wanted: Plan, place: cluster.Clus
     if place.executor == "slurm":
         from slurm import sbatch
 
-        code = ROOT if options.live_code else snapshot.folder_of(wanted.runs, snapshot.read())
+        code = ROOT if options.live_code else snapshot.folder_of(wanted.runs, snapshot.read(settled.jobs))
         asked = {"cluster": place, "code": code, "at_once": options.max_running}
         scripts = sbatch.scripts(wanted.runs, settled.jobs, done=settled.done, **asked)
     tell_of_other_code(settled)

@@ -15,6 +15,7 @@ from slurm.arrays import Group
 from slurm.cluster import Cluster
 from slurm.graph import Job
 from slurm.here import call_of
+from slurm.keys import settings_in
 
 REQUEUES = 10_000
 """How often submitit lets a job be queued again; its own default of 3 would end a month-long run by surprise."""
@@ -139,7 +140,7 @@ def submit(
             raise UserError(f"no {command} on this machine; submit from a login node, or say --cluster local")
     ids = squeue.queued(runs, [job for job in jobs if job.name not in done])
     for job in jobs:
-        if job.name in ids and ledger.submitted(runs, job)["argv"] != list(job.argv):
+        if job.name in ids and differs(runs, job):
             raise UserError(
                 f"{job.name} is in the queue as job {ids[job.name]} with other settings; "
                 f"cancel it (scancel {ids[job.name]}) or repeat its settings"
@@ -155,6 +156,13 @@ def submit(
         asked = parameters(one.jobs[0], cluster, dependency=dependency, name=one.name, code=code, at_once=at_most)
         ids |= submit_group(runs, one, asked, cluster)
     return {job.name: ids[job.name] for job in jobs if job.name in ids}
+
+
+def differs(runs: Path, job: Job) -> bool:
+    """Whether the job of this name that is in the queue has other words, or a recipe that has been edited since."""
+    recipes = ledger.read(ledger.home(runs, job.name) / "call.json").get("inputs", {})
+    edited = any(recipes.get(path, now) != now for path, now in settings_in(job.argv).items())
+    return edited or ledger.submitted(runs, job)["argv"] != list(job.argv)
 
 
 def overtaken(jobs: Sequence[Job], *, done: set[str], ids: Mapping[str, str]) -> list[str]:

@@ -1,23 +1,27 @@
-"""The code as it was when a job was submitted: a copy in the runs folder, so that an edit meanwhile changes nothing."""
+"""The code as it was when a job was submitted, and the recipe: a copy in the runs folder, so that an edit meanwhile
+changes nothing.
+"""
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pretrain import provenance
 from pretrain.command_line import UserError
 from pretrain.provenance import ROOT
+from slurm.graph import Job
+from slurm.keys import own_files
 
 
-def take(runs: Path) -> Path:
-    """Copy the four packages to ``runs/.code/<hash>``, or find them there; return that folder, absolute.
+def take(runs: Path, jobs: Sequence[Job] = ()) -> Path:
+    """Copy the four packages and the recipes that ``jobs`` name by path to ``runs/.code/<hash>``, or find them there.
 
-    Raises UserError where the folder cannot be written.
+    Returns that folder, absolute. Raises UserError where it cannot be written.
     """
-    contents = read()
+    contents = read(jobs)
     folder = folder_of(runs, contents)
     if folder.exists():
         return folder
@@ -35,9 +39,11 @@ def take(runs: Path) -> Path:
     return folder
 
 
-def read() -> dict[Path, bytes]:
-    """Path below ROOT -> content of every file that a job may need."""
-    return {path: (ROOT / path).read_bytes() for path in provenance.files()}
+def read(jobs: Sequence[Job] = ()) -> dict[Path, bytes]:
+    """Path in the copy -> content of every file that a job may need."""
+    given = dict.fromkeys(word for job in jobs for word in own_files(job.argv))
+    code = {path: (ROOT / path).read_bytes() for path in provenance.files()}
+    return code | {provenance.copy_of(word): Path(word).read_bytes() for word in given}
 
 
 def folder_of(runs: Path, contents: Mapping[Path, bytes]) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pretrain import provenance
+from pretrain.command_line import UserError
 from slurm import ledger, snapshot
 
 ASK = "import pretrain.provenance as p; print(p.ROOT, p.commit())"
@@ -67,6 +68,29 @@ def test_a_job_runs_the_copy_even_when_submitted_from_the_checkout(suite, fake_s
     copy = next(Path("runs/.code").iterdir())
     record = ledger.read(Path("runs/jobs/random-seed0/train/done.json"))
     assert record["commit"] == json.loads((copy / "snapshot.json").read_text())["commit"]
+
+
+RECIPE = ("--cluster", "slurm", "--stage", "train", "--methods", "random", "train.recipe=mine.yaml")
+
+
+@pytest.mark.parametrize("how, epochs", [([], 2), (["--export-sbatch", "out"], 2), (["--live-code"], 3)])
+def test_a_job_runs_the_recipe_as_it_was_when_submitted(suite, fake_slurm, how, epochs):
+    recipe = Path("mine.yaml")
+    recipe.write_text("epochs: 2\n")
+    assert suite.main(*RECIPE, *how) == 0
+    if "out" in how:
+        subprocess.run(["sh", "out/submit.sh"], check=True, capture_output=True)
+    recipe.write_text("epochs: 3\n")
+    with pytest.raises(UserError, match="random-seed0/train is in the queue as job 101 with other settings"):
+        suite.main(*RECIPE)
+    fake_slurm.run_queue()
+    said = Path("runs/random-seed0/train/recipe.txt").read_text()
+    assert f"'epochs': {epochs}" in said and said.startswith("[('mine.yaml'"), "under the name that the user gave it"
+    if epochs == 3:
+        return
+    recipe.write_text("# two are enough\nepochs:  2\n")
+    assert suite.main(*RECIPE) == 0
+    assert suite.calls("random-seed0/train") == 1 and len(fake_slurm.jobs()) == 2, "the recipe it was made with: done"
 
 
 def test_live_code_makes_no_copy(suite):

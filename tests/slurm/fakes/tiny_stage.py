@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from pretrain.command_line import UserError
+from pretrain.settings import read_recipe
 
 
 def main(argv):
@@ -17,6 +18,7 @@ def main(argv):
     parser.add_argument("--fails", default="", help="UserError if this is the --name")
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--deaf", type=int, default=0, help="to so many signals")
+    parser.add_argument("--recipe", help="written down as it is read")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     rank = os.environ.get("RANK", "0")
@@ -25,6 +27,8 @@ def main(argv):
             file.write("called\n")
     if options.fails and options.fails in (options.name, "all"):
         raise UserError(f"the data of {options.name} is not there; look for it")
+    if options.recipe:
+        (options.out / "recipe.txt").write_text(str(read_recipe(options.recipe, "any")))
     path = options.out / ("steps.txt" if rank == "0" else f"steps{rank}.txt")
     if options.steps and not walk(path, options.steps, deaf=options.deaf):
         return 75
