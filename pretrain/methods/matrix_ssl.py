@@ -4,13 +4,12 @@ Letters: B samples in the global batch, D features; C11 is the covariance of the
 branch, C12 between them. Log_n is the Taylor logarithm of order n about I.
 """
 
-import sys
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pretrain import distributed, exact_traces, taylor_traces
+from pretrain import convergence, exact_traces, taylor_traces
 from pretrain.command_line import UserError, one_of
 from pretrain.methods import Embeddings
 from pretrain.shared_matmul import shared_matmul
@@ -163,12 +162,8 @@ class Method(Siamese):
         if not self.series_checked:
             self.series_checked = True
             norm = series_norm(online_1, target_2, ridge=c.ridge)
-            if norm >= 1 and distributed.is_main():
-                print(
-                    f"warning: the Taylor logarithm does not converge on the first batch: |A - I| is {norm:.2f}, and "
-                    f"must be below 1 (Theorem A.1); move method.ridge={c.ridge} towards 1, or take method.order=none",
-                    file=sys.stderr,
-                )
+            remedy = f"move method.ridge={c.ridge} towards 1, or take method.order=none"
+            convergence.warned(norm, when="the first batch", remedy=remedy)
         settings = {"gamma": c.gamma, "ridge": c.ridge, "order": c.order, "matmul": shared_matmul}
         if c.variant == "released":
             settings["target_scale"] = c.target_scale

@@ -3,17 +3,19 @@
 Letters: B samples in the global batch, D features; the released code's lambda_inv is B eps^2 / D.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretrain import convergence, taylor_traces
 from pretrain.command_line import UserError
 from pretrain.methods import Embeddings
 from pretrain.shared_matmul import shared_matmul
 from pretrain.siamese import Siamese
-from pretrain.taylor_traces import Matmul, cross_log_trace
+from pretrain.trace_gradients import Matmul
 
 
 def coding_loss(
@@ -25,8 +27,14 @@ def coding_loss(
     only. The first-order term is minus the mean cosine: SimSiam's loss.
     """
     online, target = F.normalize(online, dim=1), F.normalize(target.detach(), dim=1)
-    trace = cross_log_trace(online, target, scale=1 / lambda_inv, order=order, matmul=matmul)
+    trace = taylor_traces.cross_log_trace(online, target, scale=1 / lambda_inv, order=order, matmul=matmul)
     return -lambda_inv / len(online) * trace
+
+
+def series_norm(online: Tensor, target: Tensor, *, lambda_inv: float) -> float:
+    """|Z^T P| / lambda_inv, at most B / lambda_inv (all features alike); the series converges if it is below 1."""
+    online, target = F.normalize(online.detach(), dim=1), F.normalize(target.detach(), dim=1)
+    return taylor_traces.series_norm(online, target, scale=1 / lambda_inv)
 
 
 # The released code's recipe for 100 epochs, the one Matrix-SSL took over.
@@ -39,8 +47,8 @@ class Config:
     """Squared coding error eps^2 (released code); lambda_inv = batch x eps^2 / D, 32 at batch 1024 and D = 2048."""
 
     warmup_factor: float = 8.0
-    """lambda_inv begins this many times larger, so that the series converges while all features are alike (released
-    code)."""
+    """lambda_inv begins this many times larger, against a series that diverges while features are still alike (released
+    code; were they all one, its norm would be D / (eps^2 x this): 4 at D = 2048, where it converges below 1)."""
 
     warmup_share: float = 0.1
     """Share of training over which it comes down, linearly (the released code: 10 of 100 epochs)."""
@@ -75,6 +83,7 @@ class Method(Siamese):
         )
         self.config = config
         self.register_buffer("progress", torch.zeros(()))  # a buffer, so that a resumed run knows it
+        self.next_look = 0.0  # progress at which the series is looked at again
 
     def lambda_inv(self, batch: int) -> float:
         """B eps^2 / D, larger during the warm-up."""
@@ -85,10 +94,25 @@ class Method(Siamese):
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """Both directions, averaged."""
         (online_1, online_2), (target_1, target_2), _ = embeddings
-        settings = {"lambda_inv": self.lambda_inv(len(online_1)), "order": self.config.order, "matmul": shared_matmul}
+        lambda_inv = self.lambda_inv(len(online_1))
+        self._look_at_series(online_1, target_2, lambda_inv)
+        settings = {"lambda_inv": lambda_inv, "order": self.config.order, "matmul": shared_matmul}
         one, two = coding_loss(online_1, target_2, **settings), coding_loss(online_2, target_1, **settings)
         return {"coding_length": (one + two) / 2}
 
     def after_step(self, progress: float) -> None:
         super().after_step(progress)
         self.progress.fill_(progress)
+
+    def _look_at_series(self, online: Tensor, target: Tensor, lambda_inv: float) -> None:
+        """At the first batch and after each hundredth of the training, until the norm was once too large."""
+        progress = self.progress.item()
+        if progress < self.next_look:
+            return
+        c = self.config
+        warm = progress < c.warmup_share
+        remedy = f"raise method.{f'warmup_factor={c.warmup_factor}' if warm else f'distortion={c.distortion}'}"
+        when = f"a batch after {progress:.0%} of the training" if progress else "the first batch"
+        norm = series_norm(online, target, lambda_inv=lambda_inv)
+        warned = convergence.warned(norm, when=when, remedy=f"lambda_inv is {lambda_inv:g}: {remedy}")
+        self.next_look = math.inf if warned else progress + 0.01

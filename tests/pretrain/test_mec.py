@@ -1,3 +1,5 @@
+import contextlib
+import io
 from functools import partial
 from pathlib import Path
 
@@ -118,3 +120,64 @@ def test_gradients_reach_the_online_branch_only():
     z.requires_grad_()
     network.loss_terms(Embeddings((p.requires_grad_(), p), (z, z)))["coding_length"].backward()
     assert p.grad is not None and z.grad is None
+
+
+def alike(B: int, D: int) -> Embeddings:
+    """One feature vector for all: the norm is at its bound, B / lambda_inv."""
+    rows = torch.ones(B, D)
+    return Embeddings((rows, rows), (rows, rows))
+
+
+def spread(B: int, D: int) -> Embeddings:
+    """A direction of its own for every image, the same in both views: the norm is 1 / lambda_inv."""
+    rows = torch.eye(B, D)
+    return Embeddings((rows, rows), (rows, rows))
+
+
+def test_norm_of_the_series_is_the_bound_where_all_features_are_alike():
+    for embeddings, norm in ((alike(16, 40), 16 / 5), (spread(16, 40), 1 / 5)):
+        assert mec.series_norm(embeddings.online[0], embeddings.target[0], lambda_inv=5.0) == pytest.approx(norm)
+
+
+def small(**changes) -> mec.Method:
+    """lambda_inv is a quarter of the batch at the start and a 32nd after the warm-up, as the released code has it for
+    2048 features."""
+    settings = {"projector_width": 128, "predictor_width": 4, "distortion": 4.0} | changes
+    return mec.Method(torch.nn.Linear(1, 1), mec.Config(**settings))
+
+
+def test_a_series_that_may_not_converge_is_said_once(capsys):
+    network = small()
+    network.loss_terms(alike(16, 128))
+    said = capsys.readouterr().err
+    assert "on the first batch: |A - I| is 4.00" in said and "raise method.warmup_factor=8.0" in said
+    assert said.count("\n") == 1
+    network.after_step(0.5)
+    network.loss_terms(alike(16, 128))
+    small(warmup_factor=33.0).loss_terms(alike(16, 128))  # 32/33
+    assert capsys.readouterr().err == ""
+
+
+def test_a_series_that_leaves_its_radius_after_the_warm_up_is_said_then(capsys):
+    """The first batch has the largest lambda_inv of all: that it converges says nothing of the rest."""
+    network = small()
+    network.loss_terms(spread(16, 128))
+    network.after_step(0.005)
+    network.loss_terms(alike(16, 128))  # half a hundredth later: not looked at
+    assert capsys.readouterr().err == ""
+    network.after_step(0.5)
+    network.loss_terms(alike(16, 128))
+    said = capsys.readouterr().err
+    assert "after 50% of the training: |A - I| is 32.00" in said and "raise method.distortion=4.0" in said
+
+
+def one_loss(network: mec.Method) -> str:
+    """What a rank prints."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        network.loss_terms(alike(16, 128))
+    return said.getvalue()
+
+
+def test_the_first_rank_speaks_for_all(ranks):
+    first, second = ranks(2, one_loss, small())
+    assert "may not converge" in first and second == ""
