@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from slurm.check import stop_at, unknown
 from slurm.graph import Job, descendants
 from slurm.here import REMINDER_S
 from slurm.options import numbers, words
-from slurm.squeue import scancel
+from slurm.squeue import scancel, squeue
 from slurm.states import Standing
 
 
@@ -38,13 +39,22 @@ def main(argv: list[str] | None = None) -> int:
     chosen = choose(jobs, options)
     found = [one for one in states.look(options.runs, jobs) if one.job.name in chosen]
     alive = [one for one in found if one.state in ("running", "queued") and one.job_id]
-    waiting = leave_out(options.runs, found) if ledger.in_use(options.runs) else 0
-    local = cancel(options.runs, alive)
+    elsewhere = out_of_reach(options.runs, found)
+    waiting = leave_out(options.runs, found) - len(elsewhere) if ledger.in_use(options.runs) else 0
+    here = cancel(options.runs, alive)
+    for one in here:
+        print(f"told to save and end: {one.job.name} (process {one.job_id})", flush=True)
+    end([one.job_id for one in here])
+    by_themselves = ended_well(options.runs, here)
     for one in alive:
-        print(f"cancelled: {one.job.name} (job {one.job_id}, it was {one.state})")
-    rest = f"{waiting} more will not be begun" if waiting else "the others needed nothing"
-    print(f"{len(alive)} of {len(chosen)} jobs were running or in the queue; {rest}", flush=True)
-    end(local)
+        how = "ended well meanwhile" if one in by_themselves else "cancelled"
+        print(f"{how}: {one.job.name} (job {one.job_id}, it was {one.state})")
+    rest = [f"{waiting} more will not be begun"] if waiting else []
+    if elsewhere:
+        hosts = ", ".join(sorted(set(elsewhere.values())))
+        rest += [f"{len(elsewhere)} more were begun on {hosts}; if they still run, give this command there"]
+    rest = "; ".join(rest) or "the others needed nothing"
+    print(f"{len(alive)} of {len(chosen)} jobs were running or in the queue; {rest}")
     return 0
 
 
@@ -87,16 +97,52 @@ def leave_out(runs: Path, found: Sequence[Standing]) -> int:
     return sum(one.state not in ("running", "queued") for one in left)
 
 
-def cancel(runs: Path, alive: Sequence[Standing]) -> list[str]:
-    """Note it, so that nobody takes them for failed, then tell SLURM; return the processes that `end` has to tell."""
-    records = {one.job_id: ledger.submitted(runs, one.job) for one in alive}
-    for one in alive:
-        path = ledger.home(runs, one.job.name) / "submitted.json"
-        files.write_json(path, records[one.job_id] | {"cancelled": True})
-    queued = [one.job_id for one in reversed(alive) if records[one.job_id]["executor"] == "slurm"]
-    if queued:
-        scancel(queued)
-    return [one.job_id for one in alive if records[one.job_id]["executor"] == "local"]
+def out_of_reach(runs: Path, found: Sequence[Standing]) -> dict[str, str]:
+    """Job -> host of those that another machine may still run in processes of its own: no signal of ours gets there."""
+    records = {one.job.name: ledger.submitted(runs, one.job) for one in found if one.state in ("failed", "stopped")}
+    hosts = {name: record["host"] for name, record in records.items() if record.get("executor") == "local"}
+    return {name: host for name, host in hosts.items() if host != socket.gethostname()}
+
+
+def cancel(runs: Path, alive: Sequence[Standing]) -> list[Standing]:
+    """Note it, so that nobody takes them for failed, then tell SLURM; return those whose processes `end` has to tell.
+
+    Raises UserError if SLURM does not do it; the note of every job that stays is taken back.
+    """
+    note(runs, alive, cancelled=True)
+    on_slurm = [one for one in alive if ledger.submitted(runs, one.job)["executor"] == "slurm"]
+    try:
+        if on_slurm:
+            scancel([one.job_id for one in reversed(on_slurm)])
+    except UserError:
+        gone = {one.job_id for one in on_slurm} - still_queued([one.job_id for one in on_slurm])
+        note(runs, [one for one in alive if one.job_id not in gone], cancelled=False)
+        raise
+    return [one for one in alive if one not in on_slurm]
+
+
+def note(runs: Path, jobs: Sequence[Standing], *, cancelled: bool) -> None:
+    """Write into the records of jobs, or take out of them, that they were cancelled."""
+    for one in jobs:
+        record = ledger.submitted(runs, one.job) | {"cancelled": True}
+        if not cancelled:
+            del record["cancelled"]
+        files.write_json(ledger.home(runs, one.job.name) / "submitted.json", record)
+
+
+def still_queued(ids: Sequence[str]) -> set[str]:
+    """Those that SLURM has not cancelled; all, where it does not answer."""
+    try:
+        return {job_id for job_id, queued in squeue(ids).items() if queued.state != "COMPLETING"}
+    except UserError:
+        return set(ids)
+
+
+def ended_well(runs: Path, jobs: Sequence[Standing]) -> list[Standing]:
+    """Those that came to their end before they heard of it; they were not cancelled."""
+    found = [one for one in jobs if ledger.ended_well(runs, one.job)]
+    note(runs, found, cancelled=False)
+    return found
 
 
 def end(processes: Sequence[str]) -> None:

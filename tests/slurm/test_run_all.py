@@ -136,6 +136,19 @@ def test_what_is_cancelled_meanwhile_saves_and_neither_it_nor_what_needs_it_is_b
     )
 
 
+def test_what_ends_well_before_it_hears_that_it_is_cancelled_is_not_called_cancelled(suite, capsys):
+    process = start(suite, *LOCAL, *ROW, "train.steps=40", "train.deaf=1000")
+    wait_for(Path("runs/random-seed0/train/steps.txt"))
+    assert cancel.main(["runs", "--stage", "train"]) == 0
+    said = capsys.readouterr().out
+    assert said.index("told to save and end: random-seed0/train") < said.index(
+        "ended well meanwhile: random-seed0/train"
+    )
+    assert "cancelled" not in said
+    assert "cancelled" not in ledger.read(Path("runs/jobs/random-seed0/train/submitted.json"))
+    assert process.wait(timeout=60) == 0
+
+
 def test_two_runs_in_one_folder_at_once_are_refused(suite):
     with ledger.lock(suite.runs), pytest.raises(UserError, match="runs is in use by process"):
         suite.main(*LOCAL)

@@ -11,6 +11,7 @@ from pretrain.command_line import UserError
 from slurm import cancel, ledger, states, status
 
 SLURM = ("--cluster", "slurm")
+ROW = "random-seed0/train"
 
 
 def standings(capsys) -> dict[str, dict]:
@@ -139,6 +140,34 @@ def test_cancel_takes_a_row_with_what_needs_it_and_leaves_the_others(suite, fake
     assert found["matrix_ssl-seed0/train"] == found["results"] == "queued"
     assert suite.main(*SLURM) == 0
     assert found != (found := state_of(capsys)) and set(found.values()) == {"queued"}, "asked for again, it is queued"
+
+
+SILENT = "echo 'Unable to contact slurm controller' >&2; exit 1"
+
+
+@pytest.mark.parametrize("queue, left", [("cat state", ["101"]), (SILENT, ["100", "101"])], ids=["answers", "silent"])
+def test_what_slurm_does_not_cancel_is_not_called_cancelled(suite, fake_slurm, capsys, queue, left):
+    """The note is there before SLURM is told, as it may end the job at once; it goes if SLURM does not."""
+    suite.main(*SLURM, "--stage", "train", "--methods", "random")
+    records = {number: Path(f"runs/jobs/{name}/submitted.json") for number, name in (("100", "draw"), ("101", ROW))}
+    Path("state").write_text("101|RUNNING|None\n")
+    Path("bin/scancel").write_text(
+        f"#!/bin/sh\ncp {records['100']} noted.json\nprintf '#!/bin/sh\\n%s\\n' \"{queue}\" > bin/squeue\n{SILENT}\n"
+    )
+    with pytest.raises(UserError, match="scancel: Unable to contact slurm controller"):
+        cancel.main(["runs"])
+    assert json.loads(Path("noted.json").read_text())["cancelled"]
+    assert [number for number, path in records.items() if "cancelled" not in json.loads(path.read_text())] == left
+
+
+def test_cancel_says_of_jobs_on_another_machine_that_they_are_out_of_its_reach(suite, capsys):
+    suite.main("--cluster", "local", "--methods", "random", "train.fails=all")
+    path = Path(f"runs/jobs/{ROW}/submitted.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "gpu7"}))
+    capsys.readouterr()
+    assert cancel.main(["runs"]) == 0
+    words = "0 of 4 jobs were running or in the queue; 1 more were begun on gpu7; if they still run, give this command"
+    assert words in capsys.readouterr().out
 
 
 def test_cancel_names_what_it_does_not_know(suite, fake_slurm):
