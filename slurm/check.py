@@ -61,9 +61,8 @@ def impossible(jobs: Iterable[Job], place: Cluster, limits: Mapping[str | None, 
     faults: dict[str, None] = {}
     for job in jobs:
         if place.executor == "slurm":
-            own = Limits(cpus=place.cpus_per_node, mem_gb=place.mem_gb_per_node, hours=place.max_hours)
-            known = [(own, f"a node of cluster {place.name}")]
             partition = sbatch.partition_of(job, place)
+            known = [(said_of(place, partition), f"a node of cluster {place.name}")]
             names = partition.split(",") if partition else [None]  # of several SLURM takes the first that is free
             told = [limits[name] for name in names if name in limits]
             if told:
@@ -81,6 +80,13 @@ def impossible(jobs: Iterable[Job], place: Cluster, limits: Mapping[str | None, 
             )
             faults[words] = None
     return [fault for fault in faults if fault]
+
+
+def said_of(place: Cluster, partition: str | None) -> Limits:
+    """What the cluster file says of a partition."""
+    other = "cpu_partition_" if partition != place.partition else ""
+    words = {"cpus": "cpus_per_node", "mem_gb": "mem_gb_per_node", "hours": "max_hours"}
+    return Limits(**{key: getattr(place, other + word) for key, word in words.items()})
 
 
 def beyond(job: Job, place: Cluster, known: Sequence[tuple[Limits, str]]) -> list[str]:

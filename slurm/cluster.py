@@ -43,13 +43,19 @@ class Cluster:
     """A job that asks for more takes several whole nodes."""
 
     cpus_per_node: int | None = None
-    """Cores of a node; a job that asks for more is refused here, before SLURM lets it wait for ever."""
+    """Cores of a node of ``partition``; a job that asks for more is refused here, before it waits for ever."""
 
     mem_gb_per_node: float | None = None
-    """Memory of a node, likewise."""
+    """Memory of such a node, likewise."""
 
     max_hours: float | None = None
-    """The time limit of the partitions; a job that asks for more is refused here."""
+    """The time limit of ``partition``, likewise."""
+
+    cpu_partition_cpus_per_node: int | None = None
+    """The same of ``cpu_partition``, where that is another one."""
+
+    cpu_partition_mem_gb_per_node: float | None = None
+    cpu_partition_max_hours: float | None = None
 
     hours: float | None = None
     """Ask for at most this much: longer work saves at the limit, queues again and goes on."""

@@ -99,6 +99,7 @@ def first_version(known: dict[str | None, Limits], told: dict[str, str]) -> str:
     with_gpus = [name for name in names if known[name].gpus]
     without = [name for name in names if not known[name].gpus or "cpu" in name.lower()]
     gpu = default if default in with_gpus or not with_gpus else with_gpus[0]
+    cpu = without[0] if without else gpu
     node = known[gpu]
     lines = [
         f"# Written from what SLURM said of itself ({told.get('ClusterName', 'no name')}, version "
@@ -106,21 +107,27 @@ def first_version(known: dict[str | None, Limits], told: dict[str, str]) -> str:
         "# Partitions: " + "; ".join(f"{name} ({about(known[name])})" for name in names),
         "executor: slurm",
         f"partition: {gpu}",
-        f"cpu_partition: {without[0] if without else gpu}",
+        f"cpu_partition: {cpu}",
         f"gpus_per_node: {node.gpus}",
-        f"cpus_per_node: {node.cpus}",
-        f"mem_gb_per_node: {node.mem_gb:.1f}",
+        *limits_of(node),
+        *(limits_of(known[cpu], "cpu_partition_") if cpu != gpu else []),
         f"mem: {'true' if 'MEMORY' in told.get('SelectTypeParameters', '').upper() else 'false'}"
         "  # whether SLURM counts memory",
         f"max_array: {min(1000, number(told.get('MaxArraySize', '1001')) - 1)}",
     ]
-    hours = [known[name].hours for name in (gpu, *without[:1]) if known[name].hours]
+    hours = [known[name].hours for name in (gpu, cpu) if known[name].hours]
     if hours:
-        lines += [f"max_hours: {min(hours):g}", f"hours: {min(24, *hours):g}  # longer work saves and queues again"]
+        lines += [f"hours: {min(24, *hours):g}  # longer work saves and queues again"]
     if told.get("TrackWCKey", "No").lower() == "yes":
         lines += ["# wckey: my-key  # this SLURM tracks them"]
     lines += ["# account: my-project", "# qos: normal", "# runs: /a/folder/that/all/nodes/see"]
     return "\n".join(lines) + "\n"
+
+
+def limits_of(node: Limits, partition: str = "") -> list[str]:
+    """The lines of a cluster file on a partition's largest node and its time limit, where it has one."""
+    lines = [f"{partition}cpus_per_node: {node.cpus}", f"{partition}mem_gb_per_node: {node.mem_gb:.1f}"]
+    return lines + ([f"{partition}max_hours: {node.hours:g}"] if node.hours else [])
 
 
 def about(one: Limits) -> str:

@@ -51,6 +51,22 @@ def test_a_first_cluster_file_is_written_once_and_can_be_read(moon, tmp_path):
         partitions.init_cluster("moon", tmp_path)
 
 
+def test_each_partition_has_its_own_limits_in_the_file_and_jobs_are_held_against_those_of_theirs(suite, moon, tmp_path):
+    path = partitions.init_cluster("moon", tmp_path)
+    place = cluster.load(str(path))
+    assert (place.cpus_per_node, place.max_hours) == (64, 24)
+    assert (place.cpu_partition_cpus_per_node, place.cpu_partition_max_hours) == (128, None), "infinite"
+    assert place.cpu_partition_mem_gb_per_node == pytest.approx(1030000 / 1024, abs=0.1)
+    path.write_text(path.read_text().replace("\nhours: 24", "\nhours: 72"))
+    (tmp_path / "bin" / "sinfo").write_text("#!/bin/sh\nexit 1\n")  # only the file is left to say it
+    beyond = ("draw.resources.cpus=100", "draw.resources.hours=48", "draw.resources.mem_gb=900")
+    assert suite.main("--cluster", str(path), *beyond, "--dry-run") == 0
+    with pytest.raises(UserError, match="draw asks for 129 cores, more than the 128 of a node of cluster moon"):
+        suite.main("--cluster", str(path), "draw.resources.cpus=129", "--dry-run")
+    with pytest.raises(UserError, match="train asks for 48 h, more than the 24 of a node of cluster moon"):
+        suite.main("--cluster", str(path), "train.resources.gpus=8", "train.resources.hours=48", "--dry-run")
+
+
 def test_without_slurm_there_is_nobody_to_ask(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match="no SLURM answers here"):
