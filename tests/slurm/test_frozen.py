@@ -112,6 +112,33 @@ def test_the_measures_understand_what_the_graph_tells_them(settings, tmp_path, m
             importlib.import_module(job.module).main(list(job.argv))
 
 
+@pytest.mark.parametrize("method", ["simclr", "random"])
+@pytest.mark.parametrize("told", [False, True])
+def test_the_probes_understand_what_the_graph_tells_them(method, told, tmp_path, monkeypatch):
+    """Each command as the graph has it gets as far as its first file: a backbone, or without one the images."""
+    monkeypatch.chdir(tmp_path)
+    knn = {"k": "20,200", "temperature": "0.07,0.1", "size": "64", "resize": "64", "precision": "bf16"}
+    training = {"epochs": "5", "lr": "0.1", "milestones": "[3,4]", "schedule": "steps", "precision": "bf16"}
+    settings = {"knn": knn, "linear": {"cached-features": "true", **training}, "semi": training} if told else {}
+    plan = replace(PLAN, methods=(method,), settings=settings, linear=("linear-matrix-ssl", "linear-moco"))
+    probes = [job for job in build(plan, ["pretrain", "transfer"]) if job.stage in ("knn", "linear", "semi")]
+    assert len(probes) == 2 * (1 + 2 + 2), "two seeds; two linear protocols; two fractions"
+    missing = r"no checkpoint at .*/pretrain/backbone.pth" if method == "simclr" else r"data/scenes/classification"
+    for job in probes:
+        with pytest.raises(UserError, match=missing):
+            importlib.import_module(job.module).main(list(job.argv))
+
+
+def test_a_setting_that_no_probe_has_is_noticed(tmp_path, monkeypatch):
+    """So the test above can fail."""
+    monkeypatch.chdir(tmp_path)
+    for stage in ("knn", "linear", "semi"):
+        plan = replace(PLAN, settings={stage: {"epoch": "5"}})
+        job = next(job for job in build(plan, ["pretrain", "transfer"]) if job.stage == stage)
+        with pytest.raises((UserError, SystemExit), match="epoch|2"):
+            importlib.import_module(job.module).main(list(job.argv))
+
+
 def test_tables_and_report_come_last_and_nothing_is_asked_for_that_was_not_named(jobs):
     assert list(jobs)[-2:] == ["results", "report"] and jobs["results"].fan_in and "results" in jobs["report"].needs
     bare = Plan(methods=("simclr",), recipe="demo", protocols=("p",), benchmarks=("b",))
