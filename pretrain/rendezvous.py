@@ -159,13 +159,21 @@ def invite(place: Place, server: socket.socket, store_port: int) -> Lifelines:
                 ) from error
             line.settimeout(5.0)
             key, _, rank = read_line(line).partition(" ")
-            if key == place.key and rank.isdigit():
-                line.sendall(f"{place.key} {store_port}\n".encode())
+            if key == place.key and rank.isdigit() and answered(line, f"{place.key} {store_port}\n"):
                 line.settimeout(None)
                 lines[int(rank)] = line
             else:
                 line.close()
     return Lifelines(place, lines)
+
+
+def answered(line: socket.socket, text: str) -> bool:
+    """Whether the other side can be told; a task that has just gone is waited for again."""
+    try:
+        line.sendall(text.encode())
+    except OSError:
+        return False
+    return True
 
 
 def join(place: Place) -> tuple[int, Lifelines]:

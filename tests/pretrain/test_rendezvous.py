@@ -1,6 +1,7 @@
 """Tasks of a job meet whatever else listens on their ports, and none waits for one that is dead."""
 
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -50,11 +51,42 @@ def test_a_taken_port_is_passed_over_by_both_sides():
     """By a program that says nothing, and by another job's first task."""
     ports = rendezvous.ports_of("job-8")
     with socket.create_server(("", ports[0])), socket.create_server(("", ports[1])) as other_job:
-        threading.Thread(target=rendezvous.invite, args=(place(0, key="other"), other_job, 1), daemon=True).start()
+        other = threading.Thread(target=rendezvous.invite, args=(place(0, key="other"), other_job, 1))
+        other.start()
         told, lines = meet(place(0, key="job-8"), place(1, key="job-8"))
         for line in lines:
             line.close(well=True)
+        with socket.create_connection(("127.0.0.1", ports[1])) as its_own_task:
+            its_own_task.sendall(b"other 1\n")
+            assert its_own_task.recv(100) == b"other 1\n"
+            its_own_task.sendall(rendezvous.BYE)
+        other.join()
     assert told == [4242]
+
+
+def test_a_task_that_goes_before_it_has_its_answer_is_waited_for_again(monkeypatch):
+    server = rendezvous.listen("job-10")
+    first = socket.create_connection(server.getsockname())
+    first.sendall(b"job-10 1\n")
+    read_line = rendezvous.read_line
+
+    def read_and_lose(line):
+        said = read_line(line)
+        if first.fileno() >= 0 and said == "job-10 1":
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # killed: no good-bye
+            first.close()
+            time.sleep(0.1)
+        return said
+
+    monkeypatch.setattr(rendezvous, "read_line", read_and_lose)
+    told = []
+    again = threading.Thread(target=lambda: told.extend(rendezvous.join(place(1, key="job-10"))))
+    again.start()
+    lines = rendezvous.invite(place(0, key="job-10"), server, 4242)
+    again.join()
+    assert told[0] == 4242
+    for line in (lines, told[1]):
+        line.close(well=True)
 
 
 def test_ports_stay_below_those_that_the_system_gives_away():
