@@ -5,6 +5,7 @@ column for every protocol; a representation table one benchmark and layer; a swe
 method, which then stand in no other table. The papers' numbers join where benchmark, protocol and metric are the same.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -85,8 +86,7 @@ def detection(benchmark: str, found: list[Found], quotable: list[Published]) -> 
     for protocol, version in sorted(set(map(under, boxes))):
         mine = [entry for entry in boxes if under(entry) == (protocol, version)]
         title = versioned(protocol, version)
-        name = f"{benchmark}-{title.replace(' ', '-')}"
-        tables.append(pivot(name, benchmark, f"protocol {title}", mine + probe, quotable))
+        tables.append(pivot(f"{benchmark}-{title}", benchmark, f"protocol {title}", mine + probe, quotable))
     return tables
 
 
@@ -180,6 +180,7 @@ def pivot(
     whole |= quoted(fits + rest_of_table_1(quotable, columns))
     several = len({column.versioned for column in columns if column.task in DETECTION}) > 1
     extra = [*extra, *(["Each column group is a protocol of its own."] if several else [])]
+    name = re.sub(r"[^\w.+=]+", "-", name)  # of a file and of a label: no slash, no space
     return Table(name=name, benchmark=benchmark, title=title, cells=whole, swept=swept, extra=extra)
 
 

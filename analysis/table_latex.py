@@ -27,6 +27,15 @@ ESCAPES = {
     ">": r"\textgreater{}",
 }
 
+GREEK = {
+    "αβγδεζηθικλμ": "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu",
+    "νξπρστυφχψω": "nu xi pi rho sigma tau upsilon phi chi psi omega",
+    "ΓΔΘΛΞΠΣΥΦΨΩ": "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega",
+}
+ESCAPES |= {
+    letter: rf"$\{name}$" for row, names in GREEK.items() for letter, name in zip(row, names.split(), strict=True)
+}
+
 
 def escape(text: str) -> str:
     """``text`` so that LaTeX prints it as it stands."""
@@ -82,5 +91,6 @@ def _line(table: Table, row: Row) -> str:
         return text + ESCAPES["†"] if mark == CLOSE else italic(text)
 
     name, recipe, epochs = (escape(word) for word in table.label(row))
+    name = f"{{}}{name}" if name.startswith(("[", "*")) else name  # after \\, a [ would be a length
     words = [italic(name), recipe, italic(epochs), *map(cell, table.columns), escape(table.seeds(row))]
     return f"    {' & '.join(words)} \\\\"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import statistics
 
 from analysis import departures
@@ -39,17 +40,19 @@ def markdown(table: Table) -> str:
         return f"**{text}**" if mark == BEST else f"{text} †" if mark == CLOSE else text
 
     rule = ["---" if k < LEFT else "---:" for k in range(len(head(table)))]
-    grid = [head(table), rule]
+    grid = [[_literal(word) for word in head(table)], rule]
     for row in table.rows:
-        labels = [f"*{word}*" if row.source and k != 1 and word != MISSING else word for k, word in _labels(table, row)]
+        words = enumerate(_literal(word) for word in table.label(row))
+        labels = [f"*{word}*" if row.source and k != 1 and word != MISSING else word for k, word in words]
         grid.append([*labels, *(word(row, column) for column in table.columns), table.seeds(row)])
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in grid]
+    lines = ["| " + " | ".join(line) + " |" for line in grid]
     notes = [f"{note}  " for note in table.footnotes]
     return "\n".join([table.caption, "", *lines, *([""] if notes else []), *notes]).rstrip() + "\n"
 
 
-def _labels(table: Table, row: Row) -> list[tuple[int, str]]:
-    return list(enumerate(table.label(row)))
+def _literal(word: str) -> str:
+    """What Markdown shows as it stands."""
+    return re.sub(r"([\\|*<`])", r"\\\1", word)
 
 
 def text(table: Table) -> str:

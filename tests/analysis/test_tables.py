@@ -125,6 +125,21 @@ def test_latex_compiles(table, tmp_path):
     assert (tmp_path / "all.pdf").stat().st_size > 5_000
 
 
+def test_a_row_may_begin_with_a_bracket_and_have_greek_letters(record, tables):
+    r"""After \\\\, a [ would be a length; pdflatex knows no γ outside of mathematics."""
+    [table] = tables([record(), record(variant="steps=[60,80]"), record(variant="steps=[30,40]"), record("γ-net")])[1:]
+    assert "    {}[30,40] & demo" in latex(table)
+    [table, _] = tables([record(), record(variant="steps=[60,80]"), record(variant="steps=[30,40]"), record("γ-net")])
+    assert r"    $\gamma$-net & demo" in latex(table) and "γ" not in latex(table)
+
+
+def test_a_name_is_never_markup_or_a_path(record, tables):
+    [table] = tables([record("a|b *c* <i>", benchmark="../my set/v1 50%")])
+    assert table.name == "..-my-set-v1-50-moco-c4-1x"
+    assert r"| a\|b \*c\* \<i> |" in markdown(table)
+    assert rf"\label{{tab:{table.name}}}" in latex(table)
+
+
 class Page(html.parser.HTMLParser):
     """Checks nesting, and keeps cells and the classes of rows."""
 
