@@ -15,13 +15,28 @@ from slurm.graph import Job
 
 HEAD = """\
 #!/bin/sh
-# Submits {count} jobs in a chain, once. Needs sbatch, mkdir and sed; {runs} has to be there.
+# Submits {count} jobs in a chain, once. Needs sbatch, squeue, mkdir, sed and tr; {runs} has to be there.
 set -eu
 cd "$(dirname "$0")"
 mkdir submitted 2>/dev/null || {{ echo "submitted already; to do it again, remove $PWD/submitted" >&2; exit 1; }}
 
-# NAME DEPENDENCY HOME: submit NAME.sh, note its number in HOME for slurm/status.py, and print it.
+# FILE PATTERN: what the group in PATTERN stands for in the record of a job, where that has no white space.
+said() {{ [ ! -e "$1" ] || tr -d ' \\n' < "$1" | sed -n "s/.*$2.*/\\1/p"; }}
+words='"argv":\\(.*\\],"log"\\)'
+
+# NAME DEPENDENCY HOME: submit NAME.sh, note its number in HOME for slurm/status.py, and print it; of a job that another
+# submission has put into the queue, only print it.
 submit() {{
+    id=$(said "$3/submitted.json" '"executor":"slurm","job_id":"\\([^"]*\\)"')
+    if [ "$id" ] && [ "$(squeue --noheader --jobs="$id" 2>/dev/null)" ]; then
+        if [ "$(said "$1.json" "$words")" != "$(said "$3/submitted.json" "$words")" ]; then
+            echo "$1 is in the queue as job $id with other settings: scancel $id, rmdir $PWD/submitted, start again" >&2
+            return 1
+        fi
+        echo "$1 is in the queue as job $id already" >&2
+        echo "$id"
+        return
+    fi
     id=$(sbatch --parsable ${{2:+"--dependency=$2"}} "$1.sh")
     id=${{id%%;*}}
     sed "s/@ID@/$id/g" "$1.json" > "$3/submitted.json"
