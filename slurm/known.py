@@ -42,7 +42,10 @@ def is_option(function: ast.expr) -> bool:
 
 def files_of(module: str) -> list[Path]:
     """The file of a command, and those it imports that give a parser options without being commands themselves."""
-    spec = importlib.util.find_spec(module)
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # of the package that it would be in
+        spec = None
     if spec is None or spec.origin is None:
         return []
     path = Path(spec.origin)

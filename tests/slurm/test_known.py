@@ -35,6 +35,11 @@ def test_the_options_of_a_command_are_those_of_its_parser(module, monkeypatch):
     assert known.options(module) == real
 
 
+@pytest.mark.parametrize("module", ["no_such_module", "no.such.module"])
+def test_a_module_that_is_not_there_knows_nothing(module):
+    assert known.options(module) == {}
+
+
 def test_the_settings_of_pretraining_are_those_of_its_configuration():
     for name in methods.available():
         real = config.TrainConfig(method=methods.load(name).Config())
