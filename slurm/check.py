@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
 import pretrain
 import transfer
 from pretrain.command_line import UserError, one_of
@@ -14,6 +16,8 @@ from slurm.partitions import Limits, larger
 from slurm.plan import Plan
 from slurm.rows import RANDOM
 from slurm.stages import STAGES
+
+PROBES = Path(transfer.__file__).parent / "classification_protocols"
 
 
 def faults_of(
@@ -36,6 +40,8 @@ def faults_of(
         faults += unknown("recipe", [plan.recipe], recipes())
     for kind in ("linear", "semi"):
         faults += unknown(f"{kind} protocol", getattr(plan, kind) if kind in stages else (), probe_protocols(kind))
+    for name in set(plan.semi) & set(probe_protocols("semi")) if "semi" in stages else ():
+        faults += unknown(f"fraction of {name}", map(str, plan.fractions), fractions(name))
     if "transfer" in stages:
         faults += unknown("protocol", plan.protocols, protocols())
         if "train-json" not in plan.told("transfer"):
@@ -149,7 +155,12 @@ def protocols() -> list[str]:
 
 
 def probe_protocols(kind: str) -> list[str]:
-    return [path.stem for path in (Path(transfer.__file__).parent / "classification_protocols").glob(f"{kind}-*.yaml")]
+    return [path.stem for path in PROBES.glob(f"{kind}-*.yaml")]
+
+
+def fractions(protocol: str) -> list[str]:
+    """The percentages of labels that a protocol of `semi` has settings for."""
+    return [str(percent) for percent in yaml.safe_load((PROBES / f"{protocol}.yaml").read_text("utf-8"))["fractions"]]
 
 
 def benchmarks() -> list[str]:

@@ -54,6 +54,14 @@ def test_every_typo_of_a_preset_a_recipe_and_the_command_line_is_named_at_once(t
     assert "\n" not in message and message.count("optim.lrr") == 1, "said once for all methods"
 
 
+def test_a_fraction_that_a_protocol_does_not_have_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lists = "methods: [random]\nprotocols: []\nbenchmarks: []\nknn: [scenes]\nsemi: [semi-demo]\nfractions: [10, 20]\n"
+    Path("semi.yaml").write_text(f"recipe: demo\n{lists}")
+    with pytest.raises(UserError, match="unknown fraction of semi-demo '20'; known: 1, 10"):
+        run_all.main(["--stage", "semi", "--preset", "semi.yaml", "--dry-run", "--cluster", "local"])
+
+
 def test_what_one_method_knows_and_another_does_not_is_said_of_the_other():
     told = {"pretrain": {"method.gamma": "1"}}
     wanted = plan.load("demo", methods=["matrix_ssl", "simclr"]).changed(told)
