@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 class DataConfig:
     root: str = ""
     """Folder of the training images (required): ImageNet's layout or any tree of images; for CIFAR, the folder that
-    holds cifar-100-python."""
+    holds cifar-10-batches-py or cifar-100-python."""
 
     format: str = "folder"
     """folder, cifar100 or cifar10 (the published archives, unpacked; nothing is downloaded)."""

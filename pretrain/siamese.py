@@ -15,17 +15,24 @@ class Siamese(nn.Module):
     heads of SimSiam (arXiv 2011.10566, section 4), which the MEC and Matrix-SSL code kept.
 
     Args:
+        layers: linear layers of the projector.
         teacher_momentum: the teacher's momentum at the start, raised to 1 by a cosine; none: no teacher, the target
             is this network's own projection of the other view.
     """
 
     def __init__(
-        self, backbone: nn.Module, *, projector_width: int, predictor_width: int, teacher_momentum: float | None
+        self,
+        backbone: nn.Module,
+        *,
+        projector_width: int,
+        predictor_width: int,
+        teacher_momentum: float | None,
+        layers: int = 3,
     ):
         super().__init__()
         width, self.teacher_momentum = projector_width, teacher_momentum
         self.backbone = backbone
-        self.projector = mlp(2048, width, width, width, last_norm=True)
+        self.projector = mlp(2048, *[width] * layers, last_norm=True)
         # The sources give the last layer a bias and freeze it: the BN behind it would cancel it.
         self.projector[-2].bias.requires_grad_(False)
         self.predictor = mlp(width, predictor_width, width)

@@ -18,6 +18,7 @@ NORMALISATIONS = {
     "swav": (IMAGENET_MEAN, (0.228, 0.224, 0.225)),  # the released code's; not a slip of ours
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),  # solo-learn's, of the training images
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "cifar10-moco": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),  # MoCo's notebook: deviations within images
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 INTERPOLATIONS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
@@ -51,8 +52,8 @@ class ViewsConfig:
     """bilinear or bicubic."""
 
     normalisation: str = "imagenet"
-    """imagenet, swav (a standard deviation of 0.228 for red), cifar10, cifar100 or none (values in [0, 1]); it goes
-    along with the backbone, to Detectron2."""
+    """imagenet, swav (a standard deviation of 0.228 for red), cifar10, cifar10-moco, cifar100 or none (values in
+    [0, 1]); it goes along with the backbone, to Detectron2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,8 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "simclr": (replace(_FIRST, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),) * 2,
     # torchvision's reference for training with labels: one view, a crop and a flip.
     "supervised": (replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0),),
-    # CIFAR without blur: SimSiam (appendix D); BYOL and Barlow Twins, VICReg in solo-learn.
+    # CIFAR without blur: SimSiam (appendix D), MoCo's notebook, SimCLR at half its strength (appendix B.9); BYOL and
+    # Barlow Twins, VICReg in solo-learn.
     "cifar": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.0),) * 2,
     "cifar-asymmetric": (replace(_FIRST, blur_p=0.0), replace(_FIRST, blur_p=0.0, solarize_p=0.2)),
     "cifar-solarize": (replace(_FIRST, blur_p=0.0, solarize_p=0.1),) * 2,

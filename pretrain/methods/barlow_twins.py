@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pretrain.command_line import UserError
 from pretrain.heads import mlp
 from pretrain.joint_embedding import JointEmbedding
 from pretrain.methods import Embeddings
@@ -69,16 +70,20 @@ class Config:
     scale: float = 1.0
     """Factor of the whole loss (solo-learn on CIFAR: 0.1); what LARS adapts hardly feels it, biases and norms do."""
 
+    layers: int = 3
+    """Linear layers of the projector (paper and released code)."""
+
     projector_width: int = 8192
-    """Width of all three layers of the projector, and D (the paper's Figure 4: wider is better up to 16384)."""
+    """Width of all layers of the projector, and D (the paper's Figure 4: wider is better up to 16384)."""
 
 
 class Method(JointEmbedding):
-    """The shared network of joint embeddings with a projector of three layers, BN and ReLU after the first two."""
+    """The shared network of joint embeddings with a projector of three layers, BN and ReLU after all but the last."""
 
     def __init__(self, backbone: nn.Module, config: Config):
-        width = config.projector_width
-        super().__init__(backbone, mlp(2048, width, width, width, last_bias=False))
+        if config.layers < 1:
+            raise UserError(f"method.layers must be at least 1, got {config.layers}")
+        super().__init__(backbone, mlp(2048, *[config.projector_width] * config.layers, last_bias=False))
         self.config = config
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:

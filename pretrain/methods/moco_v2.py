@@ -48,7 +48,7 @@ class Config:
     """Momentum of the key encoder (MoCo v1, section 4.1: 0.999 is best)."""
 
     teacher_momentum_end: float | None = None
-    """Its value at the end, reached along half a cosine (solo-learn's MoCo v2+); null: constant, as in MoCo."""
+    """Its value at the end, reached along half a cosine (solo-learn's MoCo v2+); none: constant, as in MoCo."""
 
     symmetric: bool = False
     """Each view is a query, and each has a queue of keys, as in solo-learn's MoCo v2+; in MoCo the first view asks."""
@@ -56,6 +56,9 @@ class Config:
     bn_groups: int = 8
     """Groups of the global batch with batch statistics of their own, a multiple of the processes (the released code:
     one per GPU, 8 GPUs, so 32 images each)."""
+
+    layers: int = 2
+    """Linear layers of the projector (MoCo v2: 2; MoCo v1 and the authors' CIFAR-10 notebook: 1)."""
 
     projector_width: int = 2048
     """Hidden width of the projector (the released code)."""
@@ -75,9 +78,15 @@ class Method(nn.Module):
                 f"method.bn_groups={config.bn_groups} must be a multiple of the {world} processes: "
                 f"batch statistics are not shared between them"
             )
+        if config.layers < 1 or config.temperature <= 0:
+            raise UserError(
+                f"method.layers must be at least 1 and method.temperature above 0, "
+                f"got {config.layers} and {config.temperature}"
+            )
         self.config = config
         self.backbone = batch_norm.in_groups(backbone, config.bn_groups // world)
-        self.projector = mlp(2048, config.projector_width, config.output_width, hidden_norm=False)
+        hidden = [config.projector_width] * (config.layers - 1)
+        self.projector = mlp(2048, *hidden, config.output_width, hidden_norm=False)
         self.teacher = momentum.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
         # Buffers, so that a resumed run has them. Every rank holds the same queue, one for each view that asks.
         queues = torch.randn(1 + config.symmetric, config.queue_size, config.output_width)

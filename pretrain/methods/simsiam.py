@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretrain.command_line import UserError
 from pretrain.methods import Embeddings
 from pretrain.siamese import Siamese
 
@@ -31,8 +32,11 @@ class Config:
     """Hold the target branch still. Without it the network collapses: 0.1 linear top-1 (Table 1), the paper's
     reference for collapse."""
 
+    layers: int = 3
+    """Linear layers of the projector (the paper: 3, and 2 on CIFAR-10, appendix D)."""
+
     projector_width: int = 2048
-    """Width of all three layers of the projector (paper and released code)."""
+    """Width of all layers of the projector (paper and released code)."""
 
     predictor_width: int = 512
     """Hidden width of the predictor (paper and released code: a quarter of the projector's)."""
@@ -44,11 +48,14 @@ class Method(Siamese):
     constant_lr = ("predictor",)  # the released command's --fix-pred-lr: 68.1 against 67.7 with the cosine (Table 1)
 
     def __init__(self, backbone: nn.Module, config: Config):
+        if config.layers < 1:
+            raise UserError(f"method.layers must be at least 1, got {config.layers}")
         super().__init__(
             backbone,
             projector_width=config.projector_width,
             predictor_width=config.predictor_width,
             teacher_momentum=None,
+            layers=config.layers,
         )
         self.config = config
 

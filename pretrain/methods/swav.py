@@ -56,7 +56,7 @@ class Config:
     """K (the released commands for ImageNet)."""
 
     temperature: float = 0.1
-    """T, by which scores are divided (section 4 of the appendix)."""
+    """T, by which scores are divided (the released commands)."""
 
     epsilon: float = 0.05
     """Entropy weight of the codes: smaller is sharper (the released commands)."""

@@ -63,12 +63,17 @@ def epochs_of(name: str, recipe: str, share: str) -> float:
     return getattr(settings.method, share) * settings.epochs
 
 
-@pytest.mark.parametrize("recipe", [path.stem for path in RECIPES.glob("*ep*.yaml")])
+OF_ALL_METHODS = {path.stem for path in RECIPES.glob("*ep*.yaml")} - {"cifar10-1000ep-simclr"}
+
+
+@pytest.mark.parametrize("recipe", sorted(OF_ALL_METHODS))
 def test_what_a_source_counts_in_epochs_is_as_many_in_a_run_of_any_length(recipe):
-    """MEC's warm-up of lambda_inv: 10 epochs. SwAV's fixed prototypes: 1, and 2 on CIFAR; its queue: from 15, 50."""
+    """MEC's warm-up of lambda_inv: 10 epochs. SwAV's fixed prototypes: 1; solo-learn's on CIFAR: 2, lightly's:
+    none. SwAV's queue: from 15, on CIFAR from 50."""
     cifar = recipe.startswith("cifar")
+    frozen = 0 if recipe == "cifar10-800ep" else 2 if cifar else 1
     assert epochs_of("mec", recipe, "warmup_share") == pytest.approx(10)
-    assert epochs_of("swav", recipe, "freeze_share") == pytest.approx(2 if cifar else 1)
+    assert epochs_of("swav", recipe, "freeze_share") == pytest.approx(frozen)
     if config.resolve("swav", recipe, []).method.queue_size:
         assert epochs_of("swav", recipe, "queue_from") == pytest.approx(50 if cifar else 15)
 
@@ -96,6 +101,45 @@ def test_cifar_recipes_are_those_of_solo_learn(recipe, name, optimizer, peak, de
     assert {view.scale[0] for view in crops} == {min_scale} and {view.blur_p for view in crops} == {blur}
     assert (settings.views.interpolation, settings.views.normalisation) == ("bicubic", recipe.split("-")[0])
     assert len(crops) == 2 and settings.backbone.stem == "cifar"
+
+
+# Optimiser, peak rate, decay, smallest crop, normalisation, and what of the method the source changes.
+BATCH_512 = {
+    "simsiam": ("sgd", 0.06, 5e-4, 0.2, "cifar10", {"layers": 2, "projector_width": 2048, "predictor_width": 512}),
+    "moco_v2": ("sgd", 0.06, 5e-4, 0.08, "cifar10-moco", {"queue_size": 4096, "temperature": 0.1, "layers": 1}),
+    "simclr": ("sgd", 0.24, 5e-4, 0.08, "imagenet", {"temperature": 0.5, "projector_width": 512}),
+    "byol": ("sgd", 0.24, 5e-4, 0.08, "imagenet", {"teacher_momentum": 0.99, "projector_width": 1024}),
+    "swav": ("adamw", 0.004, 1e-6, 0.14, "imagenet", {"prototypes": 512, "queue_size": 0, "projector_width": 512}),
+    "barlow_twins": ("sgd", 0.24, 5e-4, 0.08, "imagenet", {"layers": 2, "projector_width": 2048}),
+}
+
+
+@pytest.mark.parametrize("name", BATCH_512)
+def test_cifar_recipe_at_batch_512_is_that_of_papers_notebooks_and_lightly(name):
+    """SimSiam's appendix D; MoCo's notebook; lightly's benchmark: rates times batch / 128, ImageNet's normalisation."""
+    settings = config.resolve(name, "cifar10-800ep", [])
+    optim, crops = settings.optim, views.recipe(settings.views)
+    peak = optimizers.peak_lr(optim, settings.batch_size)
+    optimizer, rate, decay, min_scale, normalisation, changes = BATCH_512[name]
+    assert (optim.name, optim.weight_decay, settings.views.normalisation) == (optimizer, decay, normalisation)
+    assert peak == pytest.approx(rate) and (optim.warmup_epochs, optim.final_lr, optim.exclude_1d) == (0, 0, False)
+    assert [(view.size, view.scale[0], view.blur_p, view.solarize_p) for view in crops] == [(32, min_scale, 0, 0)] * 2
+    assert {view.jitter for view in crops} == {(0.4, 0.4, 0.4, 0.1)} and settings.backbone.stem == "cifar"
+    assert (settings.epochs, settings.batch_size) == (800, 512)
+    assert changes.items() <= config.flat(settings.method).items()
+
+
+def test_cifar_recipe_of_simclr_is_that_of_its_appendix():
+    """B.9: the ImageNet settings, but for half the jitter, no blur, T 0.5 and the rate, 1 x batch / 256."""
+    settings = config.resolve("simclr", "cifar10-1000ep-simclr", [])
+    optim, crops = settings.optim, views.recipe(settings.views)
+    assert (settings.epochs, settings.batch_size, settings.backbone.stem) == (1000, 1024, "cifar")
+    assert (optim.name, optim.weight_decay, optim.exclude_1d, optim.warmup_epochs) == ("lars", 1e-6, True, 10)
+    assert optimizers.peak_lr(optim, settings.batch_size) == 4
+    half = [(32, 0.08, 0, (0.4, 0.4, 0.4, 0.1))] * 2
+    assert [(view.size, view.scale[0], view.blur_p, view.jitter) for view in crops] == half
+    assert (settings.views.normalisation, settings.views.interpolation) == ("none", "bicubic")
+    assert (settings.method.temperature, settings.method.head, settings.method.layers) == (0.5, "paper", 2)
 
 
 def test_titles_come_from_the_files():

@@ -214,6 +214,21 @@ def test_heads_are_those_of_the_sources(name):
         assert [norm.affine for norm in norms] == [True] * (len(linear) - 1) * norm_between + [False] * norm_last
 
 
+@pytest.mark.parametrize("name", ["simsiam", "moco_v2", "barlow_twins"])
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_projectors_have_as_many_layers_as_a_recipe_wants(name, layers):
+    """CIFAR recipes take one away; the width that comes out stays, and so does the BN that ends SimSiam's."""
+    module = methods.load(name)
+    with torch.device("meta"):
+        network = module.Method(nn.Identity(), module.Config(layers=layers))
+        usual = module.Method(nn.Identity(), module.Config())
+    widths, usual_widths = (
+        [layer.out_features for layer in whole.projector if isinstance(layer, nn.Linear)] for whole in (network, usual)
+    )
+    assert len(widths) == layers and widths[-1] == usual_widths[-1]
+    assert type(network.projector[-1]) is type(usual.projector[-1])
+
+
 def test_teacher_is_a_momentum_copy_that_no_gradient_reaches():
     network = build("matrix_ssl", teacher_momentum=0.9)
     student, teacher = network.backbone.conv1, network.teacher["backbone"].conv1
@@ -266,6 +281,10 @@ def test_impossible_settings_of_the_method_are_named():
         ("matrix_ssl", {"variant": "paper", "target_scale": 0.5}, "target_scale=0.5 is a setting of .*released"),
         ("mec", {"order": 0}, "order must be at least 1.*got 0"),
         ("mec", {"distortion": 0.0}, "distortion.*above 0; got 4, 0.0"),
+        ("simsiam", {"layers": 0}, "layers must be at least 1, got 0"),
+        ("barlow_twins", {"layers": 0}, "layers must be at least 1, got 0"),
+        ("moco_v2", {"layers": 0}, "layers must be at least 1.*got 0 and 0.2"),
+        ("moco_v2", {"temperature": 0.0}, "temperature above 0, got 2 and 0.0"),
     ]
     for name, changes, message in cases:
         with pytest.raises(UserError, match=message):
