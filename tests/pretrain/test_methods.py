@@ -2,9 +2,11 @@
 
 import dataclasses
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from pretrain import backbone, batch_norm, config, data, distributed, methods, optimizers, train
@@ -227,6 +229,12 @@ def test_projectors_have_as_many_layers_as_a_recipe_wants(name, layers):
     )
     assert len(widths) == layers and widths[-1] == usual_widths[-1]
     assert type(network.projector[-1]) is type(usual.projector[-1])
+
+
+def test_every_method_is_asked_whether_it_learns():
+    """The preset behind the table in docs/methods.md."""
+    preset = yaml.safe_load((Path(__file__).parents[2] / "slurm/presets/methods-demo.yaml").read_text())
+    assert sorted(preset["methods"]) == sorted(["random", *methods.available()])
 
 
 def test_teacher_is_a_momentum_copy_that_no_gradient_reaches():
