@@ -82,7 +82,9 @@ class Cluster:
     """Folder for results that all nodes see; --runs goes before it."""
 
     scratch: str | None = None
-    """Folder on each node for temporary files; a job gets one below it as TMPDIR, removed when it ends."""
+    """Folder on each node for temporary files; a job gets one below it as TMPDIR, removed when it ends.
+
+    Of a job on several nodes that is cancelled, only the first node's is."""
 
     container: str | None = None
     """Image that the stages run in."""

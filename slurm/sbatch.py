@@ -36,6 +36,17 @@ killed Python before it listened is answered in its place (of several tasks, whe
 Python has heeded in a container without SLURM's commands."""
 
 
+ON_EACH_NODE = 'srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1'
+TEMPORARY = [
+    f'{ON_EACH_NODE} sh -c \'rm -rf "$TMPDIR" && mkdir -p "$TMPDIR"\'',
+    "trap : TERM  # cancelled or queued again: the shell outlives the tasks, which save",
+    'other_nodes() { [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; }',
+    f'trap \'rm -rf "$TMPDIR"; ! other_nodes || {ON_EACH_NODE} rm -rf "$TMPDIR" 2>/dev/null\' EXIT',
+]
+"""The folder for temporary files, new on each node at every start of a job, and its end. When SLURM itself ends the
+job it starts no more tasks on the other nodes: there the folder stays until the same job starts there again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """How a job lies on the nodes of a cluster."""
@@ -105,12 +116,7 @@ def setup(cluster: Cluster, cpus: int, code: Path) -> list[str]:
     lines = [*cluster.setup, f"export OMP_NUM_THREADS={cpus}"]
     lines += [f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"']
     if cluster.scratch:
-        on_each_node = 'srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1'
-        lines += [
-            f'export TMPDIR="{cluster.scratch}/$SLURM_JOB_ID"',
-            f'{on_each_node} mkdir -p "$TMPDIR"',
-            f"trap '{on_each_node} rm -rf \"$TMPDIR\"' EXIT",
-        ]
+        lines += [f'export TMPDIR="{cluster.scratch}/$SLURM_JOB_ID"', *TEMPORARY]
     return lines
 
 

@@ -1,5 +1,6 @@
 """The SLURM path on a fake SLURM: what is asked for, what is chained, what is queued again and what never twice."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -214,6 +215,33 @@ def test_wait_tells_how_far_a_job_is_and_outlives_a_slurm_that_is_silent(suite, 
     assert suite.main(*SLURM, "--wait", "--methods", "random") == 0
     err = capsys.readouterr().err
     assert "draw: draw 30/250 (12%)" in err and "squeue does not answer (no controller)" in err
+
+
+TASK = """
+trap 'sleep 0.3; [ -d "$TMPDIR" ] && touch saved; exit 75' TERM
+touch "$TMPDIR/file" running
+while :; do sleep 0.05; done
+"""
+
+
+def test_the_folder_for_temporary_files_goes_with_a_job_that_is_ended_but_not_before_its_tasks(fake_slurm, tmp_path):
+    """SLURM sends SIGTERM to the batch script and to the tasks at once, and starts no more tasks for the job."""
+    (tmp_path / "task.sh").write_text(TASK)
+    only = f'while [ "${{1#--}}" != "$1" ]; do shift; done; [ ! -e {tmp_path}/running ] || exit 1; exec "$@"'
+    (tmp_path / "bin" / "srun").write_text(f"#!/bin/sh\n{only}\n")
+    place = cluster.Cluster(name="x", executor="slurm", scratch=str(tmp_path / "local"))
+    lines = ["set -e", *sbatch.setup(place, 1, tmp_path), "set +e", "srun sh task.sh", "exit $?"]
+    (tmp_path / "job.sh").write_text("\n".join(lines) + "\n")
+    left_by_the_first_start = tmp_path / "local" / "7" / "old"
+    left_by_the_first_start.mkdir(parents=True)
+    variables = os.environ | {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1"}
+    process = subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, env=variables, start_new_session=True)
+    while not (tmp_path / "running").exists():
+        assert process.poll() is None
+    assert not left_by_the_first_start.exists() and (tmp_path / "local" / "7" / "file").exists()
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=20) == 75
+    assert (tmp_path / "saved").exists() and not (tmp_path / "local" / "7").exists()
 
 
 def test_gpus_fill_whole_nodes(suite, fake_slurm):

@@ -200,6 +200,10 @@ class Jobs:
         until(lambda: self.state(stage) in ENDED, within_s, lambda: f"{self.state(stage)}\n{self.log(stage)}")
         return self.state(stage)
 
+    def wait(self, condition, *, stage: str = "pretrain", within_s: float = 200) -> None:
+        """Wait for what the jobs bring about."""
+        until(condition, within_s, lambda: self.log(stage))
+
     def at_step(self, step: int, *, within_s: float = 200) -> None:
         """Wait until a pretraining has come to a step."""
         until(lambda: len(self.curve()) >= step, within_s, self.log)

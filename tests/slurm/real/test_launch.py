@@ -29,6 +29,14 @@ def test_tasks_get_the_cores_they_asked_for_and_as_many_threads(told):
     assert {(t["SLURM_CPUS_PER_TASK"], t["OMP_NUM_THREADS"]) for t in told} == {("3", "3")}
 
 
+def test_a_cancelled_job_takes_its_temporary_files_with_it(slurm_jobs, tmp_path):
+    jobs = slurm_jobs.submit("temporary", stage="told", gpus=2, place={"scratch": str(tmp_path)}, LASTS_S=60)
+    jobs.wait((jobs.folder("told") / "rank0.json").exists, stage="told")
+    assert [path.name for path in tmp_path.iterdir()] == [jobs.ids["told"]]
+    subprocess.run(["scancel", jobs.ids["told"]], check=True)
+    jobs.wait(lambda: not list(tmp_path.iterdir()), stage="told", within_s=60)
+
+
 def test_jobs_that_wait_for_a_cancelled_one_leave_the_queue(slurm_jobs):
     jobs = slurm_jobs.submit("cancelled", stage="after", LASTS_S=60)
     subprocess.run(["scancel", jobs.ids["told"]], check=True)
