@@ -21,8 +21,10 @@ def faults_of(plan: Plan, wanted: Collection[str], table: Mapping[str, Stage]) -
     """
     faults = []
     for name, told in plan.settings.items():
-        stage = name.partition("@")[0]
-        if stage in table:
+        stage, of, _ = name.partition("@")
+        if stage in table and of and not table[stage].per_row:
+            faults.append(f"{stage} is one job for all rows, and {name} would be read by nobody; say it to {stage}")
+        elif stage in table:
             faults += CHECKS.get(stage, of_options)(plan, name, told, table[stage])
     for name, entry in plan.variants.items():
         faults += of_methods([entry["method"]], f"variant {name!r}", entry["settings"])

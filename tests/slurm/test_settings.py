@@ -22,6 +22,7 @@ settings:
   pretrain: {optim.lrr: 1}
   pretrain@simclr: {epochs: ten}
   linear: {epoch: 3}
+  tsne@simclr: {seed: 3}
   semi: {cached-features: true}
 """
 ARGUMENTS = ["knn.neighbours=5", "transfer.SOLVER.BASE_LRR=1", "transfer.sed=3", "linear.cached-features=True"]
@@ -44,6 +45,7 @@ def test_every_typo_of_a_preset_a_recipe_and_the_command_line_is_named_at_once(t
         "mine.yaml: unknown setting 'views.sizes'; known: views.recipe, views.size,",
         "mine.yaml (for simclr): unknown setting 'optim.lar'",
         "linear: unknown setting 'epoch'; known: epochs, ",
+        "tsne is one job for all rows, and tsne@simclr would be read by nobody",
         "unknown linear.cached-features 'True'; known: false, true",
         "semi: unknown setting 'cached-features'",
         "unknown setting of knn 'neighbours'; known: benchmark, ",
