@@ -140,6 +140,12 @@ def _doubled(trunk):
         (_doubled, "ResNet-50 of width x2; .*conv1.weight is .128, 3, 7, 7."),
         (_with(attention__weight=torch.zeros(1)), "a ResNet-50 has not, the first attention.weight"),
         (_with(bn1__weight=torch.full((64,), float("nan"))), "NaN"),
+        (
+            _with(bn1__weight=torch.ones(64, dtype=torch.complex64)),
+            "bn1.weight holds torch.complex64, expected floating",
+        ),
+        (_with(bn1__weight=torch.ones(64, dtype=torch.int8)), "bn1.weight holds torch.int8, expected floating point"),
+        (_with(bn1__weight=torch.ones(64, device="meta")), "bn1.weight holds nothing .device meta., expected floating"),
         (_untrained, "untrained: all 53 .*--weights random"),
         (lambda trunk: {}, "no tensor of a ResNet"),
     ],

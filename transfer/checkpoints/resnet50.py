@@ -103,6 +103,9 @@ def check(source: Path, tensors: dict[str, Tensor]) -> None:
     """Raise UserError unless ``tensors`` (torchvision names) are a trained ImageNet ResNet-50 with finite values."""
     if why := fault({name: tuple(tensor.shape) for name, tensor in tensors.items()}):
         raise UserError(f"{source} is not a ResNet-50 for Detectron2: {why}")
+    if odd := [name for name, tensor in tensors.items() if tensor.is_meta or not tensor.is_floating_point()]:
+        kind = "nothing (device meta)" if tensors[odd[0]].is_meta else str(tensors[odd[0]].dtype)
+        raise UserError(f"{source}: {odd[0]} holds {kind}, expected floating point; so do {len(odd)} of 265 tensors")
     if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise UserError(f"{source}: {len(bad)} tensors hold NaN or infinity, the first {bad[0]}; training diverged")
     variances = [tensor for name, tensor in tensors.items() if name.endswith("running_var")]
