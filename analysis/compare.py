@@ -141,6 +141,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.resamples < 1:
         raise UserError(f"--resamples must be at least 1, got {arguments.resamples}")
+    if arguments.seed < 0:
+        raise UserError(f"--seed must be at least 0, got {arguments.seed}")
     if not 0 < arguments.confidence < 1:
         raise UserError(f"--confidence must lie between 0 and 1, got {arguments.confidence}")
     return arguments

@@ -112,7 +112,7 @@ def test_loose_files_need_the_name_of_their_data_set_and_must_fit_it(good, tmp_p
         compare.main([str(loose), str(loose), "--val-json", str(few)])
 
 
-@pytest.mark.parametrize("wrong", [("--resamples", "0"), ("--confidence", "95")])
+@pytest.mark.parametrize("wrong", [("--resamples", "0"), ("--confidence", "95"), ("--seed", "-1")])
 def test_impossible_settings_are_one_line(good, wrong):
     with pytest.raises(UserError, match=wrong[0]):
         compare.main([str(good), str(good), *wrong])

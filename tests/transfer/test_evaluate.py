@@ -115,6 +115,18 @@ PREDICTED = b'[{"image_id": 1, "category_id": 1, "bbox": %s}]'
         (PREDICTED % b'[1, 2, 3], "score": 1.0', r"entry 0 has bbox \[1, 2, 3\], expected x, y, width and height"),
         (PREDICTED % b'[1, 2, 3, null], "score": 1.0', r"entry 0 has bbox \[1, 2, 3, None\], expected"),
         (PREDICTED % b'[1, 2, 3, 4], "score": NaN', "entry 0 has score nan, expected a number"),
+        (PREDICTED % b'[1, 2, -3, 4], "score": 1.0', r"entry 0 has bbox \[1, 2, -3, 4\], expected"),
+        (
+            b'[{"image_id": true, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]',
+            "image_id True and category_id 1",
+        ),
+        (
+            (
+                PREDICTED % b'[1, 2, 3, 4], "score": 0.5, "segmentation": [[1, 1, 4, 1, 4, 4]]}, {"image_id": 1, '
+                b'"category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4]'
+            ),
+            "entry 1 has no segmentation, others have one; predict it for all or none",
+        ),
         (
             PREDICTED % b'[1, 2, 3, 4], "score": 0.5, "segmentation": null',
             "entry 0 has segmentation None, expected run lengths",
@@ -125,6 +137,14 @@ def test_a_file_that_holds_no_results_is_named(kept, tmp_path, content, message)
     (tmp_path / "p.json").write_bytes(content)
     with pytest.raises(UserError, match=message):
         evaluate.main(arguments(tmp_path / "p.json", **{"--val-json": kept / "truth.json"}))
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"images": [{}], "categories": [], "annotations": []}', b"{"])
+def test_a_ground_truth_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "truth.json").write_bytes(content)
+    (tmp_path / "p.json").write_bytes(b"[]")
+    with pytest.raises(UserError, match="truth.json is no COCO ground truth .*; expected images, categories, annotat"):
+        evaluate.main(arguments(tmp_path / "p.json", **{"--val-json": tmp_path / "truth.json"}))
 
 
 def test_a_cut_off_file_and_a_missing_one_are_named(kept, tmp_path):

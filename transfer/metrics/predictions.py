@@ -37,6 +37,10 @@ def read(path: str | Path) -> list[dict]:
     for position, entry in enumerate(content):
         if fault := _fault(entry):
             raise UserError(f"{path}: entry {position} {fault}")
+    for key in KEYS.values():
+        lacking = next((position for position, entry in enumerate(content) if key not in entry), None)
+        if lacking is not None and any(key in entry for entry in content):
+            raise UserError(f"{path}: entry {lacking} has no {key}, others have one; predict it for all or none")
     return content
 
 
@@ -45,9 +49,9 @@ def _fault(entry) -> str | None:
     if not isinstance(entry, dict) or any(key not in entry for key in NEEDED):
         return f"is no COCO result; expected {', '.join(NEEDED)}"
     box, mask = entry["bbox"], entry.get("segmentation", {"counts": "", "size": ()})
-    if not (isinstance(entry["image_id"], int | str) and isinstance(entry["category_id"], int | str)):
+    if not all(type(entry[key]) in (int, str) for key in ("image_id", "category_id")):
         return f"has image_id {entry['image_id']!r} and category_id {entry['category_id']!r}, expected two ids"
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_finite, box))):
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) and min(box[2:]) >= 0):
         return f"has bbox {box!r}, expected x, y, width and height"
     if not _finite(entry["score"]):
         return f"has score {entry['score']!r}, expected a number"
@@ -84,10 +88,16 @@ def check_origin(path: Path, benchmark: str, truth: Path) -> None:
 
 
 def check_ids(path: Path, predictions: list[dict], truth: Path) -> None:
-    """Raises UserError if a prediction is for an image or a category that ``truth`` does not have."""
-    content = json.loads(truth.read_bytes())
+    """Raises UserError if a prediction is for an image or a category that ``truth`` does not have, or that is none."""
+    try:
+        content = json.loads(truth.read_bytes())
+        ids = {kind: {entry["id"] for entry in content[kind]} for kind in ("images", "categories", "annotations")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{truth} is no COCO ground truth ({error}); expected images, categories, annotations"
+        ) from error
     for key, kind in (("image_id", "images"), ("category_id", "categories")):
-        known = {entry["id"] for entry in content[kind]}
+        known = ids[kind]
         if strange := {entry[key] for entry in predictions} - known:
             raise UserError(
                 f"{path} has predictions for {key} {min(strange)}, which {truth} does not have "
