@@ -1,0 +1,55 @@
+"""Where no GPU is: a step of every method on pretended tensors, which know their device and shape and hold no numbers.
+
+torch refuses to combine two devices as it would on a real GPU, so a tensor that a method makes on the CPU by mistake
+is found here. Not found is what only a GPU does: the backward pass there, NCCL, bf16's rounding.
+"""
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses import FakeTensorMode
+
+from pretrain import config, methods, optimizers, train, views
+from pretrain.data import Batch
+
+GPU = torch.device("cuda", 0)
+BATCH = 16
+
+
+def pretended(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
+    """``network`` with pretended tensors on a GPU in place of its own; Module.to cannot put them there."""
+    own = {id(tensor): tensor.detach() for tensor in [*network.parameters(), *network.buffers()]}
+    with mode:
+        moved = {key: mode.from_tensor(tensor).to(GPU) for key, tensor in own.items()}
+        learns = {id(p): p.requires_grad for p in network.parameters()}
+        parameters = {key: nn.Parameter(moved[key], requires_grad=flag) for key, flag in learns.items()}
+    for module in network.modules():
+        for name, tensor in module._parameters.items():
+            module._parameters[name] = None if tensor is None else parameters[id(tensor)]
+        for name, tensor in module._buffers.items():
+            module._buffers[name] = None if tensor is None else moved[id(tensor)]
+    return network
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+@pytest.mark.parametrize("name", methods.available())
+def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
+    settings = config.resolve(name, "imagenet-100ep", [f"batch_size={BATCH}", "views.size=32", "views.small_size=32"])
+    network = train.build(name, settings, torch.device("cpu"))
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1)  # there is no number to be had
+    mode = FakeTensorMode()
+    network = pretended(network, mode)
+    with mode:
+        optimizer = optimizers.build(network, settings.optim)
+        seen = [torch.zeros(BATCH, 3, v.size, v.size, dtype=torch.uint8) for v in views.recipe(settings.views)]
+        batch = Batch(seen, torch.zeros(BATCH, dtype=torch.long), [])
+        for progress in (0.25, 0.75):
+            embeddings = train.embed(network, batch, settings, GPU, labelled=methods.learns_from_labels(name))
+            terms = network.loss_terms(embeddings)
+            assert {z.device for z in [*embeddings.online, *embeddings.target, *terms.values()]} == {GPU}
+            for parameter in network.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+            optimizers.set_lr(optimizer, 0.1, peak=0.1)
+            optimizer.step()
+            network.after_step(progress)
+        assert {tensor.device for tensor in network.state_dict().values()} == {GPU}
