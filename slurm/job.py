@@ -29,6 +29,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 PATIENCE_S, RETRY_S = 3600, 10
 """How long a job that has saved tries to get back into the queue, and how often."""
 
+ASK_S = 60
+
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JOB_KEY")
 
 LOST_TASK = re.compile(r"Connection (closed|reset) by peer|Broken pipe|Socket closed|NCCL.*(remote|abort)", re.DOTALL)
@@ -147,13 +149,13 @@ def requeue(rank: int) -> None:
         print("interrupted; the job goes back into the queue and will resume", file=sys.stderr, flush=True)
         sys.exit(128 + (signalled.latest or signal.SIGUSR2))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit would let it pass, and SLURM wait until it kills
-    if rank:
-        time.sleep(PATIENCE_S)  # the requeue by rank 0 ends every task; going first would make srun end rank 0
-        sys.exit(INTERRUPTED)
     job_id = own_id()
+    if rank:
+        outlast_rank_0(job_id)
+        sys.exit(INTERRUPTED)
     end = time.monotonic() + PATIENCE_S
     while True:
-        state = ask("squeue", "--noheader", "--format=%T", f"--jobs={job_id}").stdout.strip()
+        state = state_of(job_id)
         if state not in ("RUNNING", ""):
             print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
             break
@@ -171,6 +173,24 @@ def requeue(rank: int) -> None:
         print(f"SLURM does not take it back yet: {fault}", file=sys.stderr, flush=True)
         time.sleep(RETRY_S)
     sys.exit(INTERRUPTED)
+
+
+def outlast_rank_0(job_id: str) -> None:
+    """Wait: the requeue by rank 0 ends every task, and going first would make srun end rank 0.
+
+    In a job that SLURM itself is ending srun ends no task; one that stayed would hold the node until it is killed.
+    """
+    end, pause = time.monotonic() + PATIENCE_S, RETRY_S
+    while time.monotonic() < end:
+        time.sleep(pause)
+        if state_of(job_id) not in ("RUNNING", ""):
+            return
+        pause = ASK_S  # every task asks
+
+
+def state_of(job_id: str) -> str:
+    """RUNNING, COMPLETING...; empty where SLURM does not say."""
+    return ask("squeue", "--noheader", "--format=%T", f"--jobs={job_id}").stdout.strip()
 
 
 def lost_a_task(job_id: str) -> bool:

@@ -45,3 +45,15 @@ def test_a_job_whose_other_task_failed_is_not_queued_again(monkeypatch, slurm, n
     with pytest.raises(SystemExit):
         job.requeue(0)
     assert (("scontrol", "requeue") in calls) == requeued
+
+
+def test_the_other_tasks_of_a_cancelled_job_do_not_stay_until_they_are_killed(monkeypatch, slurm):
+    """They outlast a job that runs, as the first task may still queue it again, and a SLURM that is silent."""
+    answers, pauses = ["RUNNING", "", "COMPLETING"], []
+    calls = slurm()
+    monkeypatch.setattr(job, "state_of", lambda job_id: answers.pop(0))
+    monkeypatch.setattr(job.time, "sleep", pauses.append)
+    with pytest.raises(SystemExit) as end:
+        job.requeue(1)
+    assert end.value.code == job.INTERRUPTED and not answers and pauses == [10, 60, 60]
+    assert not calls, "it asks for no place in the queue"
