@@ -17,11 +17,24 @@ import yaml
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, probe_rank, views
+from pretrain import (
+    backbone,
+    batch_norm,
+    checkpoint,
+    config,
+    data,
+    distributed,
+    methods,
+    optimizers,
+    precision,
+    probe_rank,
+    views,
+)
 from pretrain.claims import refuse_another
 from pretrain.command_line import Parser, UserError, one_of, run
 from pretrain.config import TrainConfig
 from pretrain.files import write_text
+from pretrain.limits import check_limits
 from pretrain.log import Log
 from pretrain.probe_rank import RankProbe
 from pretrain.progress import Progress
@@ -37,9 +50,9 @@ FREE = {"device", "data.workers"} | {f"log.{field.name}" for field in fields(con
 def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
     """The network of a method around a fresh ResNet-50, BN over all ranks, on its device; seeded.
 
-    Raises UserError for a setting that is not among its choices.
+    Raises UserError for a setting that is not among its choices, and for bf16 on a GPU without it.
     """
-    one_of("precision", settings.precision, ["bf16", "fp32"])
+    precision.check(settings.precision, device)
     one_of("optim.name", settings.optim.name, optimizers.NAMES)
     one_of("optim.scale_lr", settings.optim.scale_lr, optimizers.SCALINGS)
     method = methods.load(name).Method
@@ -180,6 +193,7 @@ class Report:
 
 def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for what the user can mend."""
+    check_limits(settings)
     device = distributed.init(settings.device)
     source = data.images(settings.data)
     per_epoch = steps_per_epoch(len(source), settings)
@@ -220,8 +234,6 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
 def steps_per_epoch(count: int, settings: TrainConfig) -> int:
     """Full batches in ``count`` images. Raises UserError where batch, processes and images do not fit together."""
     world, batch = distributed.world_size(), settings.batch_size
-    if min(settings.epochs, settings.log.every, settings.log.checkpoint_every) < 1:
-        raise UserError("epochs, log.every and log.checkpoint_every must be at least 1")
     if batch % world or batch // world < 2:
         raise UserError(
             f"batch_size={batch} cannot be shared by {world} processes; "

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pretrain.command_line import UserError
 from pretrain.heads import mlp
 from pretrain.joint_embedding import JointEmbedding
 from pretrain.methods import Embeddings
@@ -81,8 +80,6 @@ class Method(JointEmbedding):
     """The shared network of joint embeddings with a projector of three layers, BN and ReLU after all but the last."""
 
     def __init__(self, backbone: nn.Module, config: Config):
-        if config.layers < 1:
-            raise UserError(f"method.layers must be at least 1, got {config.layers}")
         super().__init__(backbone, mlp(2048, *[config.projector_width] * config.layers, last_bias=False))
         self.config = config
 

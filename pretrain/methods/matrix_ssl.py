@@ -137,10 +137,6 @@ class Method(Siamese):
 
     def __init__(self, backbone: nn.Module, config: Config):
         one_of("method.variant", config.variant, VARIANTS)
-        if config.order is not None and config.order < 1:
-            raise UserError(f"method.order must be at least 1, or none, got {config.order}")
-        if config.ridge < 0:
-            raise UserError(f"method.ridge must not be negative, got {config.ridge}")
         if config.variant == "paper" and config.target_scale != 1:
             raise UserError(
                 f"method.target_scale={config.target_scale} is a setting of method.variant=released; "

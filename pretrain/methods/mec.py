@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain import convergence, taylor_traces
-from pretrain.command_line import UserError
 from pretrain.methods import Embeddings
 from pretrain.shared_matmul import shared_matmul
 from pretrain.siamese import Siamese
@@ -70,11 +69,6 @@ class Method(Siamese):
     """The shared network with a teacher; lambda_inv follows the progress of training."""
 
     def __init__(self, backbone: nn.Module, config: Config):
-        if config.order < 1 or min(config.distortion, config.warmup_factor) <= 0:
-            raise UserError(
-                f"method.order must be at least 1, method.distortion and method.warmup_factor above 0; "
-                f"got {config.order}, {config.distortion} and {config.warmup_factor}"
-            )
         super().__init__(
             backbone,
             projector_width=config.projector_width,

@@ -78,11 +78,6 @@ class Method(nn.Module):
                 f"method.bn_groups={config.bn_groups} must be a multiple of the {world} processes: "
                 f"batch statistics are not shared between them"
             )
-        if config.layers < 1 or config.temperature <= 0:
-            raise UserError(
-                f"method.layers must be at least 1 and method.temperature above 0, "
-                f"got {config.layers} and {config.temperature}"
-            )
         self.config = config
         self.backbone = batch_norm.in_groups(backbone, config.bn_groups // world)
         hidden = [config.projector_width] * (config.layers - 1)
@@ -130,7 +125,7 @@ class Method(nn.Module):
 
     def _check(self, batch: int) -> None:
         c = self.config
-        if c.queue_size % batch:
+        if c.queue_size < batch or c.queue_size % batch:
             raise UserError(
                 f"method.queue_size={c.queue_size} must be a multiple of batch_size={batch}; change one of them"
             )

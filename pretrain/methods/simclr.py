@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.command_line import UserError, one_of
+from pretrain.command_line import one_of
 from pretrain.heads import mlp
 from pretrain.joint_embedding import JointEmbedding
 from pretrain.methods import Embeddings
@@ -62,11 +62,6 @@ class Method(JointEmbedding):
 
     def __init__(self, backbone: nn.Module, config: Config):
         one_of("method.head", config.head, ["paper", "code"])
-        if config.layers < 1 or config.temperature <= 0:
-            raise UserError(
-                f"method.layers must be at least 1 and method.temperature above 0, "
-                f"got {config.layers} and {config.temperature}"
-            )
         super().__init__(backbone, _projector(config))
         self.config = config
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.command_line import UserError
 from pretrain.methods import Embeddings
 from pretrain.siamese import Siamese
 
@@ -48,8 +47,6 @@ class Method(Siamese):
     constant_lr = ("predictor",)  # the released command's --fix-pred-lr: 68.1 against 67.7 with the cosine (Table 1)
 
     def __init__(self, backbone: nn.Module, config: Config):
-        if config.layers < 1:
-            raise UserError(f"method.layers must be at least 1, got {config.layers}")
         super().__init__(
             backbone,
             projector_width=config.projector_width,

@@ -88,11 +88,6 @@ class Method(nn.Module):
 
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
-        if min(config.prototypes, config.iterations) < 1 or min(config.temperature, config.epsilon) <= 0:
-            raise UserError(
-                "method.prototypes and method.iterations must be at least 1, method.temperature and method.epsilon "
-                f"above 0; got {config.prototypes}, {config.iterations}, {config.temperature} and {config.epsilon}"
-            )
         self.config, self.backbone = config, backbone
         self.projector = mlp(2048, config.projector_width, config.output_width)
         self.prototypes = nn.Parameter(F.normalize(torch.randn(config.prototypes, config.output_width), dim=1))

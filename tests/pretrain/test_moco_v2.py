@@ -159,6 +159,7 @@ def test_two_ranks_are_two_groups_of_one_process(ranks):
     "settings, message",
     [
         ({"queue_size": 20}, "method.queue_size=20 must be a multiple of batch_size=8"),
+        ({"queue_size": 0}, "method.queue_size=0 must be a multiple of batch_size=8"),
         ({"queue_size": 4}, "method.queue_size=4 must be a multiple of batch_size=8"),
         ({"bn_groups": 3}, "batch_size=8 cannot be split into method.bn_groups=3 groups"),
         ({"bn_groups": 8}, "groups of at least 2 images each"),

@@ -68,8 +68,6 @@ def test_heads_of_the_paper_and_of_the_code():
     assert code[-1].weight.requires_grad and not code[-1].bias.requires_grad and not code[-1].bias.any()
     with pytest.raises(UserError, match="method.head.*code"):
         parts(head="v3")
-    with pytest.raises(UserError, match="layers must be at least 1.*got 0"):
-        parts(layers=0)
 
 
 def test_both_views_learn():
