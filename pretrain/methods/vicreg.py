@@ -45,6 +45,7 @@ RECIPE = {
     "batch_size": 2048,
     "optim": {"name": "lars", "lr": 0.3, "final_lr": 0.001, "weight_decay": 1e-6, "exclude_1d": True},
     "views": {"recipe": "asymmetric", "min_scale": 0.08, "interpolation": "bicubic"},
+    "backbone": {"zero_init_residual": False},
 }
 
 

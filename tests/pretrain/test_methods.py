@@ -160,7 +160,7 @@ VIEWS = {
     "moco_v2": ("symmetric", 0.2, 0, "bilinear", "imagenet", False),
     "swav": ("simclr", 0.14, 6, "bilinear", "swav", False),
     "barlow_twins": BYOL_VIEWS,
-    "vicreg": BYOL_VIEWS,
+    "vicreg": (*BYOL_VIEWS[:-1], False),
     "supervised": ("supervised", 0.08, 0, "bilinear", "imagenet", False),
 }
 
