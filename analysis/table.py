@@ -183,6 +183,8 @@ class Table:
         for column in self.columns if self.percent else ():
             if len({self.departed.get((row, column), "") for row in self.measured if (row, column) in self.cells}) > 1:
                 continue  # runs under different settings are not compared
+            if column in self.uneven:
+                continue  # nor are runs on different images
             measured = {row: self.cells[row, column].values for row in self.measured if (row, column) in self.cells}
             marked = noise.marks(measured, counted=self.counted(column))
             found |= {(row, column): mark for row, mark in marked.items()}
@@ -195,6 +197,14 @@ class Table:
             place: cell.found for place, cell in self.cells.items() if any(map(departures.departure, cell.found))
         }
         return {place: departures.of_seeds(found) for place, found in departed.items()}
+
+    @cached_property
+    def uneven(self) -> dict[Column, list[int]]:
+        """Columns of percentages whose records are not all of as many images, and how many they are of."""
+        counts = {column: set() for column in self.columns if column.task != "representation"}
+        for (_, column), cell in self.cells.items():
+            counts.get(column, set()).update(entry.record.n for entry in cell.found)
+        return {column: sorted(numbers) for column, numbers in counts.items() if len(numbers) > 1}
 
     def counted(self, column: Column) -> int | None:
         """The fewest images that an accuracy of a column was counted on; None for other metrics."""
@@ -238,6 +248,10 @@ class Table:
             notes.append(noise.RULE)
         if noise.CLOSE in self.marks.values():
             notes.append(noise.CLOSE_NOTE)
+        if self.uneven:
+            said = unique([" and ".join(map(str, numbers)) for numbers in self.uneven.values()])
+            which = ", ".join(column.name for column in self.uneven)
+            notes.append(f"Measured on {'; '.join(said)} images, which are not the same ones ({which}): none is bold.")
         if self.departed:
             who = {row.address: words for (row, _), words in self.departed.items()}
             notes.append(departures.note(who))

@@ -133,6 +133,15 @@ def test_a_row_may_begin_with_a_bracket_and_have_greek_letters(record, tables):
     assert r"    $\gamma$-net & demo" in latex(table) and "γ" not in latex(table)
 
 
+def test_numbers_of_different_images_are_not_compared_and_say_so(record, tables):
+    """Somebody's subset of the validation images goes under the name of the whole."""
+    [same] = tables([record(value=40.0), record("byol", 30.0)])
+    [table] = tables([record(value=40.0), record("byol", 30.0, n=300), record(value=20.0, metric="AP50")])
+    assert "**40.0**" in markdown(same) and "not the same ones" not in markdown(same)
+    assert "**40.0**" not in markdown(table)
+    assert "Measured on 300 and 5000 images, which are not the same ones (box AP): none is bold." in markdown(table)
+
+
 def test_a_name_is_never_markup_or_a_path(record, tables):
     [table] = tables([record("a|b *c* <i>", benchmark="../my set/v1 50%")])
     assert table.name == "..-my-set-v1-50-moco-c4-1x"
