@@ -53,7 +53,8 @@ def _words(table: Table, row: Row, column: Column) -> set[str]:
     who += [row.source, "published", f"published in {row.source}"] if row.source else ["measured"]
     where = [table.name, table.benchmark, column.protocol, column.versioned, f"v{column.version}"]
     where += [column.task, column.group, column.metric, column.label]
-    return {word.lower() for word in [*who, *table.label(row), *where, column.name] if word}
+    words = [word.lower() for word in [*who, *table.label(row), *where, column.name] if word]
+    return {part.strip() for word in words for part in (word, *word.split("/"))}  # a name may have slashes of its own
 
 
 def explain(table: Table, row: Row, column: Column) -> list[str]:

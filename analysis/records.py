@@ -29,8 +29,9 @@ class Found(NamedTuple):
 def collect(runs: str | Path) -> list[Found]:
     """The records of every ``result.json`` below ``runs``, in the order of their paths.
 
-    Raises UserError if ``runs`` is no folder or holds no result, and if the same measurement is there twice with the
-    same seed, in two files or in one: which of them counts nobody could say. Also if a version is no whole number.
+    Raises UserError if ``runs`` is no folder or holds no result, if what a result says of its protocol is of the wrong
+    kind, and if the same measurement is there twice with the same seed, in two files or in one: which of them counts
+    nobody could say.
     """
     runs = Path(runs)
     if not runs.is_dir():
@@ -40,8 +41,7 @@ def collect(runs: str | Path) -> list[Found]:
     for path in sorted(runs.rglob("result.json")):
         about = context(path)
         for found in (Found(record, path, about) for record in read(path)):
-            if type(found.version) is not int:
-                raise UserError(f"{path} has protocol_version {found.version!r}, expected a whole number")
+            _check(found)
             if (place := key(found)) in first:
                 where = f"{path} holds" if first[place] == path else f"{first[place]} and {path} hold"
                 raise UserError(f"{where} the same result twice ({describe(found)}); move one of them away")
@@ -50,6 +50,15 @@ def collect(runs: str | Path) -> list[Found]:
     if not records:
         raise UserError(f"no result.json below {runs}; run the stage transfer first, or give another folder")
     return records
+
+
+def _check(found: Found) -> None:
+    """Raises UserError if what a file says of its protocol cannot be understood."""
+    expected = {"protocol_version": int, "scale": int, "changed_from_protocol": dict}
+    for name, kind in expected.items():
+        if name in found.about and type(found.about[name]) is not kind:
+            said = f"{found.path} has {name} {found.about[name]!r}"
+            raise UserError(f"{said}, expected {'a whole number' if kind is int else 'settings and their values'}")
 
 
 def key(found: Found) -> tuple:

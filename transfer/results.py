@@ -53,12 +53,21 @@ def read(path: str | Path) -> list[Record]:
     """Read the records of a result.json. Raises UserError if it is none."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return [Record(**entry) for entry in content["records"]]
+        return [_typed(Record(**entry)) for entry in content["records"]]
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; run the stage that writes it") from error
     except (ValueError, KeyError, TypeError) as error:
         names = ", ".join(field.name for field in fields(Record))
         raise UserError(f"{path} is no result file ({error}); expected 'records' with {names}") from error
+
+
+def _typed(record: Record) -> Record:
+    """The record itself; ValueError if a value is of another kind than its field, as json allows."""
+    for field in fields(Record):
+        value, kinds = getattr(record, field.name), (int, float) if field.type is float else (field.type,)
+        if type(value) not in kinds:
+            raise ValueError(f"{field.name} is {value!r}, expected {field.type.__name__}")
+    return record
 
 
 def context(path: str | Path) -> dict:

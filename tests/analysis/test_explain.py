@@ -57,6 +57,12 @@ def test_several_cells_are_all_explained(made):
     assert len([line for line in asked(made, "matrix_ssl/AP") if not line.startswith(" ")]) == 3
 
 
+def test_the_address_of_a_cell_whose_names_have_slashes_finds_it(tables, record):
+    made = tables([record(recipe="mine/a", variant="lr=1/3"), record("byol")])
+    place = made[0], next(row for row in made[0].rows if row.variant), made[0].columns[0]
+    assert find(made, address(*place)) == [place]
+
+
 def test_an_unknown_cell_is_answered_with_near_ones(made):
     with pytest.raises(
         UserError, match="no cell is called 'matrix_sll/moco-c4-1x/bbox/AP'; near ones: matrix_ssl/demo"

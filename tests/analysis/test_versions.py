@@ -89,3 +89,9 @@ def test_a_rank_is_not_set_against_two_versions_at_once(record, collected):
 def test_a_version_that_is_no_number_is_refused(record, collected):
     with pytest.raises(UserError, match="result.json has protocol_version 'two', expected a whole number"):
         collected([(record(), "two")])
+
+
+def test_departures_that_are_no_settings_are_refused(record, tmp_path):
+    write(tmp_path / "result.json", [record()], changed_from_protocol=["SOLVER.MAX_ITER"])
+    with pytest.raises(UserError, match="has changed_from_protocol .*, expected settings and their values"):
+        collect(tmp_path)

@@ -55,6 +55,23 @@ def test_what_is_no_result_is_one_line(tmp_path, text):
         results.read(tmp_path / "result.json")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": "0"}, "seed is '0', expected int"),
+        ({"n": None}, "n is None, expected int"),
+        ({"method": None}, "method is None, expected str"),
+        ({"metric": ["AP"]}, r"metric is \['AP'\], expected str"),
+        ({"value": True}, "value is True, expected float"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path, wrong, message):
+    entry = {**COMMON, "task": "bbox", "metric": "AP", "value": 40, **wrong}
+    (tmp_path / "result.json").write_text(json.dumps({"records": [entry]}))
+    with pytest.raises(UserError, match=message):
+        results.read(tmp_path / "result.json")
+
+
 def test_a_missing_result_is_one_line(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         results.read(tmp_path / "result.json")
