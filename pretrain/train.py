@@ -17,25 +17,14 @@ import yaml
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain import (
-    backbone,
-    batch_norm,
-    checkpoint,
-    config,
-    data,
-    distributed,
-    methods,
-    optimizers,
-    precision,
-    probe_rank,
-    views,
-)
+from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, probe_rank, views
 from pretrain.claims import refuse_another
 from pretrain.command_line import Parser, UserError, one_of, run
 from pretrain.config import TrainConfig
 from pretrain.files import write_text
 from pretrain.limits import check_limits
 from pretrain.log import Log
+from pretrain.precision import check_precision
 from pretrain.probe_rank import RankProbe
 from pretrain.progress import Progress
 from pretrain.provenance import commit
@@ -52,7 +41,7 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
 
     Raises UserError for a setting that is not among its choices, and for bf16 on a GPU without it.
     """
-    precision.check(settings.precision, device)
+    check_precision(settings.precision, device)
     one_of("optim.name", settings.optim.name, optimizers.NAMES)
     one_of("optim.scale_lr", settings.optim.scale_lr, optimizers.SCALINGS)
     method = methods.load(name).Method

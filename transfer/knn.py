@@ -24,9 +24,10 @@ import torch.nn.functional as F
 
 from pretrain import distributed
 from pretrain.command_line import Parser, UserError, run
+from pretrain.precision import check_precision
 from pretrain.provenance import commit
 from transfer import results
-from transfer.classification import accuracy, labelled, neighbours, precision, shares
+from transfer.classification import accuracy, labelled, neighbours, shares
 from transfer.classification.backbones import RANDOM, Backbone, features, measure_statistics, read
 from transfer.classification.claims import claim
 from transfer.classification.crops import CentreCrops
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments, began = _parser().parse_args(argv), time.monotonic()
     try:
         device = distributed.init(arguments.device)
-        precision.check(arguments.precision, device)
+        check_precision(arguments.precision, device)
         arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
         trunk = read(arguments.weights, arguments.seed)
         set_size(arguments, trunk.stem)

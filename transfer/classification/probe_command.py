@@ -14,9 +14,10 @@ from pretrain import checkpoint, distributed
 from pretrain.command_line import Parser, UserError
 from pretrain.config import describe
 from pretrain.files import write_text
+from pretrain.precision import check_precision
 from pretrain.provenance import commit
 from transfer import results
-from transfer.classification import backbones, classifier_protocol, labelled, precision
+from transfer.classification import backbones, classifier_protocol, labelled
 from transfer.classification.claims import claim
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import INCIDENTAL, Settings
@@ -37,7 +38,7 @@ class Probe:
         if not 0 <= arguments.seed < 2**31:
             raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {arguments.seed}")
         self.out, self.device = Path(arguments.out), distributed.init(settings.device)
-        precision.check(settings.precision, self.device)
+        check_precision(settings.precision, self.device)
         self.trunk = backbones.read(arguments.weights, arguments.seed)
         self.train, self.val = labelled.load(arguments.benchmark, arguments.data)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():

@@ -4,10 +4,10 @@ import pytest
 import torch
 from detectron2.engine import AMPTrainer
 
-from pretrain import distributed
+from pretrain import config, distributed, train
 from pretrain.command_line import UserError
+from pretrain.precision import check_precision
 from transfer import knn, linear
-from transfer.classification import precision
 
 WORDS = "--weights random --benchmark scenes --data nowhere"
 REFUSAL = "precision bf16, but Tesla V100 does not compute in bfloat16; use precision fp32"
@@ -27,6 +27,12 @@ def test_knn_refuses_bf16_before_it_reads_anything(volta, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_pretraining_refuses_bf16_and_says_what_to_give(volta):
+    settings = config.resolve("simsiam", "demo", ["precision=bf16"])
+    with pytest.raises(UserError, match=REFUSAL):
+        train.build("simsiam", settings, torch.device("cuda", 0))
+
+
 def test_a_classifier_refuses_bf16_before_it_reads_anything(volta, tmp_path):
     words = [*WORDS.split(), "--protocol", "linear-demo", "--out", str(tmp_path / "out"), "precision=bf16"]
     with pytest.raises(UserError, match=REFUSAL):
@@ -36,12 +42,12 @@ def test_a_classifier_refuses_bf16_before_it_reads_anything(volta, tmp_path):
 
 @pytest.mark.parametrize(("wanted", "device"), [("fp32", "cuda"), ("bf16", "cpu")])
 def test_what_the_gpu_is_not_asked_for_is_not_refused(volta, wanted, device):
-    precision.check(wanted, torch.device(device))
+    check_precision(wanted, torch.device(device))
 
 
 def test_a_gpu_that_computes_in_bfloat16_may(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    precision.check("bf16", torch.device("cuda"))
+    check_precision("bf16", torch.device("cuda"))
 
 
 @pytest.mark.filterwarnings("ignore:.*GradScaler.*")  # named by an old name, and without a GPU switched off
