@@ -57,6 +57,8 @@ def find_trunk(content: dict, path: Path, *, format: str = AUTO, take: str | Non
     containers = {place.split(":")[0] for places in entry.takes.values() for place in places.split("|")}
     siblings = {container.rpartition("/")[0] for container in containers if "/" in container}
     read = {c: t for c, t in dicts.items() if c in containers or c.rpartition("/")[0] in siblings}
+    if format == AUTO:
+        _check_alone(path, entry, read, dicts)
     tensors, names, dropped = {}, {}, {}
     for container, held in read.items():
         for name, tensor in held.items():
@@ -123,6 +125,16 @@ def _place(entry: Format, address: str, take: str, candidates: list[str]) -> tup
     if re.search(COUNTER[1], name):
         return "", COUNTER[0]
     return (entry.rename(rest), "") if rest is not None else ("", BESIDE)
+
+
+def _check_alone(path: Path, entry: Format, read: dict, dicts: dict) -> None:
+    """Raise UserError if a network stands where the format does not look: a person must say which of the two counts."""
+    other = [c for c in dicts if c not in read and any(name.endswith("layer4.2.conv3.weight") for name in dicts[c])]
+    if other:
+        raise UserError(
+            f"{path} holds a ResNet under {', '.join(read) or 'no key'} and another one under {', '.join(other)}; "
+            f"--format {entry.name!r} takes the first, for the other save it alone"
+        )
 
 
 def _check_distinct(path: Path, names: dict[str, str]) -> None:

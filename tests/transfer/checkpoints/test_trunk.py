@@ -35,6 +35,14 @@ def test_a_candidate_that_is_not_there_and_two_formats_at_once_are_one_line(publ
         find_trunk(both, Path("both.pth"), format="moco")
 
 
+def test_a_second_network_where_no_format_looks_is_not_passed_over(published, trunk, other):
+    content = {"state_dict": trunk, "model": other}
+    with pytest.raises(UserError, match="holds a ResNet under state_dict and another one under model; --format 'extr"):
+        find_trunk(content, Path("two.pth"))
+    found = find_trunk(content, Path("two.pth"), format="extracted backbone (mmselfsup, DenseCL)")
+    assert published.gives(found, trunk) and found.other_keys == ["model"]
+
+
 def test_two_tensors_of_one_name_are_ambiguous(published, trunk, other):
     """solo-learn's trunk was once `encoder` and is now `backbone`: a file with both does not say which."""
     content = published.solo_learn_older(trunk, other)
