@@ -86,7 +86,8 @@ class TrainConfig:
 def resolve(method: str, recipe: str, pairs: list[str]) -> TrainConfig:
     """The settings of a run. ``recipe`` is a name in pretrain/recipes or a yaml file; ``pairs`` are KEY=VALUE.
 
-    Raises UserError naming every unknown key (with the known ones) and every value of the wrong type.
+    Raises UserError naming every unknown key (with the known ones), every value of the wrong type and every number
+    outside its limits.
     """
     module = methods.load(method)
     config = TrainConfig(method=module.Config())
@@ -96,21 +97,6 @@ def resolve(method: str, recipe: str, pairs: list[str]) -> TrainConfig:
     for source, values in layers:
         config = updated(config, values, source)
     return config
-
-
-def flat(config, prefix: str = "") -> dict[str, typing.Any]:
-    """Every setting under its dotted key."""
-    if isinstance(config, dict):
-        items = config.items()
-    else:
-        items = ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
-    result = {}
-    for key, value in items:
-        if isinstance(value, dict) or dataclasses.is_dataclass(value):
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[prefix + key] = value
-    return result
 
 
 def describe(config, prefix: str = "") -> str:

@@ -3,9 +3,6 @@
 import sys
 from typing import NamedTuple
 
-from pretrain import config
-from pretrain.command_line import UserError
-
 GREATEST, SMALLEST = sys.float_info.max, sys.float_info.min
 
 
@@ -43,12 +40,8 @@ _NAMES = {
 LIMITS: dict[str, Limit] = {name: limit for limit, names in _NAMES.items() for name in names.split()}
 
 
-def check_limits(settings: config.TrainConfig) -> None:
-    """Raise UserError naming every number of a run's settings that lies outside its limits, or is none."""
-    faults = [
-        f"{name} must be {LIMITS[name].words}, got {value}"
-        for name, value in config.flat(settings).items()
-        if name in LIMITS and value is not None and not LIMITS[name].least <= value <= LIMITS[name].most
-    ]
-    if faults:
-        raise UserError("; ".join(faults))
+def fault(name: str, value) -> str:
+    """What is wrong with a setting's value: a number outside its limits, or NaN; empty if nothing is."""
+    if name not in LIMITS or value is None or LIMITS[name].least <= value <= LIMITS[name].most:
+        return ""
+    return f"{name} must be {LIMITS[name].words}, got {value}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from pretrain import limits
 from pretrain.command_line import UserError
 from pretrain.provenance import as_submitted
 
@@ -57,7 +58,8 @@ def parse_pairs(pairs: list[str]) -> dict:
 def updated(config, values: dict, source: str):
     """A copy of a settings dataclass with nested ``values`` put in, which ``source`` says.
 
-    Raises UserError naming every unknown key (with the known ones) and every value of the wrong type.
+    Raises UserError naming every unknown key (with the known ones), every value of the wrong type, and every number
+    outside its limits (`pretrain.limits`).
     """
     faults: list[str] = []
     config = _updated(config, values, "", faults)
@@ -81,6 +83,8 @@ def _updated(config, values: dict, prefix: str, faults: list[str]):
         else:
             try:
                 changes[key] = _coerced(value, hints[key])
+                if fault := limits.fault(prefix + key, changes[key]):
+                    faults.append(fault)
             except (TypeError, ValueError):
                 kind = str(hints[key]) if typing.get_args(hints[key]) else hints[key].__name__
                 faults.append(f"{prefix}{key} must be {kind}, got {value!r}")
@@ -102,3 +106,18 @@ def _coerced(value, hint):
     if type(value) is not hint:
         raise TypeError
     return value
+
+
+def flat(config, prefix: str = "") -> dict[str, typing.Any]:
+    """Every setting under its dotted key."""
+    if isinstance(config, dict):
+        items = config.items()
+    else:
+        items = ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
+    result = {}
+    for key, value in items:
+        if isinstance(value, dict) or dataclasses.is_dataclass(value):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[prefix + key] = value
+    return result

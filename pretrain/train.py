@@ -22,13 +22,13 @@ from pretrain.claims import refuse_another
 from pretrain.command_line import Parser, UserError, one_of, run
 from pretrain.config import TrainConfig
 from pretrain.files import write_text
-from pretrain.limits import check_limits
 from pretrain.log import Log
 from pretrain.precision import check_precision
 from pretrain.probe_rank import RankProbe
 from pretrain.progress import Progress
 from pretrain.provenance import commit
 from pretrain.retention import Checkpoints
+from pretrain.settings import flat
 from pretrain.stopping import StopRequest, Watch, embedding_rank
 
 DEFAULT_RECIPE = "imagenet-100ep"
@@ -182,7 +182,6 @@ class Report:
 
 def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for what the user can mend."""
-    check_limits(settings)
     device = distributed.init(settings.device)
     source = data.images(settings.data)
     per_epoch = steps_per_epoch(len(source), settings)
@@ -242,8 +241,8 @@ def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
     mine = {"method": name, "recipe": recipe, "settings": asdict(settings)}
     begun = Checkpoints(folder).paths() or (folder / "backbone.pth").exists()
     if path.exists() and begun:
-        theirs = config.flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        here = {key: value for key, value in config.flat(mine).items() if key.removeprefix("settings.") not in FREE}
+        theirs = flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        here = {key: value for key, value in flat(mine).items() if key.removeprefix("settings.") not in FREE}
         refuse_another(folder, {key: theirs.get(key) for key in here}, here)
     elif folder.is_dir() and any(folder.iterdir()) and not path.exists():
         raise UserError(f"{folder} is not empty and holds no run (no config.yaml); choose another --out")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from analysis.page.folder import Folder, leaves
 from analysis.page.jobs import Job
 from analysis.page.markup import Section, details, escape, paragraph
+from pretrain.settings import flat
 
 SETTINGS_ONLY = (
     "These are told by the settings in each folder, for no job record is there; add --data where a data set does not "
@@ -37,8 +38,6 @@ def commands(folder: Folder, jobs: Sequence[Job]) -> Section:
 
 def by_settings(folder: Folder, row) -> list[list[str]]:
     """The commands of one row, from config.yaml, conversion.json, run.json and result.json."""
-    from pretrain.config import flat  # with it comes torch, which a folder with job records need not wait for
-
     here, made = folder.name(row), []
     config = folder.yaml(row / "pretrain" / "config.yaml")
     if {"method", "recipe", "settings"} <= config.keys():

@@ -2,7 +2,7 @@ import pytest
 
 from pretrain import config, methods, optimizers, views
 from pretrain.command_line import UserError
-from pretrain.settings import RECIPES
+from pretrain.settings import RECIPES, flat
 
 
 def resolve(*pairs, recipe="imagenet-100ep"):
@@ -55,7 +55,7 @@ def test_every_recipe_fits_every_method_and_every_setting_has_its_sentence():
         for recipe in RECIPES.glob("*.yaml"):
             settings = config.resolve(name, recipe.stem, [])
         text = config.describe(settings)
-        assert all(f"  {key}\n" in text for key in config.flat(settings))
+        assert all(f"  {key}\n" in text for key in flat(settings))
 
 
 def epochs_of(name: str, recipe: str, share: str) -> float:
@@ -126,7 +126,7 @@ def test_cifar_recipe_at_batch_512_is_that_of_papers_notebooks_and_lightly(name)
     assert [(view.size, view.scale[0], view.blur_p, view.solarize_p) for view in crops] == [(32, min_scale, 0, 0)] * 2
     assert {view.jitter for view in crops} == {(0.4, 0.4, 0.4, 0.1)} and settings.backbone.stem == "cifar"
     assert (settings.epochs, settings.batch_size) == (800, 512)
-    assert changes.items() <= config.flat(settings.method).items()
+    assert changes.items() <= flat(settings.method).items()
 
 
 def test_cifar_recipe_of_simclr_is_that_of_its_appendix():

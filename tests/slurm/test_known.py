@@ -7,6 +7,7 @@ import pytest
 
 from pretrain import config, methods
 from pretrain.provenance import ROOT
+from pretrain.settings import flat
 from slurm import known, settings
 from slurm.stages import STAGES
 
@@ -43,14 +44,14 @@ def test_a_module_that_is_not_there_knows_nothing(module):
 def test_the_settings_of_pretraining_are_those_of_its_configuration():
     for name in methods.available():
         real = config.TrainConfig(method=methods.load(name).Config())
-        assert config.flat(settings.defaults_of(name)) == config.flat(real)
+        assert flat(settings.defaults_of(name)) == flat(real)
 
 
 def test_the_settings_of_a_probe_are_those_of_its_protocols():
     from transfer.classification import classifier_protocol
 
     read = known.settings_class(ROOT / "transfer/classification/classifier_protocol.py", "Settings")
-    assert config.flat(read()) == config.flat(classifier_protocol.Settings())
+    assert flat(read()) == flat(classifier_protocol.Settings())
 
 
 def test_the_settings_of_a_detector_are_those_of_detectron2_and_ours():

@@ -20,7 +20,7 @@ linear: [linear-demo]
 settings:
   data: {image: 100, size: large}
   pretrain: {optim.lrr: 1}
-  pretrain@simclr: {epochs: ten}
+  pretrain@simclr: {epochs: ten, method.temperature: 0}
   linear: {epoch: 3}
   tsne@simclr: {seed: 3}
   semi: {cached-features: true}
@@ -40,7 +40,7 @@ def test_every_typo_of_a_preset_a_recipe_and_the_command_line_is_named_at_once(t
         "unknown setting of data 'image'; known: images, out, seed, size",
         "data.size is 'large'; expected int",
         "pretrain: unknown setting 'optim.lrr'; known: optim.name, optim.lr,",
-        "pretrain@simclr: epochs must be int, got 'ten'",
+        "pretrain@simclr: epochs must be int, got 'ten'; method.temperature must be above 0, got 0.0",
         "variant 'gamma=2': unknown setting 'method.gama'; known: method.variant, method.gamma,",
         "mine.yaml: unknown setting 'views.sizes'; known: views.recipe, views.size,",
         "mine.yaml (for simclr): unknown setting 'optim.lar'",
