@@ -243,7 +243,9 @@ def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
     if path.exists() and begun:
         theirs = flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
         here = {key: value for key, value in flat(mine).items() if key.removeprefix("settings.") not in FREE}
-        refuse_another(folder, {key: theirs.get(key) for key in here}, here)
+        default = flat({"settings": asdict(TrainConfig(method=methods.load(name).Config()))})
+        # A setting that is younger than the run: what was done before it came is what its default does.
+        refuse_another(folder, {key: theirs.get(key, default.get(key)) for key in here}, here)
     elif folder.is_dir() and any(folder.iterdir()) and not path.exists():
         raise UserError(f"{folder} is not empty and holds no run (no config.yaml); choose another --out")
     distributed.barrier()  # every rank has looked before the first one writes

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from pretrain import checkpoint
 from pretrain.provenance import ROOT
@@ -101,6 +103,16 @@ def test_a_finished_run_returns_at_once_and_is_not_touched(finished, command, sc
 def test_folder_of_another_run_names_the_difference(finished, refused, scenes):
     line = refused(SCRIPT, *small(scenes, finished, "epochs=2", "optim.lr=0.7"))
     assert "another run" in line and "optim.lr (there 0.5, here 0.7)" in line
+
+
+def test_a_setting_younger_than_the_run_had_its_default(finished, command, refused, scenes, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    about = yaml.safe_load((run / "config.yaml").read_text())
+    del about["settings"]["method"]["order"], about["settings"]["views"]["small_size"]
+    (run / "config.yaml").write_text(yaml.safe_dump(about))
+    line = refused(SCRIPT, *small(scenes, run, "epochs=2", "method.order=3"))
+    assert "another run: method.order (there 4, here 3);" in line
+    assert "done already" in command(SCRIPT, *small(scenes, run, "epochs=2")).stdout
 
 
 def test_a_run_that_saved_nothing_leaves_its_folder_to_the_corrected_command(command, scenes, tmp_path):
