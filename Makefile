@@ -35,7 +35,7 @@ slurm-down: setup  ## end it, and leave nothing of it behind
 	@$(PY) slurm/one_node/down.py
 
 slurm-faults: setup  ## the fault campaign on that SLURM: its table is docs/faults.md
-	$(PY) -m pytest tests/slurm/real/faults.py
+	$(PY) -m pytest -s tests/slurm/real/faults.py
 
 # The stamp comes last, so a set-up that was interrupted is taken up again by the next call.
 $(VENV)/.set-up: requirements.txt constraints.txt pyproject.toml transfer/install_detectron2.py
