@@ -12,7 +12,8 @@ TASK_DIED = re.compile(
     r"srun: error: .*: tasks? [\d,-]+: (Killed|Out Of Memory|Segmentation fault|Bus error|Aborted)|oom.kill"
 )
 ENDED_BY_SLURM = re.compile(
-    r"\*\*\* (JOB|STEP) .* CANCELLED AT \S+ (DUE TO (?!JOB REQUEUE)[A-Z ]+)?\*\*\*|srun: error: .*: Terminated"
+    r"\*\*\* (JOB|STEP) .* (CANCELLED AT \S+ (DUE TO (?!JOB REQUEUE)[A-Z ]+)?|FAILED \(.*\) )\*\*\*"
+    r"|srun: error: .*: Terminated"
 )
 RAISED = re.compile(r"^[A-Za-z_.]+(Error|Exception|Interrupt|Warning)\b.*")
 

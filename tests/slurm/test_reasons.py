@@ -10,6 +10,7 @@ MISSING = "error: no folder of images at /data; give an existing one"
 BUG = "RuntimeError: out of memory"
 ENDED = "srun: error: node2: tasks 2-3: Terminated"
 CANCELLED = "slurmstepd-node1: error: *** STEP 921.0 ON node1 CANCELLED AT 2026-11-22T07:23:04 ***"
+NO_SRUN = "slurmstepd-node1: error: *** STEP 10.0 ON node1 FAILED (non-zero exit code or other failure mode) ***"
 FULL = "error: cannot write runs/checkpoint.pth: No space left on device; choose another folder, or mend this one"
 
 
@@ -27,6 +28,7 @@ FULL = "error: cannot write runs/checkpoint.pth: No space left on device; choose
             "slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 06:59 DUE TO NODE FAILURE ***",
         ),
         (["12:00:01 pretrain 3/6", CANCELLED], ["a library warns"], CANCELLED),
+        (["slurm_script: line 25: 32588 Killed srun", NO_SRUN], [f"error: {lost(0)}"], NO_SRUN),
         (["no word of ours", "the last word"], ["a library warns"], "the last word"),
     ],
 )  # fmt: skip

@@ -235,7 +235,8 @@ class Jobs:
         mine = {f"SLURM_JOB_ID={self.ids['pretrain']}".encode(), variable.encode()}
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                found = name in (process / "cmdline").read_bytes()
+                words = (process / "cmdline").read_bytes()
+                found = name in words and (name == b"srun" or not words.startswith(b"srun"))  # which names its task's
                 if found and mine <= set((process / "environ").read_bytes().split(b"\0")):
                     parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
                     for pid in [parent] * parents + [int(process.name)]:

@@ -55,7 +55,7 @@ def test_kill_9_of_one_rank_at_random_steps(slurm_jobs, table):
     reference = slurm_jobs.submit("long", *steps, **TWO)
     chance, took, at, said = random.Random(0), [], [], []
     for _ in range(KILLS):
-        jobs = slurm_jobs.submit("killed", *steps, **TWO)
+        jobs = slurm_jobs.submit("killed", *steps, PACE_S=3, **TWO)
         before = len(jobs.curve())
         jobs.at_step(min(before + 1, 35))
         time.sleep(chance.uniform(0, 2))
