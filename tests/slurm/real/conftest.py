@@ -206,10 +206,7 @@ class Jobs:
 
     def at_step(self, step: int, *, within_s: float = 200) -> None:
         """Wait until a pretraining has come to a step."""
-        until(lambda: len(self.curve()) >= step, within_s, self.log)
-
-    def gone_from(self, state: str, *, within_s: float) -> None:
-        until(lambda: self.state() != state, within_s, self.log)
+        self.wait(lambda: len(self.curve()) >= step, within_s=within_s)
 
     def restarts(self) -> int:
         return int(self.about().get("Restarts", 0))

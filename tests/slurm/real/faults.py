@@ -104,7 +104,7 @@ def test_a_node_goes_down(slurm_jobs, table, undisturbed):
     jobs.kill_processes(b"submitit", "SLURMD_NODENAME=node2", parents=True)
     began = time.monotonic()
     try:
-        jobs.gone_from("RUNNING", within_s=240)
+        jobs.wait(lambda: jobs.state() != "RUNNING", within_s=240)
         took, state = time.monotonic() - began, jobs.state()
     finally:
         start_node2()
