@@ -26,13 +26,13 @@ lint: setup  ## check style and format
 	$(PY) -m ruff format --check .
 
 doctor:  ## check this machine, one line for each thing that could be wrong, with its remedy
-	@$$(command -v $(PY) || command -v $(PYTHON)) slurm/doctor.py
+	@$$(command -v $(PY) || command -v $(PYTHON)) tools/doctor.py
 
 slurm-up: setup  ## start a real SLURM of two nodes on this machine, for the tests in tests/slurm/real
-	@$(PY) slurm/one_node/up.py
+	@$(PY) tools/one_node/up.py
 
 slurm-down: setup  ## end it, and leave nothing of it behind
-	@$(PY) slurm/one_node/down.py
+	@$(PY) tools/one_node/down.py
 
 slurm-faults: setup  ## the fault campaign on that SLURM: its table is docs/faults.md
 	$(PY) -m pytest -s tests/slurm/real/faults.py

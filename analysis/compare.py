@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.matches import FIGURES, Matches, match
-from pretrain import claims
-from pretrain.command_line import Parser, UserError, run
-from pretrain.files import write_json
-from pretrain.progress import Progress
+from analysis.measures.image_matches import FIGURES, Matches, match
+from runtime import run_guard
+from runtime.command_line import Parser, UserError, run
+from runtime.files import write_json
+from runtime.progress import Progress
 from transfer.evaluate import ground_truth
 from transfer.metrics import predictions
-from transfer.metrics.choice import metric_of
+from transfer.metrics.scorers import metric_of
 
 NAMES = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 
@@ -123,7 +123,7 @@ def pairs_of(truth: Path, a: dict[str, Matches] | None, b: dict[str, Matches] | 
 
 
 def _run_of(path: Path) -> dict:
-    run = path.parent / claims.FILE
+    run = path.parent / run_guard.FILE
     return json.loads(run.read_text(encoding="utf-8")) if run.exists() else {}
 
 

@@ -14,17 +14,17 @@ from pathlib import Path
 import matplotlib
 import torch
 
-from analysis import feature_file
 from analysis.effective_rank import measure
+from analysis.extraction import feature_file
+from analysis.extraction.images import FORMATS, Prepared, choose, open_images
+from analysis.extraction.networks import load
 from analysis.features import LAYERS, extract
-from analysis.figures import COLOURS, GRID, INK, MARKERS, save
-from analysis.images import FORMATS, Prepared, choose, open_images
-from analysis.networks import load
-from pretrain import distributed
-from pretrain.command_line import Parser, UserError, one_of, run
-from pretrain.files import sha256, write_json
-from pretrain.progress import Progress
-from pretrain.provenance import commit
+from analysis.measures.figures import COLOURS, GRID, INK, MARKERS, save
+from runtime import distributed
+from runtime.command_line import Parser, UserError, one_of, run
+from runtime.files import sha256, write_json
+from runtime.progress import Progress
+from runtime.provenance import commit
 
 matplotlib.use("Agg")
 SHOWN = {

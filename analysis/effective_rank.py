@@ -15,11 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from analysis import feature_file, measured
-from analysis.images import choose
-from pretrain.class_ranks import OVER, class_spectra, entropy_rank, inter_class, intra_class, per_class, spectrum, total
-from pretrain.command_line import Parser, UserError, run
-from pretrain.matrix_information import total_coding_rate
+from analysis.extraction import feature_file
+from analysis.extraction.images import choose
+from analysis.measures import result
+from pretrain.losses.class_ranks import (
+    OVER,
+    class_spectra,
+    entropy_rank,
+    inter_class,
+    intra_class,
+    per_class,
+    spectrum,
+    total,
+)
+from pretrain.losses.matrix_information import total_coding_rate
+from runtime.command_line import Parser, UserError, run
 
 BATCH = 512  # appendix D.1
 
@@ -145,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"warning: {line}")
     context = {"n_per_class": n, "resamples": arguments.resamples, "seed": arguments.seed}
     context |= {"intervals": found["intervals"], "warnings": found["warnings"]}
-    measured.write(arguments.out, "effective_rank", features, found["values"], n=len(h), **context)
+    result.write(arguments.out, "effective_rank", features, found["values"], n=len(h), **context)
 
 
 def equalised(

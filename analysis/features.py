@@ -15,13 +15,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from analysis import feature_file
-from analysis.images import FORMATS, Prepared, RandomViews, choose, open_images
-from analysis.networks import Network, load, measure_statistics
-from pretrain import distributed, views
-from pretrain.command_line import Parser, UserError, one_of, run
-from pretrain.progress import Progress
-from pretrain.provenance import commit
+from analysis.extraction import feature_file
+from analysis.extraction.images import FORMATS, Prepared, RandomViews, choose, open_images
+from analysis.extraction.networks import Network, load, measure_statistics
+from pretrain.data import views
+from runtime import distributed
+from runtime.command_line import Parser, UserError, one_of, run
+from runtime.progress import Progress
+from runtime.provenance import commit
 
 LAYERS = ("backbone", "projector")
 SETTINGS = ("format", "split", "size", "resize", "limit_per_class", "sample_seed", "views", "half")

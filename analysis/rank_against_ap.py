@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from analysis.correlation import FEWEST, Correlation, correlate
-from analysis.figures import COLOURS, GRID, INK, MARKERS, MUTED, save
-from analysis.records import Found, collect, unique
-from analysis.table import Column, Row
-from pretrain.command_line import Parser, UserError, run
-from pretrain.files import write_json
+from analysis.measures.correlation import FEWEST, Correlation, correlate
+from analysis.measures.figures import COLOURS, GRID, INK, MARKERS, MUTED, save
+from analysis.results_table.model import Column, Row
+from analysis.results_table.records import Found, collect, unique
+from runtime.command_line import Parser, UserError, run
+from runtime.files import write_json
 
 RANKS = {
     "rank-intra-cov": "intra-class effective rank, cov",

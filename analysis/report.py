@@ -12,15 +12,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import kinds, rank_against_ap
-from analysis.page import commands, cost, jobs, pictures, representations, results, training, unfinished
-from analysis.page.document import document
-from analysis.page.folder import Folder
-from analysis.page.markup import Section, escape, paragraph
-from analysis.records import Found, collect
-from pretrain.command_line import Parser, UserError, run
-from pretrain.files import write_text
-from pretrain.provenance import commit
+from analysis import rank_against_ap
+from analysis.report_page import commands, cost, jobs, pictures, representations, results, training, unfinished
+from analysis.report_page.document import document
+from analysis.report_page.folder import Folder
+from analysis.report_page.markup import Section, escape, paragraph
+from analysis.results_table import build
+from analysis.results_table.records import Found, collect
+from runtime.command_line import Parser, UserError, run
+from runtime.files import write_text
+from runtime.provenance import commit
 
 
 def page(runs: Path, *, title: str, status: Path | None = None) -> str:
@@ -29,7 +30,7 @@ def page(runs: Path, *, title: str, status: Path | None = None) -> str:
         raise UserError(f"{runs} is not a folder of runs; give the --runs folder of slurm/run_all.py")
     folder = Folder(runs)
     found, fault = measured(runs)
-    tables = kinds.build(found) if found else []
+    tables = build.build(found) if found else []
     if found and not tables:
         fault = "None of the results has a place in a table."
     todo = jobs.read(folder, status)

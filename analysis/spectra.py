@@ -12,11 +12,12 @@ from pathlib import Path
 import matplotlib
 import torch
 
-from analysis import feature_file, geometry, measured, view_measures
 from analysis.effective_rank import equalised
-from analysis.figures import GRID, INK, save
-from pretrain.class_ranks import spectrum
-from pretrain.command_line import Parser, UserError, run
+from analysis.extraction import feature_file
+from analysis.measures import geometry, result, view_measures
+from analysis.measures.figures import GRID, INK, save
+from pretrain.losses.class_ranks import spectrum
+from runtime.command_line import Parser, UserError, run
 
 matplotlib.use("Agg")
 SHOWN = {
@@ -131,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"warning: {line}")
     draw(eigenvalues, features.title, arguments.out)
     context["eigenvalues"] = [float(f"{value:.6g}") for value in eigenvalues.tolist()]
-    measured.write(arguments.out, "spectra", features, values, n=context.pop("images"), other_n=other_n, **context)
+    result.write(arguments.out, "spectra", features, values, n=context.pop("images"), other_n=other_n, **context)
 
 
 if __name__ == "__main__":

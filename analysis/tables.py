@@ -5,21 +5,22 @@
 
 Written below RUNS/results as Markdown to read, CSV to compute with, LaTeX (booktabs) and HTML. Two protocols, or two
 versions of one, never share a column. A published number is in italics, has its source and caveat below the table, and
-is never bold; a measured one is bold only where the gap exceeds the noise (analysis/noise.py says by what rule).
+is never bold; a measured one is bold only where the gap exceeds the noise
+(analysis/results_table/significance.py has the rule).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.explain import explain, find
-from analysis.kinds import build as build
-from analysis.records import collect
-from analysis.table import Table
-from analysis.table_html import html
-from analysis.table_latex import latex
-from analysis.table_text import markdown, text, to_csv
-from pretrain import files
-from pretrain.command_line import Parser, UserError, run
+from analysis.results_table.build import build as build
+from analysis.results_table.explain import explain, find
+from analysis.results_table.html import html
+from analysis.results_table.latex import latex
+from analysis.results_table.model import Table
+from analysis.results_table.records import collect
+from analysis.results_table.text import markdown, text, to_csv
+from runtime import files
+from runtime.command_line import Parser, UserError, run
 
 WRITERS = {"md": markdown, "csv": to_csv, "tex": latex, "html": html}
 """File ending -> what makes the file of a table."""

@@ -16,13 +16,13 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from analysis import feature_file
-from analysis.feature_file import Features
-from analysis.figures import COLOURS, INK, MARKERS, MUTED, save
-from analysis.images import choose
-from pretrain.command_line import Parser, UserError, one_of, run
-from pretrain.files import write_json
-from pretrain.progress import Progress
+from analysis.extraction import feature_file
+from analysis.extraction.feature_file import Features
+from analysis.extraction.images import choose
+from analysis.measures.figures import COLOURS, INK, MARKERS, MUTED, save
+from runtime.command_line import Parser, UserError, one_of, run
+from runtime.files import write_json
+from runtime.progress import Progress
 
 matplotlib.use("Agg")
 METHODS = ("tsne", "umap")

@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pretrain.command_line import Parser, UserError, run
-from pretrain.progress import Progress
-from pretrain.provenance import commit
+from runtime.command_line import Parser, UserError, run
+from runtime.progress import Progress
+from runtime.provenance import commit
 from transfer.metrics import coco, predictions
 
 HEIGHT, WIDTH, CATEGORIES, OBJECTS, TRIES = 480, 640, 80, 7, 8

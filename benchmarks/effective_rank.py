@@ -13,10 +13,10 @@ import time
 import torch
 from torch import Tensor
 
-from pretrain.class_ranks import class_spectra, entropy_rank
-from pretrain.command_line import Parser, UserError, run
-from pretrain.progress import Progress
-from pretrain.provenance import commit
+from pretrain.losses.class_ranks import class_spectra, entropy_rank
+from runtime.command_line import Parser, UserError, run
+from runtime.progress import Progress
+from runtime.provenance import commit
 
 
 def plain(rows: Tensor, over: str) -> Tensor:

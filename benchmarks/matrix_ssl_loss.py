@@ -24,11 +24,11 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain.command_line import Parser, run
+from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.methods.matrix_ssl import paper_terms, released_terms
 from pretrain.methods.mec import coding_loss
-from pretrain.provenance import commit
-from pretrain.shared_matmul import shared_matmul
+from runtime.command_line import Parser, run
+from runtime.provenance import commit
 
 
 def mec_terms(online: Tensor, target: Tensor, *, matmul: Callable = torch.matmul) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/protocols.md anew from transfer/protocols/*.yaml and transfer/benchmarks.py."""
+"""Writes the tables of docs/protocols.md anew from transfer/protocols/*.yaml and transfer/datasets/benchmarks.py."""
 
 import sys
 from pathlib import Path
@@ -8,8 +8,8 @@ sys.path.insert(0, str(ROOT))
 
 from detectron2.config import CfgNode  # noqa: E402
 
-from transfer import benchmarks  # noqa: E402
-from transfer.datasets.data_layouts import LAYOUTS  # noqa: E402
+from transfer.datasets import benchmarks  # noqa: E402
+from transfer.datasets.layouts import LAYOUTS  # noqa: E402
 from transfer.detection import protocol  # noqa: E402
 
 PAGE = ROOT / "docs" / "protocols.md"

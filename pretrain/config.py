@@ -8,10 +8,10 @@ import typing
 from dataclasses import dataclass, field
 
 from pretrain import methods
-from pretrain.data import DataConfig
-from pretrain.optimizers import OptimConfig
-from pretrain.settings import parse_pairs, read_recipe, updated
-from pretrain.views import ViewsConfig
+from pretrain.data.datasets import DataConfig
+from pretrain.data.views import ViewsConfig
+from pretrain.optimisation.optimizers import OptimConfig
+from runtime.settings import parse_pairs, read_recipe, updated
 
 
 @dataclass(frozen=True, kw_only=True)

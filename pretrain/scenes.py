@@ -20,11 +20,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pretrain import drawing
-from pretrain.command_line import Parser, UserError, run
-from pretrain.drawing import CLASSES
-from pretrain.files import replacing, write_json
-from pretrain.progress import Progress
+from pretrain.data import drawing
+from pretrain.data.drawing import CLASSES
+from runtime.command_line import Parser, UserError, run
+from runtime.files import replacing, write_json
+from runtime.progress import Progress
 
 # How many images each part holds, as a share of --images.
 SHARES = {

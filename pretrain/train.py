@@ -17,19 +17,27 @@ import yaml
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain import backbone, batch_norm, checkpoint, config, data, distributed, methods, optimizers, probe_rank, views
-from pretrain.claims import refuse_another
-from pretrain.command_line import Parser, UserError, one_of, run
+from pretrain import config, methods
+from pretrain.backbones import resnet
+from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.retention import Checkpoints
 from pretrain.config import TrainConfig
-from pretrain.files import write_text
-from pretrain.log import Log
-from pretrain.precision import check_precision
-from pretrain.probe_rank import RankProbe
-from pretrain.progress import Progress
-from pretrain.provenance import commit
-from pretrain.retention import Checkpoints
-from pretrain.settings import flat
-from pretrain.stopping import StopRequest, Watch, embedding_rank
+from pretrain.data import datasets, views
+from pretrain.monitoring import rank_monitor
+from pretrain.monitoring.health import Watch, embedding_rank
+from pretrain.monitoring.rank_monitor import RankProbe
+from pretrain.networks import batch_norm
+from pretrain.optimisation import optimizers
+from runtime import distributed
+from runtime.command_line import Parser, UserError, one_of, run
+from runtime.files import write_text
+from runtime.jsonl_log import Log
+from runtime.precision import check_precision
+from runtime.progress import Progress
+from runtime.provenance import commit
+from runtime.run_guard import refuse_another
+from runtime.settings import flat
+from runtime.stopping import StopRequest
 
 DEFAULT_RECIPE = "imagenet-100ep"
 # Settings that may change when a run is resumed: they do not touch its result.
@@ -47,14 +55,14 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
     method = methods.load(name).Method
     check_views(name, method, settings)
     torch.manual_seed(settings.seed)
-    trunk = backbone.resnet50(**asdict(settings.backbone))
+    trunk = resnet.resnet50(**asdict(settings.backbone))
     network = method(trunk, settings.method)
     network = batch_norm.synchronise(network, device)
     return network.to(device, memory_format=torch.channels_last).train()
 
 
 def embed(
-    network: nn.Module, batch: data.Batch, settings: TrainConfig, device: torch.device, *, labelled: bool
+    network: nn.Module, batch: datasets.Batch, settings: TrainConfig, device: torch.device, *, labelled: bool
 ) -> methods.Embeddings:
     """The views of this rank -> Embeddings of the global batch, float32, with gradients; and its labels if asked."""
     mixed = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
@@ -79,7 +87,7 @@ def check_views(name: str, method: type[nn.Module], settings: TrainConfig) -> No
         )
 
 
-def check_classes(network: nn.Module, source: data.ImageFolder | data.Cifar) -> None:
+def check_classes(network: nn.Module, source: datasets.ImageFolder | datasets.Cifar) -> None:
     """Raise UserError if the images are not sorted into the classes that the network learns."""
     wanted, found = network.classes, len(source.classes)
     if wanted != found:
@@ -183,7 +191,7 @@ class Report:
 def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for what the user can mend."""
     device = distributed.init(settings.device)
-    source = data.images(settings.data)
+    source = datasets.images(settings.data)
     per_epoch = steps_per_epoch(len(source), settings)
     total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
     network = build(name, settings, device)
@@ -192,9 +200,9 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     claim(folder, name, recipe, settings)
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
-    report = Report(state, total, warmup, probe_rank.configured(settings, source))
+    report = Report(state, total, warmup, rank_monitor.configured(settings, source))
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
-    for batch in data.batches(source, settings, total_steps=total, start=state.step, device=device):
+    for batch in datasets.batches(source, settings, total_steps=total, start=state.step, device=device):
         state.note_unreadable(batch.unreadable, len(source))
         lr = optimizers.lr_at(state.step, settings.optim, peak=peak, warmup_steps=warmup, total_steps=total)
         optimizers.set_lr(state.optimizer, lr, peak=peak)

@@ -5,16 +5,16 @@ srun python -m slurm.call runs/jobs/JOB/call.json
 
 from pathlib import Path
 
-from pretrain.command_line import Parser, UserError, run
-from slurm import ledger
-from slurm.job import StageCall
+from runtime.command_line import Parser, UserError, run
+from slurm.running import job_records
+from slurm.running.stage_call import StageCall
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="call.py", description=__doc__.partition("\n")[0])
     parser.add_argument("note", type=Path, metavar="CALL", help="the call.json of a job")
     note = parser.parse_args(argv).note
-    call = ledger.read(note)
+    call = job_records.read(note)
     if not call:
         raise UserError(f"{note} does not exist; it is written by slurm/run_all.py --export-sbatch")
     return StageCall(module=call["module"], argv=tuple(call["argv"]), cwd=call["cwd"], home=call["home"])()

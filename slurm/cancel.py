@@ -17,30 +17,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from pretrain.command_line import Parser, UserError, run
-    from slurm import ledger, remembered, states
+    from runtime.command_line import Parser, UserError, run
+    from slurm.running import graph_store, job_records
+    from slurm.watching import job_status
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
-from pretrain import files
-from slurm.check import stop_at, unknown
-from slurm.graph import Job, descendants
-from slurm.here import REMINDER_S
-from slurm.options import numbers, words
-from slurm.squeue import scancel, squeue
-from slurm.states import Standing
+from runtime import files
+from slurm.planning.graph import Job, descendants
+from slurm.planning.options import numbers, words
+from slurm.planning.validate import stop_at, unknown
+from slurm.running.local import REMINDER_S
+from slurm.watching.job_status import Standing
+from slurm.watching.slurm_queue import scancel, squeue
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    jobs = remembered.recall(options.runs)
+    jobs = graph_store.recall(options.runs)
     if not jobs:
         raise UserError(f"{options.runs} has no graph of jobs (jobs/graph.json); nothing was ever submitted from there")
     chosen = choose(jobs, options)
-    found = [one for one in states.look(options.runs, jobs) if one.job.name in chosen]
+    found = [one for one in job_status.look(options.runs, jobs) if one.job.name in chosen]
     alive = [one for one in found if one.state in ("running", "queued") and one.job_id]
     elsewhere = out_of_reach(options.runs, found)
-    waiting = leave_out(options.runs, found) - len(elsewhere) if ledger.in_use(options.runs) else 0
+    waiting = leave_out(options.runs, found) - len(elsewhere) if job_records.in_use(options.runs) else 0
     here = cancel(options.runs, alive)
     for one in here:
         print(f"told to save and end: {one.job.name} (process {one.job_id})", flush=True)
@@ -93,13 +94,15 @@ def leave_out(runs: Path, found: Sequence[Standing]) -> int:
     """Tell the run on this machine not to begin these jobs, nor to go on with them; return how many had not begun."""
     left = [one for one in found if one.state != "done"]
     for one in left:
-        ledger.mark_cancelled(runs, one.job.name)
+        job_records.mark_cancelled(runs, one.job.name)
     return sum(one.state not in ("running", "queued") for one in left)
 
 
 def out_of_reach(runs: Path, found: Sequence[Standing]) -> dict[str, str]:
     """Job -> host of those that another machine may still run in processes of its own: no signal of ours gets there."""
-    records = {one.job.name: ledger.submitted(runs, one.job) for one in found if one.state in ("failed", "stopped")}
+    records = {
+        one.job.name: job_records.submitted(runs, one.job) for one in found if one.state in ("failed", "stopped")
+    }
     hosts = {name: record["host"] for name, record in records.items() if record.get("executor") == "local"}
     return {name: host for name, host in hosts.items() if host != socket.gethostname()}
 
@@ -110,7 +113,7 @@ def cancel(runs: Path, alive: Sequence[Standing]) -> list[Standing]:
     Raises UserError if SLURM does not do it; the note of every job that stays is taken back.
     """
     note(runs, alive, cancelled=True)
-    on_slurm = [one for one in alive if ledger.submitted(runs, one.job)["executor"] == "slurm"]
+    on_slurm = [one for one in alive if job_records.submitted(runs, one.job)["executor"] == "slurm"]
     try:
         if on_slurm:
             scancel([one.job_id for one in reversed(on_slurm)])
@@ -124,10 +127,10 @@ def cancel(runs: Path, alive: Sequence[Standing]) -> list[Standing]:
 def note(runs: Path, jobs: Sequence[Standing], *, cancelled: bool) -> None:
     """Write into the records of jobs, or take out of them, that they were cancelled."""
     for one in jobs:
-        record = ledger.submitted(runs, one.job) | {"cancelled": True}
+        record = job_records.submitted(runs, one.job) | {"cancelled": True}
         if not cancelled:
             del record["cancelled"]
-        files.write_json(ledger.home(runs, one.job.name) / "submitted.json", record)
+        files.write_json(job_records.home(runs, one.job.name) / "submitted.json", record)
 
 
 def still_queued(ids: Sequence[str]) -> set[str]:
@@ -140,19 +143,19 @@ def still_queued(ids: Sequence[str]) -> set[str]:
 
 def ended_well(runs: Path, jobs: Sequence[Standing]) -> list[Standing]:
     """Those that came to their end before they heard of it; they were not cancelled."""
-    found = [one for one in jobs if ledger.ended_well(runs, one.job)]
+    found = [one for one in jobs if job_records.ended_well(runs, one.job)]
     note(runs, found, cancelled=False)
     return found
 
 
 def end(processes: Sequence[str]) -> None:
     """Let processes on this machine save and end; a signal may be lost, so each is told until it has ended."""
-    while alive := [process for process in processes if ledger.lives(process)]:
+    while alive := [process for process in processes if job_records.lives(process)]:
         for process in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process), signal.SIGTERM)
         again = time.monotonic() + REMINDER_S
-        while time.monotonic() < again and any(map(ledger.lives, alive)):
+        while time.monotonic() < again and any(map(job_records.lives, alive)):
             time.sleep(0.1)
 
 

@@ -15,19 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from pretrain.command_line import UserError, run
-    from slurm import check, cluster, graph, keys, ledger, partitions, plan, remembered, settings, snapshot
+    from runtime.command_line import UserError, run
+    from slurm.planning import fingerprint, graph, preset, validate, validate_settings
+    from slurm.running import graph_store, job_records
+    from slurm.submitting import cluster, partitions, snapshot
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
-from pretrain.provenance import ROOT
-from slurm.graph import Job
-from slurm.keys import Settled
-from slurm.options import parse
-from slurm.plan import Plan
-from slurm.report import dry_run, failures, results
-from slurm.stage import Stage
-from slurm.stages import STAGES
+from runtime.provenance import ROOT
+from slurm.planning.fingerprint import Settled
+from slurm.planning.graph import Job
+from slurm.planning.options import parse
+from slurm.planning.preset import Plan
+from slurm.planning.stage import Stage
+from slurm.planning.stages import STAGES
+from slurm.watching.summary import dry_run, failures, results
 
 PATIENCE_S = 60
 """How long we wait for somebody else who is just submitting jobs into the same folder."""
@@ -41,30 +43,31 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
         return 0
     wanted, place, jobs = resolve(options, table)
     if options.dry_run:
-        print(what_would_be(options, wanted, place, keys.settle(wanted.runs, jobs, redo=options.redo)))
+        print(what_would_be(options, wanted, place, fingerprint.settle(wanted.runs, jobs, redo=options.redo)))
         return 0
     on_slurm = place.executor == "slurm"
-    with ledger.lock(wanted.runs, patience_s=PATIENCE_S if on_slurm else 0):
-        settled = keys.settle(wanted.runs, jobs, redo=options.redo)
+    with job_records.lock(wanted.runs, patience_s=PATIENCE_S if on_slurm else 0):
+        settled = fingerprint.settle(wanted.runs, jobs, redo=options.redo)
         tell_of_other_code(settled)
-        ledger.forget_cancelled(wanted.runs, settled.jobs)
+        job_records.forget_cancelled(wanted.runs, settled.jobs)
         if options.redo:
-            ledger.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
+            job_records.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
         asked = [dataclasses.replace(job, resources=place.asked(job.resources)) for job in settled.jobs]
-        remembered.remember(wanted.runs, asked)
+        graph_store.remember(wanted.runs, asked)
         code = ROOT if options.live_code else snapshot.take(wanted.runs, settled.jobs)
         if options.probe:
             print(probed(options, wanted, place, settled, code))
             return 0
         if options.export_sbatch:
-            from slurm import export, squeue
+            from slurm.submitting import export
+            from slurm.watching import slurm_queue
 
-            squeue.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
+            slurm_queue.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
             asked = {"done": settled.done, "cluster": place, "code": code, "folder": options.export_sbatch}
             print(f"written: sh {export.write(wanted.runs, settled.jobs, **asked)} submits the jobs")
             return 0
         if on_slurm:
-            from slurm import sbatch
+            from slurm.submitting import sbatch
 
             at_once = {"cluster": place, "code": code, "at_once": options.max_running}
             ids = sbatch.submit(wanted.runs, settled.jobs, done=settled.done, **at_once)
@@ -76,9 +79,9 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
         if not options.wait:
             print(f"{len(ids)} jobs are in the queue; see them with: python slurm/status.py {wanted.runs}")
             return 0
-        from slurm import squeue
+        from slurm.watching import slurm_queue
 
-        outcome = squeue.follow(wanted.runs, jobs, ids)
+        outcome = slurm_queue.follow(wanted.runs, jobs, ids)
     return conclude(wanted, jobs, outcome)
 
 
@@ -96,24 +99,25 @@ def conclude(wanted: Plan, jobs: Sequence[Job], outcome) -> int:
 
 def probed(options: argparse.Namespace, wanted: Plan, place: cluster.Cluster, settled: Settled, code: Path) -> str:
     """Measure how fast the long stages of what is left run here, and say when it would be done."""
-    from slurm import probe, sbatch, squeue
+    from slurm.submitting import sbatch
+    from slurm.watching import estimate, slurm_queue
 
     def execute(short: list[Job]):
         part = Settled(jobs=short, done=settled.done & {job.name for job in short})
         if place.executor != "slurm":
             return run_here(options, wanted, part, debug=place.executor == "debug", code=code)
         ids = sbatch.submit(wanted.runs, short, done=part.done, cluster=place, code=code)
-        return squeue.follow(wanted.runs, short, ids)
+        return slurm_queue.follow(wanted.runs, short, ids)
 
     left = [job for job in settled.jobs if job.name not in settled.done]
-    return probe.forecast(left, probe.measure(wanted.runs, left, execute=execute), gpus=options.probe)
+    return estimate.forecast(left, estimate.measure(wanted.runs, left, execute=execute), gpus=options.probe)
 
 
 def what_would_be(options: argparse.Namespace, wanted: Plan, place: cluster.Cluster, settled: Settled) -> str:
     """What --dry-run prints; nothing is written, and SLURM need not be there."""
     scripts = []
     if place.executor == "slurm":
-        from slurm import sbatch
+        from slurm.submitting import sbatch
 
         code = ROOT if options.live_code else snapshot.folder_of(wanted.runs, snapshot.read(settled.jobs))
         asked = {"cluster": place, "code": code, "at_once": options.max_running}
@@ -132,20 +136,20 @@ def tell_of_other_code(settled: Settled) -> None:
 
 def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan, cluster.Cluster, list[Job]]:
     """What the command line means; raises UserError that names everything that is wrong with it."""
-    faults = check.unknown("stage", options.stage, table)
-    told, wrong = plan.split_overrides(options.overrides, list(table))
-    faults += wrong + check.unknown("preset", [options.preset], presets_like(options.preset))
+    faults = validate.unknown("stage", options.stage, table)
+    told, wrong = preset.split_overrides(options.overrides, list(table))
+    faults += wrong + validate.unknown("preset", [options.preset], presets_like(options.preset))
     try:
         place = cluster.load(options.cluster)
     except UserError as fault:
         faults.append(str(fault))
-    check.stop_at(faults)
+    validate.stop_at(faults)
     fields = ("methods", "seeds", "recipe", "protocols", "benchmarks")
     runs = options.runs or Path(place.runs or "runs")
-    wanted = plan.load(options.preset, runs=runs, **{name: getattr(options, name) for name in fields}).changed(told)
+    wanted = preset.load(options.preset, runs=runs, **{name: getattr(options, name) for name in fields}).changed(told)
     stages = graph.closure(options.stage, table)
-    faults = check.faults_of(wanted, stages, table, variants=plan.load(options.preset).variants)
-    faults += settings.faults_of(wanted, stages, table)
+    faults = validate.faults_of(wanted, stages, table, variants=preset.load(options.preset).variants)
+    faults += validate_settings.faults_of(wanted, stages, table)
     if place.executor != "slurm" and options.wait is False:
         faults.append(f"--no-wait is for SLURM; --cluster {place.name} runs the jobs itself")
     for name in ("parallel", "max_running", "probe"):
@@ -155,34 +159,35 @@ def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan,
         faults.append("--export-sbatch needs a --cluster whose executor is slurm, and knows no --max-running")
     if place.executor != "slurm" and options.max_running:
         faults.append(f"--max-running is for SLURM; on {place.name} say --parallel")
-    check.stop_at(faults)
+    validate.stop_at(faults)
     jobs = graph.build(wanted, options.stage, table)
     limits = partitions.limits() if place.executor == "slurm" else {}
-    check.stop_at(graph.missing_inputs(jobs) + check.impossible(jobs, place, limits))
+    validate.stop_at(graph.missing_inputs(jobs) + validate.impossible(jobs, place, limits))
     return wanted, place, jobs
 
 
 def run_here(options: argparse.Namespace, wanted: Plan, settled: Settled, *, debug: bool, code: Path):
     """Run the graph on this machine and return its outcome."""
-    from slurm import here, squeue
-    from slurm.schedule import Schedule
+    from slurm.running import local
+    from slurm.running.scheduler import Schedule
+    from slurm.watching import slurm_queue
 
-    ledger.refuse_leftovers(wanted.runs, settled.jobs)
-    squeue.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
+    job_records.refuse_leftovers(wanted.runs, settled.jobs)
+    slurm_queue.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
     return Schedule(
         wanted.runs,
         settled.jobs,
         done=settled.done,
-        start=here.DebugJob if debug else functools.partial(here.LocalJob, code=code),
+        start=local.DebugJob if debug else functools.partial(local.LocalJob, code=code),
         parallel=1 if debug else options.parallel,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        gpus=here.visible_gpus(),
+        gpus=local.visible_gpus(),
     ).run()
 
 
 def presets_like(name: str) -> list[str]:
     """The names that may be given for a preset: the known ones, and any path of a yaml file."""
-    return [*plan.available(), *([name] if name.endswith(".yaml") else [])]
+    return [*preset.available(), *([name] if name.endswith(".yaml") else [])]
 
 
 if __name__ == "__main__":

@@ -18,17 +18,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from pretrain.command_line import Parser, UserError, run
-    from slurm import ledger, remembered, states
+    from runtime.command_line import Parser, UserError, run
+    from slurm.running import graph_store, job_records
+    from slurm.watching import job_status
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
-from pretrain.progress import duration
-from slurm.arrays import leaf
-from slurm.console import tail
-from slurm.graph import Job
-from slurm.stages import STAGES
-from slurm.states import Standing
+from runtime.progress import duration
+from slurm.planning.graph import Job
+from slurm.planning.stages import STAGES
+from slurm.submitting.arrays import leaf
+from slurm.watching.console import tail
+from slurm.watching.job_status import Standing
 
 EVERY_S = 10
 
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     """Return 0, or 1 if a job has failed."""
     options = parse(argv)
     while True:
-        jobs = remembered.recall(options.runs)
+        jobs = graph_store.recall(options.runs)
         if not jobs:
             raise UserError(
                 f"{options.runs} has no graph of jobs (jobs/graph.json); it is written by slurm/run_all.py --runs "
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.logs:
             print(logs_of(options.runs, jobs, options.logs))
             return 0
-        found = states.look(options.runs, jobs)
+        found = job_status.look(options.runs, jobs)
         if options.watch and sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")
         print(json.dumps(as_json(found), indent=1) if options.json else text(options.runs, found), flush=True)
@@ -66,7 +67,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def text(runs: Path, found: Sequence[Standing]) -> str:
     """The table, what is to be done, and the bill."""
-    counts = {state: sum(one.state == state for one in found) for state in states.STATES}
+    counts = {state: sum(one.state == state for one in found) for state in job_status.STATES}
     head = f"{runs}: {len(found)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return "\n".join([head, "", *table(found), *to_do(found), *bill(found)])
 
@@ -147,10 +148,10 @@ def logs_of(runs: Path, jobs: Sequence[Job], name: str) -> str:
     if job is None:
         near = [job.name for job in jobs if name in job.name] or [job.name for job in jobs]
         raise UserError(f"no job {name!r} in {runs}; jobs: {', '.join(near[:20])}")
-    found = [log for log in ledger.logs(runs, job) if log.exists()]
+    found = [log for log in job_records.logs(runs, job) if log.exists()]
     if not found:
         raise UserError(f"{name} has written no log yet")
-    record = ledger.read(ledger.home(runs, name) / "done.json")
+    record = job_records.read(job_records.home(runs, name) / "done.json")
     ended = [f"done in {duration(record['seconds'])}, code {record['commit']}"] if record else []
     return "\n".join([line for log in found for line in (f"==> {log}", *tail([log], lines=40), "")] + ended)
 

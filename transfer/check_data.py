@@ -13,13 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pretrain.command_line import Parser, run
-from pretrain.files import write_json
-from transfer import benchmarks
-from transfer.benchmarks import Paths, Split
-from transfer.datasets import coco_check, data_faults
-from transfer.datasets.data_faults import Fault
-from transfer.datasets.in_threads import mapped
+from runtime.command_line import Parser, run
+from runtime.files import write_json
+from transfer.datasets import benchmarks, fault_summary, validate_coco
+from transfer.datasets.benchmarks import Paths, Split
+from transfer.datasets.fault_summary import Fault
+from transfer.datasets.thread_map import mapped
 from transfer.metrics import pictures
 
 PATHS = ("train_json", "train_images", "val_json", "val_images")
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     paths = benchmarks.locate(arguments.benchmark, root=arguments.data, paths=given)
     out = Path(arguments.out or f"runs/checks/{arguments.benchmark}")
     halves = {"train": paths.train, "val": paths.val}
-    contents = {half: coco_check.load(split.json) for half, split in halves.items()}
+    contents = {half: validate_coco.load(split.json) for half, split in halves.items()}
     faults = {
         half: check(contents[half], split, evaluated=half == "val", decode=arguments.decode)
         for half, split in halves.items()
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     print("".join(f"{line}\n" for line in described(faults["both"])), end="")
     content = {half: [vars(fault) for fault in found] for half, found in faults.items()}
     write_json(out / "check.json", {"benchmark": paths.name, "faults": content})
-    left_out = {half: data_faults.annotations_that_stop(faults[half]) for half in halves}
+    left_out = {half: fault_summary.annotations_that_stop(faults[half]) for half in halves}
     if sheet := contact_sheet(contents, halves, left_out) if whole else []:
         pictures.write(out / "contact_sheet.png", np.concatenate(sheet))
     stopping = sum(fault.stops for found in faults.values() for fault in found)
@@ -68,13 +67,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def check(content: dict, split: Split, *, evaluated: bool, decode: bool) -> list[Fault]:
     """Every fault of one half: those of its json, then those of its image files, which are read in parallel."""
-    found = list(data_faults.in_json(content, split, evaluated=evaluated))
+    found = list(fault_summary.in_json(content, split, evaluated=evaluated))
     sizes = {}
     for image in content["images"]:
         if {"file_name", "width", "height"} <= image.keys():
             sizes[split.images / image["file_name"]] = (image["width"], image["height"])
     read = mapped(
-        lambda entry: data_faults.in_image(*entry, decode=decode), sizes.items(), f"check {split.images.name}"
+        lambda entry: fault_summary.in_image(*entry, decode=decode), sizes.items(), f"check {split.images.name}"
     )
     return found + [fault for fault in read if fault]
 

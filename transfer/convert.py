@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pretrain import provenance
-from pretrain.command_line import Parser, UserError, run
-from pretrain.files import sha256, write_json
-from pretrain.retention import variant_at
-from transfer.checkpoints import inspection, parity, reading, resnet50, weights
-from transfer.checkpoints.renaming import to_detectron2
-from transfer.checkpoints.trunk import AUTO, Trunk, find_trunk
+from pretrain.checkpoints.retention import variant_at
+from runtime import provenance
+from runtime.command_line import Parser, UserError, run
+from runtime.files import sha256, write_json
+from transfer.checkpoints import inspection, parity, read, resnet50, weights
+from transfer.checkpoints.find_backbone import AUTO, Trunk, find_trunk
+from transfer.checkpoints.rename import to_detectron2
 
 LEDGER = "conversion.json"
 WRITERS = {".pkl": weights.write, ".pth": weights.write_torch}
@@ -53,7 +53,7 @@ def convert(
         raise UserError(f"the destination must end in .pkl or .pth, which says the format to write; got {destination}")
     if destination.exists() and source.exists() and destination.samefile(source):
         raise UserError(f"{destination} is the source itself; choose another destination")
-    trunk = find_trunk(reading.read(source).content, source, format=format, take=take)
+    trunk = find_trunk(read.read(source).content, source, format=format, take=take)
     made = {"format": trunk.format, "take": trunk.take, "source": source.name, "source_sha256": sha256(source)}
     origin = _origin(source, trunk.about, method=method, epochs=epochs)
     # A file that was converted before keeps saying what it was made from first; the ledger is about this conversion.

@@ -11,11 +11,11 @@ import argparse
 import time
 from pathlib import Path
 
-from pretrain import provenance
-from pretrain.command_line import Parser, UserError, run
-from pretrain.files import sha256, write_json
-from transfer import benchmarks, results
-from transfer.metrics import choice, coco, error_plot, predictions
+from runtime import provenance, results
+from runtime.command_line import Parser, UserError, run
+from runtime.files import sha256, write_json
+from transfer.datasets import benchmarks
+from transfer.metrics import coco, error_plot, predictions, scorers
 from transfer.metrics.coco import ENGINES as ENGINES  # protocols' settings are checked against these
 
 
@@ -33,7 +33,7 @@ def ground_truth(benchmark: str, *, data: str | None, val_json: Path | None) -> 
 
 def errors(truth: Path, found: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
     """What each kind of error costs (``coco.errors``); empty on a data set with a metric of its own."""
-    return coco.errors(truth, found, tasks=tasks) if choice.metric_of(truth) == "coco" else {}
+    return coco.errors(truth, found, tasks=tasks) if scorers.metric_of(truth) == "coco" else {}
 
 
 def recorded(path: Path) -> dict[str, dict[str, float]]:
@@ -100,12 +100,12 @@ def main(argv: list[str] | None = None) -> None:
     predictions.check_ids(path, found, truth)
     known = recorded(path.parent / "result.json")
     tasks = predictions.tasks(found) or sorted(set(known) & set(coco.FIGURES)) or ["bbox"]
-    if arguments.cross_check and (metric := choice.metric_of(truth)) != "coco":
+    if arguments.cross_check and (metric := scorers.metric_of(truth)) != "coco":
         raise UserError(
             f"pycocotools knows COCO's metric, {arguments.benchmark} has that of {metric}; no --cross-check"
         )
     began = time.monotonic()
-    figures = choice.score(truth, found, tasks=tasks, engine=arguments.engine)
+    figures = scorers.score(truth, found, tasks=tasks, engine=arguments.engine)
     took, gains = time.monotonic() - began, errors(truth, found, tasks=tasks)
     print(f"{path}: {len(found)} predictions, {took:.1f} s")
     print(table(figures, gains))

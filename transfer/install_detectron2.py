@@ -22,8 +22,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pretrain.command_line import Parser, UserError, run
-from pretrain.files import sha256
+from runtime.command_line import Parser, UserError, run
+from runtime.files import sha256
 
 NAME, VERSION = "sal-detectron2", "0.7.2"
 SHA256 = "491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561"

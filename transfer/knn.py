@@ -22,16 +22,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from pretrain import distributed
-from pretrain.command_line import Parser, UserError, run
-from pretrain.precision import check_precision
-from pretrain.provenance import commit
-from transfer import results
-from transfer.classification import accuracy, labelled, neighbours, shares
-from transfer.classification.backbones import RANDOM, Backbone, features, measure_statistics, read
-from transfer.classification.claims import claim
+from runtime import distributed, results
+from runtime.command_line import Parser, UserError, run
+from runtime.precision import check_precision
+from runtime.provenance import commit
+from runtime.results import Record
+from transfer.classification import accuracy, labelled_images, nearest_neighbours, shards
 from transfer.classification.crops import CentreCrops
-from transfer.results import Record
+from transfer.classification.frozen_backbone import RANDOM, Backbone, features, measure_statistics, read
+from transfer.classification.run_guard import claim
 
 VOTING = [(20, 0.07), (200, 0.1)]
 """k and T of the published evaluations."""
@@ -87,9 +86,9 @@ def classify(arguments: argparse.Namespace, trunk: Backbone, halves, device: tor
         measure_statistics(trunk.network, train, seed=arguments.seed, device=device, prepare=trunk.inputs)
     settings = {"device": device, "workers": arguments.workers, "precision": arguments.precision}
     (bank, bank_labels), (rows, labels) = (features(trunk, crops, **settings) for crops in (train, val))
-    mine, classes = shares.mine(len(val)), len(val.images.classes)
+    mine, classes = shards.mine(len(val)), len(val.images.classes)
     bank, rows = F.normalize(bank, dim=1), F.normalize(rows[mine], dim=1)
-    found = neighbours.scores(rows, bank, bank_labels, classes=classes, voting=arguments.voting)
+    found = nearest_neighbours.scores(rows, bank, bank_labels, classes=classes, voting=arguments.voting)
     return [
         {
             "protocol": protocol_of(*rule),
@@ -107,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
         arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
         trunk = read(arguments.weights, arguments.seed)
         set_size(arguments, trunk.stem)
-        halves = labelled.load(arguments.benchmark, arguments.data)
+        halves = labelled_images.load(arguments.benchmark, arguments.data)
         arguments.voting = voting_of(arguments.k, arguments.temperature, len(halves[0]))
         identity = {key: getattr(arguments, key) for key in ("benchmark", "seed", "size", "resize", "precision")}
         identity |= {"bn_statistics": arguments.bn_statistics, "weights_sha256": trunk.about["weights_sha256"]}

@@ -16,10 +16,10 @@ the protocol: no random crops. The records say so by their name, P-cached.
 
 import argparse
 
-from pretrain.command_line import UserError, one_of, run
-from transfer.classification import classifier_protocol, probe_command
-from transfer.classification.probe_command import Probe
-from transfer.classification.probe_data import CropData, FeatureData
+from runtime.command_line import UserError, one_of, run
+from transfer.classification import classifier_protocol, classifier_run
+from transfer.classification.batches import CropData, FeatureData
+from transfer.classification.classifier_run import Probe
 
 
 def probe(arguments: argparse.Namespace) -> None:
@@ -37,9 +37,9 @@ def probe(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = probe_command.parser_of("linear", __doc__)
+    parser = classifier_run.parser_of("linear", __doc__)
     parser.add_argument("--cached-features", action="store_true", help="extract once; quick, and not the protocol")
-    return probe_command.call(probe, argv, parser)
+    return classifier_run.call(probe, argv, parser)
 
 
 if __name__ == "__main__":

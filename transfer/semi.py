@@ -13,11 +13,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from pretrain import distributed
-from pretrain.command_line import UserError, one_of, run
-from pretrain.files import sha256, write_text
-from transfer.classification import classifier_protocol, probe_command, subset
-from transfer.classification.probe_command import Probe
+from runtime import distributed
+from runtime.command_line import UserError, one_of, run
+from runtime.files import sha256, write_text
+from transfer.classification import classifier_protocol, classifier_run, label_subset
+from transfer.classification.classifier_run import Probe
 
 
 def probe(arguments: argparse.Namespace) -> None:
@@ -29,25 +29,25 @@ def probe(arguments: argparse.Namespace) -> None:
         raise UserError("semi-supervised fine-tuning moves the backbone; with lr_backbone=0 see transfer/linear.py")
     run_of = Probe(arguments, settings, changed, protocol=f"{arguments.protocol}-{percent}pct")
     if arguments.list:
-        chosen = subset.listed(run_of.train, arguments.list, percent=percent)
+        chosen = label_subset.listed(run_of.train, arguments.list, percent=percent)
         origin = {"file": Path(arguments.list).name, "sha256": sha256(arguments.list)}
     else:
-        chosen = subset.draw(run_of.train, percent=percent, seed=arguments.seed)
+        chosen = label_subset.draw(run_of.train, percent=percent, seed=arguments.seed)
         origin = {"drawn": "stratified", "seed": arguments.seed}
     run_of.train = run_of.train.subset(chosen)
-    origin |= {"images": len(chosen), "of_sorted_names_sha256": subset.fingerprint(run_of.train)}
+    origin |= {"images": len(chosen), "of_sorted_names_sha256": label_subset.fingerprint(run_of.train)}
     if run_of.claim():
         if distributed.is_main():
             print(f"{len(chosen)} labelled images: {run_of.out / 'list.txt'}", file=sys.stderr)
-            write_text(run_of.out / "list.txt", subset.text(run_of.train))
+            write_text(run_of.out / "list.txt", label_subset.text(run_of.train))
         run_of.run(labelled=origin)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = probe_command.parser_of("semi", __doc__)
+    parser = classifier_run.parser_of("semi", __doc__)
     parser.add_argument("--fraction", type=int, required=True, metavar="PERCENT", help="of the labels: 1 or 10")
     parser.add_argument("--list", metavar="FILE", help="names of the images that keep their label")
-    return probe_command.call(probe, argv, parser)
+    return classifier_run.call(probe, argv, parser)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from pretrain import distributed
-from pretrain.command_line import Parser, UserError, run
-from pretrain.stopping import StopRequest
-from transfer import benchmarks
-from transfer.detection import lr_search, settings
+from runtime import distributed
+from runtime.command_line import Parser, UserError, run
+from runtime.stopping import Stopped, StopRequest
+from transfer.datasets import benchmarks
+from transfer.detection import lr_search, run_config
 from transfer.detection.fine_tuning import Plan, Run
-from transfer.detection.processes import join, main_first
+from transfer.detection.launch import join, main_first
 from transfer.detection.protocol import available as protocols
-from transfer.detection.stopping import Stopped
 
 PATHS = ("train_json", "train_images", "val_json", "val_images")
 
@@ -36,7 +35,7 @@ def plans(arguments: argparse.Namespace) -> list[Plan]:
     """What the command line asks for, a run per seed, with the data found and the other processes joined."""
     overrides = arguments.settings + (["SOLVER.AMP.ENABLED", str(arguments.amp == "on")] if arguments.amp else [])
     overrides += ["TRANSFER.CHECKPOINT_ACTIVATIONS", "True"] if arguments.checkpoint_activations else []
-    cfg = settings.load(arguments.protocol, overrides, scale=arguments.scale)
+    cfg = run_config.load(arguments.protocol, overrides, scale=arguments.scale)
     if cfg.TRANSFER.TRIALS < 1:
         raise UserError(f"TRANSFER.TRIALS must be at least 1, got {cfg.TRANSFER.TRIALS}")
     trials = range(cfg.TRANSFER.TRIALS) if arguments.seeds is None else seeds(arguments.seeds)

@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pretrain.command_line import one_of
+from runtime.command_line import one_of
 
 if TYPE_CHECKING:
     from torch import Tensor  # the list of methods is read where nobody waits for torch

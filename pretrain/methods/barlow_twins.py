@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pretrain.heads import mlp
-from pretrain.joint_embedding import JointEmbedding
+from pretrain.losses.shared_matmul import shared_matmul
+from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
-from pretrain.shared_matmul import shared_matmul
-from pretrain.trace_gradients import Matmul, gram
+from pretrain.networks.heads import mlp
+from pretrain.networks.joint_embedding import JointEmbedding
 
 
 def standardise(z: Tensor, *, eps: float = 1e-5) -> Tensor:

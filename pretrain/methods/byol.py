@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain import momentum, schedules
-from pretrain.heads import mlp
 from pretrain.methods import Embeddings
+from pretrain.networks import ema
+from pretrain.networks.heads import mlp
+from pretrain.optimisation import schedules
 
 
 def regression(q: Tensor, z: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class Method(nn.Module):
         self.config, self.backbone = config, backbone
         self.projector = mlp(2048, config.projector_width, config.output_width, last_bias=False)
         self.predictor = mlp(config.output_width, config.predictor_width, config.output_width, last_bias=False)
-        self.teacher = momentum.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
+        self.teacher = ema.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
         if config.separate_start:
             _draw_again(self.teacher)
 
@@ -75,8 +76,8 @@ class Method(nn.Module):
     def after_step(self, progress: float) -> None:
         """Move the teacher; ``progress`` is the share of training done, in [0, 1]."""
         rate = schedules.cosine(progress, start=self.config.teacher_momentum, end=1.0)
-        momentum.follow(self.teacher["backbone"], self.backbone, rate)
-        momentum.follow(self.teacher["projector"], self.projector, rate)
+        ema.follow(self.teacher["backbone"], self.backbone, rate)
+        ema.follow(self.teacher["projector"], self.projector, rate)
 
 
 @torch.no_grad()

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pretrain import convergence, exact_traces, taylor_traces
-from pretrain.command_line import UserError, one_of
+from pretrain.losses import convergence, exact_traces, taylor_traces
+from pretrain.losses.shared_matmul import shared_matmul
+from pretrain.losses.trace_gradients import Matmul
+from pretrain.losses.unit_rows import centred_unit_rows
 from pretrain.methods import Embeddings
-from pretrain.shared_matmul import shared_matmul
-from pretrain.siamese import Siamese
-from pretrain.trace_gradients import Matmul
-from pretrain.unit_rows import centred_unit_rows
+from pretrain.networks.siamese import Siamese
+from runtime.command_line import UserError, one_of
 
 
 def released_terms(
@@ -44,7 +44,7 @@ def released_terms(
         target_scale: multiple of I that uniformity aims at (the release's mce_lambd).
         order: n, of the Taylor logarithm about I, at least 1; None for the exact logarithm, which for the C12 of
             unit rows exists with ridge 1 (`exact_traces` says where else, and names the one exception).
-        matmul: the matrix product, `pretrain.shared_matmul` to share the work among ranks.
+        matmul: the matrix product, `pretrain.losses.shared_matmul` to share the work among ranks.
 
     Returns:
         ``uniformity`` and ``alignment``, scalars whose sum is the loss.

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain import convergence, taylor_traces
+from pretrain.losses import convergence, taylor_traces
+from pretrain.losses.shared_matmul import shared_matmul
+from pretrain.losses.trace_gradients import Matmul
 from pretrain.methods import Embeddings
-from pretrain.shared_matmul import shared_matmul
-from pretrain.siamese import Siamese
-from pretrain.trace_gradients import Matmul
+from pretrain.networks.siamese import Siamese
 
 
 def coding_loss(

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain import batch_norm, batch_shuffle, distributed, momentum, schedules
-from pretrain.command_line import UserError
-from pretrain.heads import mlp
 from pretrain.methods import Embeddings
+from pretrain.networks import batch_norm, batch_shuffle, ema
+from pretrain.networks.heads import mlp
+from pretrain.optimisation import schedules
+from runtime import distributed
+from runtime.command_line import UserError
 
 
 def info_nce(q: Tensor, k: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
@@ -82,7 +84,7 @@ class Method(nn.Module):
         self.backbone = batch_norm.in_groups(backbone, config.bn_groups // world)
         hidden = [config.projector_width] * (config.layers - 1)
         self.projector = mlp(2048, *hidden, config.output_width, hidden_norm=False)
-        self.teacher = momentum.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
+        self.teacher = ema.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
         # Buffers, so that a resumed run has them. Every rank holds the same queue, one for each view that asks.
         queues = torch.randn(1 + config.symmetric, config.queue_size, config.output_width)
         self.register_buffer("queue", F.normalize(queues, dim=2))
@@ -114,8 +116,8 @@ class Method(nn.Module):
         self.steps += 1
         first, last = self.config.teacher_momentum, self.config.teacher_momentum_end
         rate = first if last is None else schedules.cosine(progress, start=first, end=last)
-        momentum.follow(self.teacher["backbone"], self.backbone, rate)
-        momentum.follow(self.teacher["projector"], self.projector, rate)
+        ema.follow(self.teacher["backbone"], self.backbone, rate)
+        ema.follow(self.teacher["projector"], self.projector, rate)
         batch_norm.average_statistics(self)
 
     @torch.no_grad()

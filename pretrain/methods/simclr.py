@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.command_line import one_of
-from pretrain.heads import mlp
-from pretrain.joint_embedding import JointEmbedding
+from pretrain.losses.shared_matmul import shared_matmul
+from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
-from pretrain.shared_matmul import shared_matmul
-from pretrain.trace_gradients import Matmul, gram
+from pretrain.networks.heads import mlp
+from pretrain.networks.joint_embedding import JointEmbedding
+from runtime.command_line import one_of
 
 
 def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float, matmul: Matmul = torch.matmul) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
-from pretrain.siamese import Siamese
+from pretrain.networks.siamese import Siamese
 
 
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:

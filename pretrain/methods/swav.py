@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.command_line import UserError
-from pretrain.heads import mlp
 from pretrain.methods import Embeddings
+from pretrain.networks.heads import mlp
+from runtime.command_line import UserError
 
 
 @torch.no_grad()

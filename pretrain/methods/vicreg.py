@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.heads import mlp
-from pretrain.joint_embedding import JointEmbedding
+from pretrain.losses.shared_matmul import shared_matmul
+from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
-from pretrain.shared_matmul import shared_matmul
-from pretrain.trace_gradients import Matmul, gram
+from pretrain.networks.heads import mlp
+from pretrain.networks.joint_embedding import JointEmbedding
 
 
 def invariance(z1: Tensor, z2: Tensor) -> Tensor:

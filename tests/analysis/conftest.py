@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis import kinds
-from analysis.published import Published
-from analysis.records import Found
-from transfer.results import Record, write
+from analysis.results_table import build
+from analysis.results_table.published import Published
+from analysis.results_table.records import Found
+from runtime.results import Record, write
 
 
 def _record(method="matrix_ssl", value=40.0, *, seed=0, protocol="moco-c4-1x", task="bbox", metric="AP", **changes):
@@ -57,7 +57,7 @@ def tables():
     def make(records, printed=()):
         about = {"protocol_version": 1, "scale": 1, "changed_from_protocol": {}}
         found = [Found(entry, Path(f"runs/{entry.method}-seed{entry.seed}/result.json"), about) for entry in records]
-        return kinds.build(found, printed)
+        return build.build(found, printed)
 
     return make
 

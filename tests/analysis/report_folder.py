@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from transfer.results import write
+from runtime.results import write
 
 COUNTS = {"matrix_ssl": (12.0, 41.0), "byol": (10.0, 40.0), "random": (4.0, 26.0)}
 """Method -> its intra-class rank and box AP."""

@@ -8,9 +8,9 @@ import pytest
 
 from analysis import compare
 from analysis.compare import bootstrap
-from analysis.matches import Matches
-from pretrain.command_line import UserError
-from pretrain.files import sha256
+from analysis.measures.image_matches import Matches
+from runtime.command_line import UserError
+from runtime.files import sha256
 
 
 @pytest.fixture(scope="module")

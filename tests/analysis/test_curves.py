@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from analysis import curves
-from pretrain import backbone, checkpoint
-from pretrain.command_line import UserError
+from pretrain.backbones import resnet
+from pretrain.checkpoints import checkpoint
 from pretrain.methods import simsiam
+from runtime.command_line import UserError
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def kept(tmp_path_factory):
     about = {"format": checkpoint.CHECKPOINT, "method": "simsiam", "recipe": "demo", "epochs": 2, "seed": 0}
     for step, name in ((10, "checkpoints/step-000010"), (2, "checkpoints/step-000002"), (12, "checkpoint")):
         torch.manual_seed(step)
-        network = simsiam.Method(backbone.resnet50(zero_init_residual=False), simsiam.Config(**settings))
+        network = simsiam.Method(resnet.resnet50(zero_init_residual=False), simsiam.Config(**settings))
         content = {**about, "config": config, "step": step, "model": network.state_dict()}
         checkpoint.save(folder / "pretrain" / f"{name}.pth", content)
     return folder

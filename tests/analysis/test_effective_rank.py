@@ -4,10 +4,11 @@ import math
 import pytest
 import torch
 
-from analysis import effective_rank, feature_file
-from pretrain import matrix_information as mi
-from pretrain.command_line import UserError
-from transfer import results
+from analysis import effective_rank
+from analysis.extraction import feature_file
+from pretrain.losses import matrix_information as mi
+from runtime import results
+from runtime.command_line import UserError
 
 
 def rows(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from analysis import rank_against_ap
-from analysis.records import Found
-from transfer.results import write
+from analysis.results_table.records import Found
+from runtime.results import write
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ import re
 
 import pytest
 
-from analysis import kinds, records, report
-from analysis.explain import address
-from analysis.page import cost, jobs, training
-from analysis.page.folder import Folder
-from pretrain.command_line import UserError
-from pretrain.probe_rank import PER_CLASS
-from transfer.results import write
+from analysis import report
+from analysis.report_page import cost, jobs, training
+from analysis.report_page.folder import Folder
+from analysis.results_table import build, records
+from analysis.results_table.explain import address
+from pretrain.monitoring.rank_monitor import PER_CLASS
+from runtime.command_line import UserError
+from runtime.results import write
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -76,7 +77,7 @@ def test_every_number_has_its_records_behind_it(full_runs, full_page):
     structure = Structure(full_page.read_text(encoding="utf-8"))
     assert structure.cells and set(structure.cells) == set(structure.articles)
     measured = 0
-    for table in kinds.build(records.collect(full_runs)):
+    for table in build.build(records.collect(full_runs)):
         for (row, column), cell in table.cells.items():
             behind = structure.articles[address(table, row, column)].splitlines()
             for found in cell.found:

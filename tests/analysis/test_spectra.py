@@ -3,9 +3,10 @@ import json
 import pytest
 import torch
 
-from analysis import effective_rank, feature_file, spectra
-from pretrain.command_line import UserError
-from transfer import results
+from analysis import effective_rank, spectra
+from analysis.extraction import feature_file
+from runtime import results
+from runtime.command_line import UserError
 
 ABOUT = {"method": "mine", "recipe": "demo", "variant": "", "epochs": 3, "seed": 1, "step": 9, "benchmark": "scenes"}
 ABOUT |= {"layer": "backbone", "settings": {}, "commit": "x", "classes": ["cat", "dog"]}

@@ -10,12 +10,12 @@ import subprocess
 import pytest
 
 from analysis import tables as command_line
-from analysis.table import MISSING
-from analysis.table_html import html as to_html
-from analysis.table_latex import escape, latex
-from analysis.table_text import markdown, text, to_csv
-from pretrain.command_line import UserError
-from transfer.results import write
+from analysis.results_table.html import html as to_html
+from analysis.results_table.latex import escape, latex
+from analysis.results_table.model import MISSING
+from analysis.results_table.text import markdown, text, to_csv
+from runtime.command_line import UserError
+from runtime.results import write
 
 PACKAGES = r"\usepackage{booktabs}\usepackage[a3paper,landscape]{geometry}"
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import feature_file, tsne
-from pretrain.command_line import UserError
+from analysis import tsne
+from analysis.extraction import feature_file
+from runtime.command_line import UserError
 
 ABOUT = {"recipe": "demo", "variant": "", "epochs": 3, "seed": 1, "step": 9, "benchmark": "scenes", "layer": "backbone"}
 CLASSES = ["ant", "bee", "cat"]

@@ -1,8 +1,10 @@
 import pytest
 
-from pretrain import config, methods, optimizers, views
-from pretrain.command_line import UserError
-from pretrain.settings import RECIPES, flat
+from pretrain import config, methods
+from pretrain.data import views
+from pretrain.optimisation import optimizers
+from runtime.command_line import UserError
+from runtime.settings import RECIPES, flat
 
 
 def resolve(*pairs, recipe="imagenet-100ep"):

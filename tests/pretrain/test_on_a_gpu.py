@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
-from pretrain import config, methods, optimizers, train, views
-from pretrain.data import Batch
+from pretrain import config, methods, train
+from pretrain.data import views
+from pretrain.data.datasets import Batch
+from pretrain.optimisation import optimizers
 
 GPU = torch.device("cuda", 0)
 BATCH = 16

@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from pretrain import checkpoint
-from pretrain.provenance import ROOT
+from pretrain.checkpoints import checkpoint
+from runtime.provenance import ROOT
 
 SCRIPT = "pretrain/train.py"
 # ResNet-50 on 32-pixel views of 48 drawn scenes: 6 steps an epoch, about half a second each.
@@ -150,7 +150,7 @@ def test_two_processes_make_the_same_step_as_one(command, scenes, tmp_path):
 )
 def test_wrong_input_is_one_line(changes, message, scenes, tmp_path, monkeypatch):
     from pretrain import train
-    from pretrain.command_line import UserError
+    from runtime.command_line import UserError
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=message):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.stage import Resources, Stage, Work, options
+from slurm.planning.stage import Resources, Stage, Work, options
 
 TINY = Resources(cpus=1, mem_gb=1, hours=1)
 

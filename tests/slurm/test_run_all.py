@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.command_line import UserError
-from slurm import cancel, ledger, run_all
+from runtime.command_line import UserError
+from slurm import cancel, run_all
+from slurm.running import job_records
 
 LOCAL = ("--cluster", "local")
 DEBUG = ("--cluster", "debug")
@@ -70,7 +71,7 @@ def start(suite, *arguments):
     """run_all in a process of its own, as a user starts it, with a stage that takes some seconds."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import conftest, pathlib; "
-        "from pretrain.command_line import run; "
+        "from runtime.command_line import run; "
         f"run(lambda: conftest.Suite(pathlib.Path.cwd()).main({', '.join(map(repr, arguments))}))"
     )
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
@@ -104,7 +105,7 @@ def test_a_stopped_run_saves_and_the_same_command_goes_on(suite, number):
 def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite, capsys):
     def interrupt():
         wait_for(Path("runs/random-seed0/train/steps.txt"))
-        record = ledger.read(Path("runs/jobs/random-seed0/train/submitted.json"))
+        record = job_records.read(Path("runs/jobs/random-seed0/train/submitted.json"))
         os.kill(int(record["job_id"]), signal.SIGTERM)
 
     thread = threading.Thread(target=interrupt)
@@ -113,7 +114,9 @@ def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite,
     thread.join()
     assert "saved and stopped after 0:0" in capsys.readouterr().err
     assert suite.calls("random-seed0/train") == 2
-    spent, whole = (ledger.read(Path(f"runs/jobs/random-seed0/train/{name}.json")) for name in ("interrupted", "done"))
+    spent, whole = (
+        job_records.read(Path(f"runs/jobs/random-seed0/train/{name}.json")) for name in ("interrupted", "done")
+    )
     assert whole["seconds"] >= 1 > spent["seconds"] > 0, "20 steps of 0.05 s, in two parts"
 
 
@@ -125,7 +128,7 @@ def test_what_is_cancelled_meanwhile_saves_and_neither_it_nor_what_needs_it_is_b
     said = capsys.readouterr().out
     assert "cancelled: random-seed0/train" in said and "1 of 2 jobs were running or in the queue; 1 more will" in said
     left = json.loads(Path("runs/jobs/random-seed0/train/submitted.json").read_text())["job_id"]
-    assert not ledger.lives(left)
+    assert not job_records.lives(left)
     assert "cancelled: random-seed0/train, random-seed0/probe" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert [suite.calls(f"random-seed0/{stage}") for stage in ("train", "probe")] == [1, 0]
@@ -145,12 +148,12 @@ def test_what_ends_well_before_it_hears_that_it_is_cancelled_is_not_called_cance
         "ended well meanwhile: random-seed0/train"
     )
     assert "cancelled" not in said
-    assert "cancelled" not in ledger.read(Path("runs/jobs/random-seed0/train/submitted.json"))
+    assert "cancelled" not in job_records.read(Path("runs/jobs/random-seed0/train/submitted.json"))
     assert process.wait(timeout=60) == 0
 
 
 def test_two_runs_in_one_folder_at_once_are_refused(suite):
-    with ledger.lock(suite.runs), pytest.raises(UserError, match="runs is in use by process"):
+    with job_records.lock(suite.runs), pytest.raises(UserError, match="runs is in use by process"):
         suite.main(*LOCAL)
     assert suite.main(*DEBUG) == 0
 
@@ -162,10 +165,10 @@ def test_a_job_left_behind_by_a_killed_run_is_not_started_twice(suite):
     process.wait()
     with pytest.raises(UserError, match="random-seed0/train is still running as process"):
         suite.main(*LOCAL, *ROW, "train.steps=60")
-    left = int(ledger.read(Path("runs/jobs/random-seed0/train/submitted.json"))["job_id"])
+    left = int(job_records.read(Path("runs/jobs/random-seed0/train/submitted.json"))["job_id"])
     os.kill(left, signal.SIGTERM)
     end = time.monotonic() + 60
-    while ledger.lives(str(left)) and time.monotonic() < end:
+    while job_records.lives(str(left)) and time.monotonic() < end:
         time.sleep(0.05)
     assert suite.main(*LOCAL, *ROW, "train.steps=60") == 0
 

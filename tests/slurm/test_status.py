@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.command_line import UserError
-from slurm import cancel, ledger, states, status
+from runtime.command_line import UserError
+from slurm import cancel, status
+from slurm.running import job_records
+from slurm.watching import job_status
 
 SLURM = ("--cluster", "slurm")
 ROW = "random-seed0/train"
@@ -67,16 +69,16 @@ def test_without_slurm_the_folder_is_enough(suite, fake_slurm, capsys, monkeypat
 def test_a_running_job_tells_its_step_and_the_time_to_go(suite, fake_slurm, capsys):
     suite.main(*SLURM, "--stage", "train", "--methods", "random")
     fake_slurm.state(fake_slurm.jobs()[1], "RUNNING")
-    log = ledger.logs(suite.runs, next(j for j in jobs() if j.stage == "train"))[0]
+    log = job_records.logs(suite.runs, next(j for j in jobs() if j.stage == "train"))[0]
     log.write_text("12:00:00 pretrain simclr 30/250 (12%)  1:00 gone, 7:20 to go  loss 3.1\nsome library warns\n")
     one = standings(capsys)["random-seed0/train"]
     assert (one["state"], one["detail"]) == ("running", "step 30/250, 7:20 to go")
 
 
 def jobs():
-    from slurm import remembered
+    from slurm.running import graph_store
 
-    return remembered.recall(Path("runs"))
+    return graph_store.recall(Path("runs"))
 
 
 def test_the_hours_asked_for_are_those_that_the_cluster_lets_one_ask_for(suite, fake_slurm, capsys):
@@ -125,7 +127,7 @@ def test_a_stopped_job_is_neither_failed_nor_running(suite, capsys):
     (suite.runs / "jobs/random-seed0/train/done.json").unlink()
     log = suite.runs / "jobs/random-seed0/train/1_0_log.err"
     log.write_text("stopped at step 3 of 9; the same command goes on from there\n")
-    ledger.mark_submitted(suite.runs, job, "local", "1", log=log)
+    job_records.mark_submitted(suite.runs, job, "local", "1", log=log)
     assert standings(capsys)["random-seed0/train"]["state"] == "stopped"
 
 
@@ -177,15 +179,15 @@ def test_cancel_names_what_it_does_not_know(suite, fake_slurm):
 
 
 def test_a_thousand_rows_are_looked_at_within_three_seconds_of_a_processor(tmp_path):
-    from slurm import remembered
-    from slurm.graph import build
-    from slurm.plan import Plan
+    from slurm.planning.graph import build
+    from slurm.planning.preset import Plan
+    from slurm.running import graph_store
 
     plan = Plan(
         methods=("random",), seeds=tuple(range(1000)), recipe="r", protocols=("p",), benchmarks=("b",), runs=tmp_path
     )
-    remembered.remember(tmp_path, build(plan, ["transfer"]))
+    graph_store.remember(tmp_path, build(plan, ["transfer"]))
     began = time.process_time()
-    found = states.look(tmp_path, remembered.recall(tmp_path))
+    found = job_status.look(tmp_path, graph_store.recall(tmp_path))
     assert "1002 jobs: 1002 missing" in status.text(tmp_path, found)
     assert time.process_time() - began < 3

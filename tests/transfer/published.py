@@ -238,14 +238,14 @@ def suite_backbone(a, b):
 
 
 def suite_checkpoint(a, b):
-    from pretrain import momentum
+    from pretrain.networks import ema
 
     parts = {"backbone": resnet(a), "projector": mlp(2048, 8, 8)}
     network = nn.ModuleDict(
         {
             **parts,
             "predictor": mlp(8, 8),
-            "teacher": momentum.teacher_of(nn.ModuleDict({"backbone": resnet(b), "projector": mlp(2048, 8)})),
+            "teacher": ema.teacher_of(nn.ModuleDict({"backbone": resnet(b), "projector": mlp(2048, 8)})),
         }
     )
     about = {"method": "byol", "recipe": "demo", "epochs": 8, "seed": 3, "commit": "0123"}
@@ -253,7 +253,7 @@ def suite_checkpoint(a, b):
 
 
 def detectron2_names(tensors):
-    from transfer.checkpoints.renaming import to_detectron2
+    from transfer.checkpoints.rename import to_detectron2
 
     return {to_detectron2(name): tensor for name, tensor in tensors.items() if "tracked" not in name}
 

@@ -134,7 +134,7 @@ def test_broken_pixels_are_found_by_decoding(pets, coco, capsys):
 def test_an_image_turned_by_its_exif_has_the_size_detectron2_sees(tmp_path):
     from PIL import Image
 
-    from transfer.datasets.data_faults import in_image
+    from transfer.datasets.fault_summary import in_image
 
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -154,7 +154,7 @@ def test_images_of_both_halves_are_a_warning(coco, capsys):
 def test_packed_run_lengths_are_read_as_pycocotools_reads_them():
     from pycocotools import mask as coco_mask
 
-    from transfer.datasets.data_faults import unpacked
+    from transfer.datasets.fault_summary import unpacked
 
     rng = np.random.default_rng(0)
     for share in (0.02, 0.5, 0.98):

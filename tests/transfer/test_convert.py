@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain import checkpoint
-from pretrain.command_line import UserError
+from pretrain.checkpoints import checkpoint
+from runtime.command_line import UserError
 from transfer import convert
 from transfer.checkpoints import parity, weights
-from transfer.classification import backbones
-from transfer.detection import loaded, protocol, settings
+from transfer.classification import frozen_backbone
+from transfer.detection import protocol, run_config, verify_weights
 
 
 def test_both_formats_of_the_suite_give_the_same_265_tensors(tmp_path, backbone_pth, checkpoint_pth):
@@ -208,12 +208,12 @@ def test_the_input_of_the_weights_reaches_the_detector(tmp_path, trunk):
     convert.convert(tmp_path / "swav.pth.tar", tmp_path / "swav.pkl")
     about = weights.read(tmp_path / "swav.pkl")[weights.ABOUT]
     cfg = protocol.load("moco-fpn-1x", [])
-    settings.apply_input(cfg, about, [])
+    run_config.apply_input(cfg, about, [])
     assert cfg.MODEL.PIXEL_STD == [58.14, 57.12, 57.375] and cfg.INPUT.FORMAT == "RGB"
     assert cfg.MODEL.RESNETS.STRIDE_IN_1X1 is False
     contradicting = ["MODEL.PIXEL_STD", "[58.395, 57.12, 57.375]"]
     with pytest.raises(UserError, match="PIXEL_STD .*58.395.* contradicts the weights, .*58.14"):
-        settings.apply_input(protocol.load("moco-fpn-1x", contradicting), about, contradicting)
+        run_config.apply_input(protocol.load("moco-fpn-1x", contradicting), about, contradicting)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_the_pth_is_a_backbone_that_the_probes_read(back, trunk):
     assert {key: content[key] for key in ("method", "recipe", "variant", "epochs", "seed")} == {
         "method": "matrix_ssl", "recipe": "demo", "variant": "", "epochs": 8, "seed": 3,
     }  # fmt: skip
-    found = backbones.read(str(back), 0)
+    found = frozen_backbone.read(str(back), 0)
     assert found.mean == (0.485, 0.456, 0.406) and found.std == (0.229, 0.224, 0.225) and found.stem == "imagenet"
     state = found.network.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in trunk.items() if "tracked" not in name)
@@ -256,9 +256,9 @@ def test_detectron2s_own_checkpointer_takes_both_files_as_they_are(converted, ba
     for path in (converted, back):
         model.load_state_dict(untouched)
         with pytest.raises(UserError, match="they were not loaded"):
-            loaded.prove(model.state_dict(), arrays)
+            verify_weights.prove(model.state_dict(), arrays)
         DetectionCheckpointer(model).load(str(path))
-        assert len(set(loaded.prove(model.state_dict(), arrays).arrived.values())) == 265
+        assert len(set(verify_weights.prove(model.state_dict(), arrays).arrived.values())) == 265
 
 
 def test_a_kept_checkpoint_does_not_pass_for_the_last_one(tmp_path, trunk, about):

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from pretrain.command_line import UserError
-from pretrain.files import sha256
-from transfer import evaluate, results
+from runtime import results
+from runtime.command_line import UserError
+from runtime.files import sha256
+from transfer import evaluate
 from transfer.metrics import coco
 from transfer.metrics.predictions import check_ids
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.command_line import UserError
-from pretrain.files import sha256
+from runtime.command_line import UserError
+from runtime.files import sha256
 from transfer import install_detectron2
 
 METADATA = """\

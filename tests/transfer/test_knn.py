@@ -5,10 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pretrain import backbone, checkpoint
-from pretrain.command_line import UserError
-from transfer import knn, results
-from transfer.classification import backbones, labelled
+from pretrain.backbones import resnet
+from pretrain.checkpoints import checkpoint
+from runtime import results
+from runtime.command_line import UserError
+from transfer import knn
+from transfer.classification import frozen_backbone, labelled_images
 from transfer.classification.crops import CentreCrops
 
 
@@ -22,7 +24,7 @@ def test_result_of_a_backbone_and_of_the_untrained_network(arguments, tmp_path):
     config = {"backbone": {"stem": "imagenet"}}
     about = {"method": "matrix_ssl", "recipe": "demo", "variant": "gamma=0.3", "epochs": 3, "seed": 0, "commit": "x"}
     path = tmp_path / "backbone.pth"
-    checkpoint.export_backbone(path, backbone.random_resnet50(5), about={**about, "config": config})
+    checkpoint.export_backbone(path, resnet.random_resnet50(5), about={**about, "config": config})
     knn.main([*arguments, "--weights", str(path), "--out", str(tmp_path / "a")])
     knn.main(
         [*arguments, "--weights", "random", "--seed", "5", "--out", str(tmp_path / "b"), "--bn-statistics", "initial"]
@@ -38,7 +40,7 @@ def test_result_of_a_backbone_and_of_the_untrained_network(arguments, tmp_path):
 
 def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
     about = {"method": "simsiam", "recipe": "x", "epochs": 3, "seed": 0, "commit": "x"}
-    path, network = tmp_path / "backbone.pth", backbone.resnet50(stem="cifar")
+    path, network = tmp_path / "backbone.pth", resnet.resnet50(stem="cifar")
     checkpoint.export_backbone(path, network, about={**about, "config": {"backbone": {"stem": "cifar"}}})
     data = ["--data", str(scenes / "classification"), "--benchmark", "scenes", "--workers", "0"]
     knn.main([*data, "--weights", str(path), "--out", str(tmp_path / "a")])
@@ -51,12 +53,12 @@ def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
 
 def test_untrained_network_gets_statistics_of_the_images(scenes):
     """After measuring, the first batch norm sees zero mean and unit variance on the very images it was measured on."""
-    train, _ = labelled.load("scenes", scenes)
-    crops, trunk = CentreCrops(train, size=32, resize=32), backbones.read("random", 0)
-    backbones.measure_statistics(trunk.network, crops, seed=0, device=torch.device("cpu"))
+    train, _ = labelled_images.load("scenes", scenes)
+    crops, trunk = CentreCrops(train, size=32, resize=32), frozen_backbone.read("random", 0)
+    frozen_backbone.measure_statistics(trunk.network, crops, seed=0, device=torch.device("cpu"))
     seen = []
     trunk.network.bn1.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
-    backbones.features(trunk, crops, device=torch.device("cpu"), workers=0)
+    frozen_backbone.features(trunk, crops, device=torch.device("cpu"), workers=0)
     assert seen[0].mean((0, 2, 3)).abs().max() < 1e-3 and (seen[0].var((0, 2, 3)) - 1).abs().max() < 1e-2
 
 
@@ -67,23 +69,23 @@ def test_a_backbone_sees_the_input_it_was_trained_on(tmp_path):
         {"order": "RGB", "mean": [0.485, 0.456, 0.406], "std": [0.228, 0.224, 0.225]},
     )
     content = {"format": checkpoint.BACKBONE, "method": "swav", "recipe": "r", "epochs": 1, "input": seen}
-    checkpoint.save(path, {**content, "state_dict": backbone.random_resnet50(0).state_dict()})
-    red = backbones.read(str(path), 0).inputs(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))[0, 0].item()
+    checkpoint.save(path, {**content, "state_dict": resnet.random_resnet50(0).state_dict()})
+    red = frozen_backbone.read(str(path), 0).inputs(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))[0, 0].item()
     assert red == pytest.approx((1 - 0.485) / 0.228)
     checkpoint.save(path, {**content, "input": {**seen, "order": "BGR"}, "state_dict": {}})
     with pytest.raises(UserError, match="is not a ResNet-50"):
-        backbones.read(str(path), 0)
+        frozen_backbone.read(str(path), 0)
 
 
 def _classify_as_a_rank(words: list[str], data: str):
-    from pretrain import distributed
+    from runtime import distributed
     from transfer import knn
-    from transfer.classification import backbones, labelled
+    from transfer.classification import frozen_backbone, labelled_images
 
     arguments = knn._parser().parse_args(words)
     arguments.voting, arguments.bn_statistics = [(20, 0.07), (5, 0.1)], "measured"
-    halves = labelled.load("scenes", data)
-    return knn.classify(arguments, backbones.read("random", 0), halves, distributed.init("cpu"))
+    halves = labelled_images.load("scenes", data)
+    return knn.classify(arguments, frozen_backbone.read("random", 0), halves, distributed.init("cpu"))
 
 
 def test_two_processes_find_what_one_finds(arguments, scenes, ranks):
@@ -97,10 +99,10 @@ def test_shares_cover_a_list_that_the_processes_do_not_divide(ranks):
     def shares_of_a_rank():
         import torch
 
-        from transfer.classification import shares
+        from transfer.classification import shards
 
-        mine = torch.tensor(shares.mine(7))
-        return mine.tolist(), shares.whole(mine, 7).tolist()
+        mine = torch.tensor(shards.mine(7))
+        return mine.tolist(), shards.whole(mine, 7).tolist()
 
     found = ranks(2, shares_of_a_rank)
     assert [mine for mine, _ in found] == [[0, 1, 2, 3], [4, 5, 6, 6]]

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pretrain import checkpoint
-from pretrain.command_line import UserError
-from transfer import linear, results
+from pretrain.checkpoints import checkpoint
+from runtime import results
+from runtime.command_line import UserError
+from transfer import linear
 
 # 24 crops of 32 pixels, 3 steps an epoch. SGD: LARS would make every process import timm.
 SMALL = ["optimizer=nesterov", "epochs=2", "batch_size=8", "lr=0.1", "size=32", "resize=32", "workers=0"]
@@ -95,9 +96,9 @@ def test_killed_then_terminated_then_finished_gives_the_same_classifier(finished
 
 def _linear_as_a_rank(words: list[str]) -> None:
     from transfer import linear
-    from transfer.classification import probe_command
+    from transfer.classification import classifier_run
 
-    parser = probe_command.parser_of("linear", "")
+    parser = classifier_run.parser_of("linear", "")
     parser.add_argument("--cached-features", action="store_true")
     linear.probe(parser.parse_intermixed_args(words))
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from pretrain.command_line import UserError
-from transfer import results, train
+from runtime import results
+from runtime.command_line import UserError
+from transfer import train
 
 SMALL = {
     "SOLVER.IMS_PER_BATCH": 2,

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pretrain import checkpoint
-from pretrain.command_line import UserError
-from transfer import results, semi
+from pretrain.checkpoints import checkpoint
+from runtime import results
+from runtime.command_line import UserError
+from transfer import semi
 
 SMALL = ["epochs=2", "batch_size=8", "size=32", "resize=32", "workers=0"]
 
@@ -77,9 +78,9 @@ def test_other_labels_are_another_run(finished, words):
 
 def _semi_as_a_rank(words: list[str]) -> None:
     from transfer import semi
-    from transfer.classification import probe_command
+    from transfer.classification import classifier_run
 
-    parser = probe_command.parser_of("semi", "")
+    parser = classifier_run.parser_of("semi", "")
     parser.add_argument("--fraction", type=int)
     parser.add_argument("--list")
     semi.probe(parser.parse_intermixed_args(words))

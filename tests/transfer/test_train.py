@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pretrain.command_line import UserError
-from transfer import results, train
+from runtime import results
+from runtime.command_line import UserError
+from transfer import train
 from transfer.checkpoints import weights
 
 
@@ -232,8 +233,8 @@ def test_a_run_terminated_then_killed_then_resumed_ends_with_the_same_weights(tm
 
 
 def _train_as_a_rank(arguments: list[str]) -> dict:
-    from pretrain import distributed
-    from pretrain.stopping import StopRequest
+    from runtime import distributed
+    from runtime.stopping import StopRequest
     from transfer import train
     from transfer.detection import fine_tuning
 

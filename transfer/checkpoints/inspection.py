@@ -4,11 +4,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from pretrain.command_line import UserError
-from transfer.checkpoints import reading, resnet50
-from transfer.checkpoints.layout import IMAGENET, Format, address_of, state_dicts
-from transfer.checkpoints.trunk import AUTO, Trunk, find_trunk
-from transfer.formats import FORMATS
+from runtime.command_line import UserError
+from transfer.checkpoints import read, resnet50
+from transfer.checkpoints.find_backbone import AUTO, Trunk, find_trunk
+from transfer.checkpoints.format_spec import IMAGENET, Format, address_of, state_dicts
+from transfer.checkpoints.formats import FORMATS
 
 
 def report(path: Path, *, format: str = AUTO, take: str | None = None) -> str:
@@ -16,7 +16,7 @@ def report(path: Path, *, format: str = AUTO, take: str | None = None) -> str:
 
     Raises UserError only for a file that cannot be read.
     """
-    file = reading.read(path)
+    file = read.read(path)
     lines = [f"{path}: {file.kind}, {path.stat().st_size / 1e6:.1f} MB"]
     if file.stand_ins:
         lines.append(f"classes     read as empty stand-ins: {_some(list(file.stand_ins))}")

@@ -7,7 +7,7 @@ in the heads of the detector (C4). Both are built as Detectron2 builds them, fil
 import torch
 from torch import Tensor, nn
 
-from pretrain.backbone import resnet50, stages
+from pretrain.backbones.resnet import resnet50, stages
 
 TOLERANCE = 1e-5
 STAGES = ("stem", "res2", "res3", "res4", "res5")

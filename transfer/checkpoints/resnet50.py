@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 
 BLOCKS = (3, 4, 6, 3)
 """Bottleneck blocks in layer1 to layer4."""

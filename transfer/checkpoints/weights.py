@@ -14,10 +14,10 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from pretrain import checkpoint
-from pretrain.command_line import UserError
-from pretrain.files import replacing
-from transfer.checkpoints.renaming import to_torchvision
+from pretrain.checkpoints import checkpoint
+from runtime.command_line import UserError
+from runtime.files import replacing
+from transfer.checkpoints.rename import to_torchvision
 
 AUTHOR = "ssl-transfer-bench"
 ABOUT = "ssl_transfer_bench"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from pretrain.command_line import UserError, one_of
 from pretrain.config import parse_pairs, updated
+from runtime.command_line import UserError, one_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "classification_protocols"
 INCIDENTAL = ("workers", "device")

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from pretrain import data, views
-from pretrain.command_line import UserError
-from pretrain.data import StepSampler
-from transfer.classification.labelled import Images
+from pretrain.data import datasets, views
+from pretrain.data.datasets import StepSampler
+from runtime.command_line import UserError
+from transfer.classification.labelled_images import Images
 
 
 class RandomCrops(Dataset):
@@ -60,7 +60,7 @@ def centre_batches(crops: CentreCrops, order: list[int], *, batch_size: int, wor
         batch_size=batch_size,
         sampler=order,
         num_workers=workers,
-        worker_init_fn=data.begin_worker,
+        worker_init_fn=datasets.begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
     return _readable(loader, crops.images)
@@ -72,7 +72,7 @@ def random_batches(crops: RandomCrops, sampler: StepSampler, *, workers: int) ->
         crops,
         batch_sampler=sampler,
         num_workers=workers,
-        worker_init_fn=data.begin_worker,
+        worker_init_fn=datasets.begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
     return _readable(loader, crops.images)

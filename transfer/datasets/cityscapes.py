@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pretrain.command_line import UserError
-from transfer.datasets.in_threads import mapped
+from runtime.command_line import UserError
+from transfer.datasets.thread_map import mapped
 
 CATEGORIES = {
     24: "person",

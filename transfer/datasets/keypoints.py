@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 
 COUNT = 17
 """COCO's person has 17 points, and the metric knows no other: each point has a tolerance of its own."""

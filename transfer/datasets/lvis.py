@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 
 
 def read(files: list[Path]) -> dict:

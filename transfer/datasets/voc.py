@@ -3,8 +3,8 @@
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from pretrain.command_line import UserError
-from transfer.datasets.in_threads import mapped
+from runtime.command_line import UserError
+from transfer.datasets.thread_map import mapped
 
 # fmt: off
 CATEGORIES = [

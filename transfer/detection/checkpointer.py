@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-from pretrain.command_line import UserError
-from pretrain.files import replacing, write_text
+from runtime.command_line import UserError
+from runtime.files import replacing, write_text
 from transfer.checkpoints import weights
 
 

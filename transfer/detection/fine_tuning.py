@@ -12,21 +12,21 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from pretrain import distributed, provenance
-from pretrain.command_line import UserError
-from pretrain.files import replacing, sha256, write_json, write_text
-from pretrain.stopping import StopRequest
-from transfer import evaluate, results
-from transfer.benchmarks import Paths
+from runtime import distributed, provenance, results
+from runtime.command_line import UserError
+from runtime.files import replacing, sha256, write_json, write_text
+from runtime.stopping import StopRequest
+from transfer import evaluate
 from transfer.checkpoints import weights
-from transfer.datasets import coco_check
-from transfer.detection import settings
-from transfer.detection.identity import claim, identity
+from transfer.datasets import validate_coco
+from transfer.datasets.benchmarks import Paths
+from transfer.detection import run_config
 from transfer.detection.inference import predict
-from transfer.detection.processes import main_first
+from transfer.detection.launch import main_first
+from transfer.detection.run_guard import claim, identity
 from transfer.detection.scaling import described
 from transfer.detection.trainer import Trainer
-from transfer.metrics import choice, error_plot, pictures
+from transfer.metrics import error_plot, pictures, scorers
 
 RANDOM = "random"
 """In place of a weights file: the row from scratch."""
@@ -63,31 +63,31 @@ class Run:
 
     def __init__(self, plan: Plan, *, stop: StopRequest):
         self.plan, self.out, self.stop = plan, plan.out, stop
-        self.cfg = settings.load(plan.protocol, plan.overrides, base_lr=plan.base_lr, scale=plan.scale)
-        self.protocol_says = described(settings.load(plan.protocol, []))
+        self.cfg = run_config.load(plan.protocol, plan.overrides, base_lr=plan.base_lr, scale=plan.scale)
+        self.protocol_says = described(run_config.load(plan.protocol, []))
         self.weights = {} if plan.weights == RANDOM else weights.read(plan.weights)
         self.about = self.weights.get(weights.ABOUT, {})
         self.weights_sha256 = sha256(plan.weights) if self.weights else ""
         self.errors: dict = {}
-        self.changed = settings.changed(plan.protocol, self.cfg, base_lr=plan.base_lr, scale=plan.scale)
-        settings.apply_input(self.cfg, self.about, plan.overrides)
+        self.changed = run_config.changed(plan.protocol, self.cfg, base_lr=plan.base_lr, scale=plan.scale)
+        run_config.apply_input(self.cfg, self.about, plan.overrides)
         if not 0 <= plan.seed < 2**31:
             raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {plan.seed}")
 
     def prepare(self) -> None:
         """Check the data and take the folder."""
         paths = self.plan.paths
-        summary = coco_check.check(paths.train, evaluated=False)
-        self.val = coco_check.check(paths.val, evaluated=True)
+        summary = validate_coco.check(paths.train, evaluated=False)
+        self.val = validate_coco.check(paths.val, evaluated=True)
         if summary.categories != self.val.categories:
             raise UserError(f"{paths.train.json} and {paths.val.json} have different categories")
-        scored = choice.TASKS[choice.metric_of(paths.val.json)]
-        if not set(settings.tasks(self.cfg)) & set(scored):
+        scored = scorers.TASKS[scorers.metric_of(paths.val.json)]
+        if not set(run_config.tasks(self.cfg)) & set(scored):
             raise UserError(
                 f"benchmark {paths.name} is scored on {', '.join(scored)}, which protocol {self.plan.protocol} does "
                 f"not predict; take another protocol"
             )
-        settings.resolve(
+        run_config.resolve(
             self.cfg,
             paths,
             summary,
@@ -156,8 +156,8 @@ class Run:
         predictions = predict(model, loader, category_ids=list(self.val.categories), stop=self.stop)
         if not distributed.is_main():
             return {}, []
-        tasks, engine = settings.tasks(self.cfg), self.cfg.TRANSFER.EVALUATION_ENGINE
-        return choice.score(self.plan.paths.val.json, predictions, tasks=tasks, engine=engine), predictions
+        tasks, engine = run_config.tasks(self.cfg), self.cfg.TRANSFER.EVALUATION_ENGINE
+        return scorers.score(self.plan.paths.val.json, predictions, tasks=tasks, engine=engine), predictions
 
     def evaluate(self) -> dict:
         """Evaluate the saved model_final.pth: one source of statistics for every process, and for every later look."""
@@ -173,7 +173,7 @@ class Run:
                 json.dump(predictions, file)
             if count := self.cfg.TRANSFER.PICTURES:
                 pictures.draw(self.out / "predictions.png", self.plan.paths.val, predictions, count=count)
-            self.errors = evaluate.errors(self.plan.paths.val.json, predictions, tasks=settings.tasks(self.cfg))
+            self.errors = evaluate.errors(self.plan.paths.val.json, predictions, tasks=run_config.tasks(self.cfg))
             if self.errors:
                 error_plot.draw(self.out / "errors.png", self.errors)
         return figures
@@ -205,7 +205,7 @@ class Run:
             "scale": self.plan.scale,
             "schedule": described(cfg),
             "changed_from_protocol": self.changed,
-            "metric": choice.metric_of(self.plan.paths.val.json),
+            "metric": scorers.metric_of(self.plan.paths.val.json),
             "errors": self.errors,
             "norm": cfg.MODEL.RESNETS.NORM,
             "amp": cfg.SOLVER.AMP.ENABLED,

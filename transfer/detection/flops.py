@@ -24,7 +24,7 @@ class Count:
 
 def backbone(*, stem: str = "imagenet", side: int = 224) -> Count:
     """The trunk that is pretrained, without projector or predictor."""
-    from pretrain.backbone import resnet50
+    from pretrain.backbones.resnet import resnet50
 
     return count(resnet50(stem=stem), torch.zeros(1, 3, side, side), side=side)
 

@@ -6,10 +6,9 @@ from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
-from pretrain import distributed
-from pretrain.progress import Progress
-from pretrain.stopping import RESUME_ME, StopRequest
-from transfer.detection.stopping import Stopped
+from runtime import distributed
+from runtime.progress import Progress
+from runtime.stopping import RESUME_ME, Stopped, StopRequest
 
 
 class SeedIteration(HookBase):

@@ -4,10 +4,9 @@ import torch
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils import comm
 
-from pretrain import distributed
-from pretrain.progress import Progress
-from pretrain.stopping import StopRequest
-from transfer.detection.stopping import check
+from runtime import distributed
+from runtime.progress import Progress
+from runtime.stopping import StopRequest
 
 
 @torch.inference_mode()
@@ -28,6 +27,6 @@ def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: St
             entries = instances_to_coco_json(output["instances"].to("cpu"), image["image_id"])
             found += [{**entry, "category_id": category_ids[entry["category_id"]]} for entry in entries]
         progress.update(done)
-        check(stop)
+        stop.check()
     model.train(was_training)
     return [entry for part in comm.gather(found) for entry in part]

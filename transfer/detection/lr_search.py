@@ -10,15 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from pretrain import distributed
-from pretrain.command_line import UserError
-from pretrain.files import write_json, write_text
-from transfer import results
-from transfer.benchmarks import Paths, Split
-from transfer.datasets import part
+from runtime import distributed, results
+from runtime.command_line import UserError
+from runtime.files import write_json, write_text
+from runtime.results import Record
+from transfer.datasets import subset
+from transfer.datasets.benchmarks import Paths, Split
 from transfer.detection.fine_tuning import Diverged, Plan, Run
-from transfer.detection.processes import main_first
-from transfer.results import Record
+from transfer.detection.launch import main_first
 
 FRACTION = 0.1
 """Of the training images, held out while searching."""
@@ -74,7 +73,7 @@ def held_out(paths: Paths, folder: Path) -> Paths:
         content = json.loads(paths.train.json.read_bytes())
         if len(content["images"]) < 2:
             raise UserError(f"{paths.train.json} has {len(content['images'])} image; a search needs some to hold out")
-        inside, rest = part.split(content, FRACTION, salt=part.HELD_OUT)
+        inside, rest = subset.split(content, FRACTION, salt=subset.HELD_OUT)
         for half, content in (("val", inside), ("train", rest)):
             info = {"info": content.get("info", {})}  # first, where the metric is looked for
             write_text(halves[half].json, json.dumps(info | content))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 
-from pretrain.command_line import UserError, one_of
+from runtime.command_line import UserError, one_of
 from transfer.detection import heads as heads  # registers the head that C4 protocols name
 
 FOLDER = Path(__file__).resolve().parent.parent / "protocols"

@@ -6,7 +6,7 @@ as many images are seen at each rate. Norms over a smaller batch are noisier all
 
 from detectron2.config import CfgNode
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 
 
 def linear_rule(cfg: CfgNode, factor: int) -> None:

@@ -11,13 +11,13 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain import distributed
-from pretrain.stopping import StopRequest
+from runtime import distributed
+from runtime.stopping import StopRequest
 from transfer.detection import hooks as our_hooks
-from transfer.detection import loaded, order
+from transfer.detection import samplers, verify_weights
 from transfer.detection.activations import checkpoint_stages
 from transfer.detection.checkpointer import Checkpointer
-from transfer.detection.frozen import freeze_trunk
+from transfer.detection.freeze import freeze_trunk
 from transfer.detection.precision import in_bfloat16
 
 PRECISE_BN_SEED = 1_000_000_007
@@ -43,7 +43,7 @@ class Trainer(DefaultTrainer):
             cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0,
         )
-        self.repeats = order.repeat_factors(
+        self.repeats = samplers.repeat_factors(
             self.records, sampler=cfg.DATALOADER.SAMPLER_TRAIN, threshold=cfg.DATALOADER.REPEAT_THRESHOLD
         )
         model = self.build_model(cfg)
@@ -72,10 +72,10 @@ class Trainer(DefaultTrainer):
             in_bfloat16(model)
         return model
 
-    def load_pretrained(self, arrays: dict[str, np.ndarray]) -> loaded.Proof:
+    def load_pretrained(self, arrays: dict[str, np.ndarray]) -> verify_weights.Proof:
         """Load MODEL.WEIGHTS, whose ``arrays`` are given, and prove that each of them arrived."""
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
-        return loaded.prove(self.checkpointer.model.state_dict(), arrays)
+        return verify_weights.prove(self.checkpointer.model.state_dict(), arrays)
 
     def resume(self) -> bool:
         """Continue from the output folder's last checkpoint; False if there is none."""
@@ -94,8 +94,8 @@ class Trainer(DefaultTrainer):
     def training_loader(self, *, seed: int, start: int = 0, workers: int | None = None):
         """Batches of this rank from iteration ``start`` on."""
         cfg, world_size = self.cfg, comm.get_world_size()
-        batches = order.TrainingBatches(
-            order.shape_buckets(self.records, grouped=cfg.DATALOADER.ASPECT_RATIO_GROUPING),
+        batches = samplers.TrainingBatches(
+            samplers.shape_buckets(self.records, grouped=cfg.DATALOADER.ASPECT_RATIO_GROUPING),
             cfg.SOLVER.IMS_PER_BATCH // world_size,
             seed=seed,
             start=start,
@@ -104,7 +104,7 @@ class Trainer(DefaultTrainer):
             repeats=self.repeats,
         )
         workers = cfg.DATALOADER.NUM_WORKERS if workers is None else workers
-        return order.loader(self.records, DatasetMapper(cfg, is_train=True), batches, workers=workers)
+        return samplers.loader(self.records, DatasetMapper(cfg, is_train=True), batches, workers=workers)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pretrain.command_line import UserError, one_of
+from runtime.command_line import UserError, one_of
 
 ENGINES = ("hotcoco", "pycocotools")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pretrain.files import replacing
+from runtime.files import replacing
 from transfer.metrics.coco import ERRORS
 
 COLOURS = {"bbox": "#0072b2", "segm": "#d55e00"}

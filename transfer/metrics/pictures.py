@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pretrain.files import replacing
-from transfer.benchmarks import Split
+from runtime.files import replacing
+from transfer.datasets.benchmarks import Split
 
 TILE_PX = 320
 BAND_PX = 26

@@ -6,9 +6,9 @@ import math
 import zlib
 from pathlib import Path
 
-from pretrain import claims
-from pretrain.command_line import UserError
-from pretrain.files import sha256
+from runtime import run_guard
+from runtime.command_line import UserError
+from runtime.files import sha256
 from transfer.metrics.coco import KEYS
 
 FILE = "predictions.json.gz"
@@ -71,7 +71,7 @@ def tasks(predictions: list[dict]) -> list[str]:
 
 def check_origin(path: Path, benchmark: str, truth: Path) -> None:
     """Refuse predictions of a run on another data set; a file of unknown origin passes (its ids are checked)."""
-    run = path.parent / claims.FILE
+    run = path.parent / run_guard.FILE
     if not run.exists():
         return
     begun = json.loads(run.read_text(encoding="utf-8"))

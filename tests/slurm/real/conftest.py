@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slurm.one_node import CONF
+from tools.one_node import CONF
 
 MODULES = Path(__file__).parent / "modules"
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE")
@@ -29,7 +29,7 @@ def real_slurm():
     before = os.environ.get("SLURM_CONF")
     if not before and CONF.exists():
         os.environ["SLURM_CONF"] = str(CONF)
-    reason = "no SLURM_CONF and no cluster of slurm/one_node; start one with: make slurm-up"
+    reason = "no SLURM_CONF and no cluster of tools/one_node; start one with: make slurm-up"
     if "SLURM_CONF" in os.environ:
         try:
             answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=30)
@@ -248,7 +248,7 @@ class Jobs:
 
     def weights(self) -> str:
         """One hash over the names and bytes of all tensors of backbone.pth."""
-        from pretrain import checkpoint
+        from pretrain.checkpoints import checkpoint
 
         digest = hashlib.sha256()
         for name, value in sorted(checkpoint.read_backbone(self.folder() / "backbone.pth")["state_dict"].items()):
@@ -280,8 +280,8 @@ RECIPE = {
 
 def table() -> dict:
     """The suite's stages; pretraining has pauses, `told` notes what it is told, `after` waits for it."""
-    from slurm.stage import Resources, Stage, Work
-    from slurm.stages import STAGES
+    from slurm.planning.stage import Resources, Stage, Work
+    from slurm.planning.stages import STAGES
 
     def told(plan, row):
         return [Work(folder="told", argv=["--out", str(plan.runs / "told")])]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from slurm.reasons import reason
+from slurm.watching.reasons import reason
 
 TWO = {"gpus": 2, "place": {"gpus_per_node": 1}}
 """Two tasks, one on each node."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 from transfer import convert
 from transfer.checkpoints import inspection
 

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 from transfer.checkpoints import weights
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 from transfer.classification import classifier, classifier_protocol
 from transfer.classification.classifier_protocol import FOLDER, available, load
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 from transfer.detection import flops
 
 

@@ -40,7 +40,7 @@ def test_precise_statistics_are_the_mean_and_variance_of_the_batches_without_the
 def _statistics_of_unequal_ranks():
     import torch
 
-    from pretrain import distributed
+    from runtime import distributed
     from transfer.detection import hooks
 
     torch.manual_seed(distributed.rank())

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
-from pretrain.command_line import UserError
-from transfer import results, train
-from transfer.benchmarks import Paths, Split
-from transfer.detection import lr_search, settings
+from runtime import results
+from runtime.command_line import UserError
+from transfer import train
+from transfer.datasets.benchmarks import Paths, Split
+from transfer.detection import lr_search, run_config
 from transfer.detection.fine_tuning import Diverged, Plan
 
 
@@ -19,7 +20,7 @@ class Pretended:
 
     def __init__(self, plan: Plan):
         self.plan, self.out = plan, plan.out
-        self.cfg = settings.load(plan.protocol, [], base_lr=plan.base_lr, scale=plan.scale)
+        self.cfg = run_config.load(plan.protocol, [], base_lr=plan.base_lr, scale=plan.scale)
 
     def prepare(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)

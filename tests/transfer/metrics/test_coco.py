@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pretrain.command_line import UserError
+from runtime.command_line import UserError
 from transfer.metrics import coco
 from transfer.metrics.coco import ENGINES, FIGURES, cross_check, errors, score
 

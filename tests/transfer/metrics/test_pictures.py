@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 
-from transfer.benchmarks import Split
+from transfer.datasets.benchmarks import Split
 from transfer.metrics import pictures
 
 

@@ -8,16 +8,17 @@ import time
 
 
 def main(argv):
-    from pretrain import data, train
+    from pretrain import train
+    from pretrain.data import datasets
 
-    load = data.batches
+    load = datasets.batches
 
     def slowly(*arguments, **options):
         for batch in load(*arguments, **options):
             time.sleep(float(os.environ.get("PACE_S", 0)))
             yield batch
 
-    data.batches = slowly
+    datasets.batches = slowly
     if os.environ.get("NO_DATA_ON", "nowhere") == os.environ["SLURMD_NODENAME"]:
         argv = [word + "-not-here" if word.startswith("data.root=") else word for word in argv]
     if "FIRST_NODE" in os.environ:

@@ -1,0 +1,124 @@
+"""Images to look at a representation with: class folders, any tree, a CSV of labels, or CIFAR; always in one order."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from pretrain.data import datasets
+from pretrain.data.datasets import FORMATS, NO_LABEL, image_paths
+from runtime.command_line import UserError, one_of
+
+SPLITS = {"train", "val", "test"}
+
+
+class Folder:
+    """The images below ``root``: DIR/CLASS/... gives each its class, a tree with images at its top has no classes.
+
+    ``csv_file`` (lines ``name,class``, names relative to ``root``) gives the classes instead.
+    """
+
+    def __init__(self, root: Path, csv_file: Path | None = None):
+        self.root, self.paths = root, image_paths(root)
+        self.names = [path.relative_to(root).as_posix() for path in self.paths]
+        if csv_file:
+            classes = _read_labels(csv_file, self.names, root)
+        else:
+            classes = [name.split("/")[0] if "/" in name else None for name in self.names]
+        labelled = None not in classes
+        self.classes = sorted(set(classes)) if labelled else []
+        if set(self.classes) and not csv_file and set(self.classes) <= SPLITS:
+            raise UserError(f"{root} holds the splits {', '.join(self.classes)}; give one of them: {root}/<split>")
+        index = {name: i for i, name in enumerate(self.classes)}
+        self.labels = [index[name] if labelled else NO_LABEL for name in classes]
+
+    def __getitem__(self, index: int) -> Image.Image:
+        try:
+            with Image.open(self.paths[index]) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{self.paths[index]} cannot be read; an evaluation set must be whole") from error
+
+
+class Cifar(datasets.Cifar):
+    """CIFAR-10's or CIFAR-100's images of a split (train or test), from the published archive, unpacked."""
+
+    def __init__(self, root: Path, format: str, split: str):
+        one_of("split", split, ("train", "test"))
+        super().__init__(root, format, train=split == "train")
+        self.names = [f"{split}/{i:05d}" for i in range(len(self))]
+
+
+def open_images(root: Path, format: str, *, split: str = "test", labels: Path | None = None) -> Folder | Cifar:
+    """The images of ``--images`` in their fixed order, with ``names``, ``labels`` and ``classes``."""
+    one_of("format", format, FORMATS)
+    if format == "folder":
+        return Folder(root, labels)
+    if labels:
+        raise UserError(f"{format} brings its own labels; leave out --labels")
+    return Cifar(root, format, split)
+
+
+def choose(labels: list[int], per_class: int, seed: int) -> list[int]:
+    """The places of at most ``per_class`` images of each class, drawn by ``seed``, in their old order."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    taken: dict[int, list[int]] = {}
+    for place in order.tolist():
+        members = taken.setdefault(labels[place], [])
+        if len(members) < per_class:
+            members.append(place)
+    return sorted(place for members in taken.values() for place in members)
+
+
+class Prepared(Dataset):
+    """place -> (uint8 (3, size, size), views (V, 3, size, size)): the whole image cropped, and its random views."""
+
+    def __init__(self, images: Folder | Cifar, places: list[int], *, size: int, resize: int, augment=None):
+        self.images, self.places, self.augment = images, places, augment
+        self.crop = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.PILToTensor()])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        place = self.places[index]
+        image = self.images[place]
+        crop = self.crop(image)
+        return crop, self.augment(image, place) if self.augment else crop.new_empty(0)
+
+
+class RandomViews:
+    """``count`` views of an image from the recipe of a run, the same for the same (seed, image)."""
+
+    def __init__(self, augment, count: int, seed: int):
+        self.augment, self.count, self.seed = augment, count, seed
+
+    def __call__(self, image: Image.Image, place: int) -> Tensor:
+        made: list[Tensor] = []
+        while len(made) < self.count:
+            made += self.augment(image, (self.seed, place, len(made)))
+        return torch.stack(made[: self.count])
+
+
+def _read_labels(path: Path, names: list[str], root: Path) -> list[str]:
+    try:
+        rows = [row for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if row]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the labels {path}: {error}") from error
+    if faulty := [i for i, row in enumerate(rows, start=1) if len(row) != 2]:
+        raise UserError(f"{path}, line {faulty[0]}: expected name,class")
+    table = {name.strip(): value.strip() for name, value in rows}
+    without = [name for name in names if name not in table]
+    unknown = sorted(table.keys() - set(names) - {"name"})  # a heading may stand at the top
+    if without or unknown:
+        first = f"{without[0]} has no label" if without else f"{unknown[0]} is no image there"
+        raise UserError(
+            f"{path} does not match {root}: {len(without)} images without a label, {len(unknown)} labels without an "
+            f"image ({first}); names are relative to {root}"
+        )
+    return [table[name] for name in names]

@@ -1,0 +1,25 @@
+"""How this folder's pictures look: colours that colour-blind readers can tell apart, vector and PNG from one figure."""
+
+from pathlib import Path
+
+from runtime.files import replacing
+
+INK, GRID, MUTED = "#222222", "#d9d9d9", "#666666"
+# Okabe and Ito 2008, black last; with the markers, ten classes stay apart in grey as well.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8a7a00", "#7f7f7f", "#332288", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+
+def save(figure, stem: Path) -> list[Path]:
+    """Write STEM.svg and STEM.png, each whole or not at all, and close the figure."""
+    from matplotlib import pyplot
+
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
+    for path in paths:
+        # SVG's ids and date would differ from run to run; text stays text, to be read and searched.
+        settings = {"svg.hashsalt": stem.name, "svg.fonttype": "none"}
+        with replacing(path) as temporary, pyplot.rc_context(settings):
+            metadata = {"Date": None} if path.suffix == ".svg" else None
+            figure.savefig(temporary, format=path.suffix[1:], dpi=160, metadata=metadata)
+    pyplot.close(figure)
+    return paths

@@ -1,0 +1,80 @@
+"""The tables of the report, and behind every cell the records or the papers it was made of."""
+
+from collections.abc import Sequence
+
+from analysis.report_page.markup import Section, details, escape, paragraph
+from analysis.results_table.deviations import conditions
+from analysis.results_table.explain import address
+from analysis.results_table.html import fragment
+from analysis.results_table.model import MISSING, Cell, Column, Row, Table
+
+HOW_TO_READ = (
+    "Upright rows were measured here; rows in italics on grey are quoted from papers. A click on a number shows where "
+    "it comes from, a click on the head of a column sorts by it."
+)
+
+
+def results(tables: Sequence[Table], fault: str = "") -> Section:
+    """Every table with the provenance of its cells; ``fault`` says why there are none."""
+    parts = [paragraph(fault, "notice")] if fault else []
+    parts += [paragraph(HOW_TO_READ, "note")] if tables else []
+    parts += [one(table) for table in tables]
+    return Section(id="results", title="Results", body="".join(parts))
+
+
+def one(table: Table) -> str:
+    """A table, and its cells spelled out below it."""
+    places = [(row, column) for row in table.rows for column in table.columns if (row, column) in table.cells]
+    articles = "".join(provenance(table, *place) for place in places)
+    spelled = details(f"Where the {len(places)} numbers come from", articles)
+    title = escape(f"{table.benchmark}: {table.title}")
+    return f'<section class="table">\n<h3>{title}</h3>\n{fragment(table)}{spelled}</section>\n'
+
+
+def provenance(table: Table, row: Row, column: Column) -> str:
+    """A cell's records with seed, value, code, weights, file and n; or its sources and caveats."""
+    cell, about = table.cells[row, column], address(table, row, column)
+    title = f"{row.label}, {column.name}: {cell.text(percent=table.percent)}"
+    kind = "published" if row.source else "measured"
+    body = published(cell) if row.source else measured(cell)
+    return (
+        f'<article class="{kind}" data-about="{escape(about)}"><h4>{escape(title)}</h4>\n'
+        f"<p class='note'>{kind}, {escape(about)}</p>\n{body}</article>\n"
+    )
+
+
+def measured(cell: Cell) -> str:
+    """A list of facts per seed."""
+    lists = []
+    for found in cell.found:
+        record = found.record
+        facts = {
+            "seed": record.seed,
+            "value": f"{record.value:.4f}",
+            "n": f"{record.n} images",
+            "commit": record.commit,
+            "weights sha256": record.weights_sha256 or "none: untrained weights of the seed",
+            "file": found.path,
+        }
+        facts |= {"protocol": said} if (said := conditions(found)) else {}
+        lists.append(record_list(facts))
+    return "".join(lists)
+
+
+def published(cell: Cell) -> str:
+    """A list of facts per source."""
+    lists = []
+    for entry in cell.printed:
+        facts = {
+            "value": f"{entry.value:g}" + (f" ± {entry.std:g}" if entry.std is not None else ""),
+            "seeds": entry.n if entry.n is not None else f"{MISSING} (the source does not say)",
+            "source": entry.source,
+            "caveat": entry.caveat or "none known",
+        }
+        lists.append(record_list(facts))
+    return "".join(lists)
+
+
+def record_list(facts: dict) -> str:
+    lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    return f'<dl class="record">{lines}</dl>\n'

@@ -1,0 +1,122 @@
+"""The papers' numbers: published.csv, one number a line, each with the table it was read in and what is to be known.
+
+A number enters with the protocol it was obtained under, which is not always the one of the paper that prints it. What
+was read in a transcript of a paper only says so in its caveat; what nobody read is not there.
+"""
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrain.methods import available
+from runtime.command_line import UserError, one_of
+
+FILE = Path(__file__).resolve().parent.parent / "published.csv"
+
+TASKS = ("bbox", "segm", "keypoints", "classification", "language")
+
+BENCHMARKS = ("coco_2017", "gsm8k", "imagenet", "math", "voc_2007", "voc_2007_2012")
+
+FOREIGN_METHODS = {"random": "random init", "moco_v1": "MoCo v1"}
+"""Rows that are no method of this suite, and how they are written. A language model is written as it stands."""
+
+FOREIGN_PROTOCOLS = {
+    "language-model": "fine-tuning of a language model, percent of problems solved",
+    "trained-with-labels": "the network trained on all labels, no probe",
+    "linear-byol": "SGD with Nesterov momentum, 80 epochs, learning rate chosen on a part of train",
+    "linear-lightly": "SGD at 0.1 x batch / 256, batch 256, 90 epochs",
+    "linear-mmselfsup": "the model zoo's own, method by method",
+    "linear-swav": "SGD at 0.3, batch 256, 100 epochs, cosine, weight decay 1e-6",
+    "linear-unstated": "not stated",
+    "linear-vissl": "the model zoo's own",
+    "knn-20-vicreg": "20 neighbours, weights not stated",
+    "knn-200-vicreg": "200 neighbours, weights not stated",
+    "knn-20": "20 neighbours, T = 0.07",
+    "knn-200-T0.1": "200 neighbours, T = 0.1",
+    "semi-byol": "learning rate and epochs by search",
+    "semi-from-scratch": "trained on the fraction alone",
+    "semi-simclr-v2": "from the middle of the projector, LARS",
+    "voc07-9k": "as voc-24k on VOC 2007 alone, 9k iterations",
+}
+"""Protocols that the suite does not run; ``semi-`` ones carry their fraction as ``-1pct`` or ``-10pct``."""
+
+QUOTABLE = ("imagenet", "coco_2017", "voc_2007", "voc_2007_2012")
+"""Benchmarks whose tables show published numbers beside measured ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One number of a paper."""
+
+    method: str
+    variant: str
+    """How it differs from the method's main row, ``gamma=0.3`` or ``batch 256``; empty if it does not."""
+    epochs: int
+    """Passes over the pretraining data; 0 where there are none, or where they are not known."""
+    benchmark: str
+    protocol: str
+    task: str
+    metric: str
+    value: float
+    """Percent."""
+    std: float | None
+    """Over ``n`` runs; None where it was not published."""
+    n: int | None
+    """Runs averaged; None where it was not published, which mostly means one."""
+    source: str
+    """The table, or the README, in which it was read."""
+    caveat: str
+
+
+def load(path: str | Path = FILE, *, protocols: Iterable[str] = ()) -> list[Published]:
+    """Read and validate a file of published numbers.
+
+    Args:
+        protocols: the names to accept besides ``FOREIGN_PROTOCOLS``; none accepts all.
+
+    Raises UserError that names the line for an unknown method, benchmark, task or protocol, for a value that is no
+    percentage, for a missing source, and for a number that stands there twice.
+    """
+    protocols, found, seen = set(protocols), [], {}
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        for number, line in enumerate(csv.DictReader(file), 2):
+            try:
+                entry = _entry(line, protocols)
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{path} line {number}: {error}") from error
+            first = seen.setdefault(_place(entry), number)
+            if first != number:
+                raise UserError(f"{path} line {number} repeats line {first} ({entry.source}); keep one of them")
+            found.append(entry)
+    return found
+
+
+def _entry(line: dict[str, str], protocols: set[str]) -> Published:
+    known = [*available(), *FOREIGN_METHODS]
+    if line["task"] != "language":
+        one_of("method", line["method"], known)
+    one_of("task", line["task"], TASKS)
+    one_of("benchmark", line["benchmark"], BENCHMARKS)
+    if protocols and _protocol(line["protocol"]) not in protocols:
+        one_of("protocol", _protocol(line["protocol"]), {*protocols, *FOREIGN_PROTOCOLS})
+    value, std = float(line["value"]), float(line["std"]) if line["std"] else None
+    if not (math.isfinite(value) and 0 <= value <= 100):
+        raise ValueError(f"value {line['value']} is no percentage")
+    if not line["source"]:
+        raise ValueError("a number without a source is not a published one")
+    if std is not None and not line["n"]:
+        raise ValueError("a standard deviation needs the number of runs")
+    numbers = {"epochs": int(line["epochs"]), "value": value, "std": std, "n": int(line["n"]) if line["n"] else None}
+    return Published(**{**line, **numbers})
+
+
+def _protocol(name: str) -> str:
+    """A protocol's name without its fraction of labels."""
+    return name.removesuffix("-1pct").removesuffix("-10pct") if name.startswith("semi-") else name
+
+
+def _place(entry: Published) -> tuple:
+    where = (entry.benchmark, entry.protocol, entry.task, entry.metric)
+    return (entry.method, entry.variant, entry.epochs, *where, entry.source)

@@ -1,0 +1,1 @@
+"""Checkpoints of a run: what is in one, and which of them stay."""

@@ -1,0 +1,86 @@
+"""The two files a run leaves: ``checkpoint.pth`` to resume from, ``backbone.pth`` to hand over.
+
+Both hold tensors, numbers, strings, lists and dicts only, and are read without running any code:
+
+    checkpoint.pth   format, method, recipe, variant, epochs, seed, commit, config, step, model, optimizer, torch_rng,
+                     unreadable
+    backbone.pth     format, method, recipe, variant, epochs, seed, commit, config, input, state_dict
+
+``model`` has the keys of the method's network (``backbone.conv1.weight``, ``teacher.``...); ``state_dict`` has
+torchvision's names without ``fc``: 265 tensors and 53 ``num_batches_tracked`` for ResNet-50.
+"""
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD
+from runtime.command_line import UserError
+from runtime.files import replacing
+
+CHECKPOINT = "ssl-transfer-bench/checkpoint/1"
+BACKBONE = "ssl-transfer-bench/backbone/1"
+
+
+def save(path: str | Path, content: dict) -> None:
+    """Write a dict of tensors and plain values, as a whole or not at all."""
+    with replacing(path) as temporary:
+        write(temporary, content)
+
+
+def write(path: Path, content: dict) -> None:
+    """Write a dict of tensors and plain values; a disk that is full is an OSError, as with any other file."""
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch hides why a write failed behind where in its archive it did
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def read(path: str | Path) -> dict:
+    """Read any torch file to CPU without running code from it.
+
+    Raises UserError where there is no file, where it is truncated or no torch file, and where it holds more than
+    tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}; give the path of a .pth file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if wanted := re.search(r"Unsupported (?:global|class)[^\n]*", str(error)):
+            raise UserError(f"{path} wants to run code and is not read ({wanted[0]})") from error
+        raise UserError(f"{path} is not a checkpoint, or a damaged one; was it copied completely?") from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError, LookupError, TypeError) as error:
+        raise UserError(f"{path} is not a checkpoint, or a truncated one; was it copied completely?") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's dict")
+    return content
+
+
+def export_backbone(
+    path: str | Path, backbone: nn.Module, *, about: dict, mean=IMAGENET_MEAN, std=IMAGENET_STD
+) -> None:
+    """Write ``backbone.pth``; ``about`` is what the checkpoint says of the run (method, recipe, epochs, ...).
+
+    ``mean`` and ``std`` are those the images were normalised with, for values in [0, 1].
+    """
+    weights = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
+    input_settings = {"order": "RGB", "mean": list(mean), "std": list(std)}
+    save(path, {**about, "format": BACKBONE, "input": input_settings, "state_dict": weights})
+
+
+def read_backbone(path: str | Path) -> dict:
+    """Read a ``backbone.pth``; UserError if the file is something else."""
+    content = read(path)
+    if content.get("format") != BACKBONE:
+        found = content.get("format") or "a dict with " + ", ".join(map(str, list(content)[:4]))
+        raise UserError(f"{path} is not a backbone.pth of this suite (found {found})")
+    return content

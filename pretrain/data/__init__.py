@@ -1,0 +1,1 @@
+"""Images: data sets, the views of an image, and the drawn scenes."""

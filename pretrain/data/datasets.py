@@ -1,0 +1,193 @@
+"""Images in an order that is a function of (seed, step), so that a resumed run sees what it would have seen."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pretrain.data import views
+from runtime import distributed
+from runtime.command_line import UserError, one_of
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+FORMATS = ("folder", "cifar100", "cifar10")
+NO_LABEL = -1
+
+
+class Batch(NamedTuple):
+    """What one rank sees in one step."""
+
+    views: list[Tensor]
+    """(b, 3, H, W) uint8 each."""
+    labels: Tensor
+    """(b,) class numbers, NO_LABEL where the images have no classes."""
+    unreadable: list[str]
+    """Images that could not be read, and for which the next one stands in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    root: str = ""
+    """Folder of the training images (required): ImageNet's layout or any tree of images; for CIFAR, the folder that
+    holds cifar-10-batches-py or cifar-100-python."""
+
+    format: str = "folder"
+    """folder, cifar100 or cifar10 (the published archives, unpacked; nothing is downloaded)."""
+
+    workers: int = 4
+    """Loader processes per rank; 0 loads in the training process."""
+
+    max_unreadable: float = 0.01
+    """Share of images that may be unreadable before the run stops; each is named, skipped and counted."""
+
+
+class ImageFolder:
+    """Every image below a folder, in sorted order; images are opened when they are asked for.
+
+    The folders right below the root are the classes, as in ImageNet; a root that holds images itself has none.
+    """
+
+    def __init__(self, root: str | Path):
+        self.paths, depth = image_paths(root), len(Path(root).parts)
+        folders = [path.parts[depth] if len(path.parts) > depth + 1 else None for path in self.paths]
+        self.classes = [] if None in folders else sorted(set(folders))
+        number = {name: index for index, name in enumerate(self.classes)}
+        self.labels = [number.get(folder, NO_LABEL) for folder in folders]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        with Image.open(self.paths[index]) as image:
+            return image.convert("RGB")
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
+
+
+def image_paths(root: str | Path) -> list[Path]:
+    """The image files below ``root``, sorted by path; UserError if there is no such folder or no image in it."""
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"no folder of images at {root}; give an existing one")
+    found = [Path(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
+    found = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise UserError(f"no image below {root} (looked for {' '.join(sorted(SUFFIXES))}); check the path")
+    return found
+
+
+class Cifar:
+    """CIFAR-10's or CIFAR-100's training or test images from a local folder, checked against their published MD5."""
+
+    def __init__(self, root: str | Path, format: str, *, train: bool = True):
+        from torchvision import datasets
+
+        kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[format]
+        try:
+            published = kind(str(root), train=train, download=False)
+            self.images, self.labels, self.classes = published.data, published.targets, published.classes
+        except RuntimeError as error:
+            folder = Path(root) / kind.base_folder
+            raise UserError(
+                f"no complete {format} at {folder} (missing or altered files); unpack the archive"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images[index])
+
+    def name(self, index: int) -> str:
+        return f"image {index}"
+
+
+def images(config: DataConfig) -> ImageFolder | Cifar:
+    """The training images a config names."""
+    one_of("data.format", config.format, FORMATS)
+    if not config.root:
+        raise UserError("data.root is not set; give the folder of training images, e.g. data.root=/data/imagenet/train")
+    return ImageFolder(config.root) if config.format == "folder" else Cifar(config.root, config.format)
+
+
+class StepSampler(Sampler):
+    """Yields, step after step, this rank's share [(epoch, index), ...] of the global batch, beginning at any step.
+
+    Each epoch is a permutation drawn from (seed, epoch); the incomplete last batch is left out. Concatenating the
+    ranks' shares in rank order gives the same global batch for any number of ranks.
+    """
+
+    def __init__(self, count: int, *, batch_size: int, total_steps: int, seed: int, start: int = 0):
+        self.count, self.batch_size, self.total_steps = count, batch_size, total_steps
+        self.seed, self.start = seed, start
+        self.steps_per_epoch = count // batch_size
+
+    def __len__(self) -> int:
+        return self.total_steps - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        share = self.batch_size // distributed.world_size()
+        order, drawn = np.empty(0, int), -1
+        for step in range(self.start, self.total_steps):
+            epoch, within = divmod(step, self.steps_per_epoch)
+            if epoch != drawn:
+                order, drawn = np.random.default_rng([self.seed, epoch]).permutation(self.count), epoch
+            first = within * self.batch_size + distributed.rank() * share
+            yield [(epoch, int(index)) for index in order[first : first + share]]
+
+
+class ViewsDataset(Dataset):
+    """(epoch, index) -> the image's views, its label, and the images that could not be read on the way to one."""
+
+    def __init__(self, source: ImageFolder | Cifar, augment: views.Augment, seed: int):
+        self.source, self.augment, self.seed = source, augment, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[tuple[Tensor, ...], int, list[str]]:
+        epoch, index = key
+        unreadable = []
+        for offset in range(len(self.source)):
+            here = (index + offset) % len(self.source)  # the next readable image stands in, the same on every run
+            try:
+                image = self.source[here]
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+                unreadable.append(self.source.name(here))
+                continue
+            return self.augment(image, (self.seed, epoch, index)), self.source.labels[here], unreadable
+        raise UserError(f"not one of the {len(self.source)} images can be read (first: {unreadable[0]})")
+
+
+def _collate(samples: list) -> Batch:
+    views, labels, unreadable = zip(*samples, strict=True)
+    stacked = [torch.stack(view) for view in zip(*views, strict=True)]
+    return Batch(stacked, torch.tensor(labels), [name for names in unreadable for name in names])
+
+
+def begin_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    # A scheduler signals every process of a job. The training process answers: it saves, then ends its loaders.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def batches(source: ImageFolder | Cifar, settings, *, total_steps: int, start: int, device: torch.device) -> DataLoader:
+    """A loader of this rank's `Batch`es from step ``start`` on. ``settings`` is a run's TrainConfig."""
+    sampler = StepSampler(
+        len(source), batch_size=settings.batch_size, total_steps=total_steps, seed=settings.seed, start=start
+    )
+    return DataLoader(
+        ViewsDataset(source, views.Augment(views.recipe(settings.views)), settings.seed),
+        batch_sampler=sampler,
+        num_workers=settings.data.workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=begin_worker,
+    )

@@ -1,0 +1,1 @@
+"""Losses and the matrix information they are made of: plain functions of tensors."""

@@ -1,0 +1,1 @@
+"""What methods put around a backbone: heads, branches, moving averages, batch normalisation over ranks."""

@@ -1,0 +1,101 @@
+"""The optimiser of a run: which parameters decay, which learn at another rate, and how rates scale with the batch."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pretrain.optimisation import schedules
+
+NAMES = ("sgd", "lars", "larc", "adamw")
+SCALINGS = ("linear", "sqrt", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    name: str = "sgd"
+    """sgd, lars (You et al., arXiv 1708.03888, as timm has it), larc (lars with the rate of each layer clipped at the
+    global rate, as solo-learn has it for CIFAR) or adamw."""
+
+    lr: float = 0.5
+    """Base learning rate; scale_lr says how the peak rate follows from it."""
+
+    scale_lr: str = "linear"
+    """linear: lr x batch_size / 256 (Goyal et al., arXiv 1706.02677); sqrt: lr x sqrt(batch_size) (SimCLR, appendix
+    B.1); none: lr as it is."""
+
+    momentum: float = 0.9
+    """SGD's and LARS's momentum; AdamW's first beta."""
+
+    weight_decay: float = 1e-5
+    """On every parameter, biases and norms included, unless exclude_1d says otherwise."""
+
+    exclude_1d: bool = False
+    """Biases and norms take no weight decay and no LARS adaptation (SimCLR, BYOL, Barlow Twins, VICReg)."""
+
+    bias_lr: float = 1.0
+    """Rate of biases and norms, as a multiple of the others' (Barlow Twins: 0.0048 / 0.2)."""
+
+    trust: float = 0.001
+    """LARS's trust coefficient: the length of a layer's step as a share of its weights' norm, at rate 1."""
+
+    warmup_epochs: float = 10.0
+    """Epochs over which the rate rises linearly to the peak; a cosine follows, step by step."""
+
+    warmup_start: float = 0.0
+    """Rate at the beginning of the warm-up, not scaled with the batch."""
+
+    final_lr: float = 0.0
+    """Rate at the end of the cosine, as a share of the peak."""
+
+
+def build(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser over the trainable parameters; its rates are set at every step by `set_lr`.
+
+    The parts of the model that it names in ``constant_lr`` keep the peak rate. Vectors and scalars (biases, norms) are
+    excluded from decay and adaptation if the config says so.
+    """
+    constant = tuple(f"{part}." for part in getattr(model, "constant_lr", ()))
+    groups: dict[tuple, dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        held, vector = bool(constant) and name.startswith(constant), parameter.ndim <= 1
+        free, rate = vector and config.exclude_1d, config.bias_lr if vector else 1.0
+        group = {"params": [], "constant": held, "rate": rate, "weight_decay": 0.0 if free else config.weight_decay}
+        if config.name in ("lars", "larc"):
+            group["always_adapt"] = not free
+        groups.setdefault((held, free, rate), group)["params"].append(parameter)
+    return _optimizer(list(groups.values()), config)
+
+
+def _optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer:
+    """timm divides by |g| + decay |w|, as apex does for SwAV, where SimCLR, BYOL, Barlow Twins and VICReg have
+    |g + decay w|; and its momentum holds steps before the rate, where SimCLR's holds them after it."""
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
+    if config.name in ("lars", "larc"):
+        from timm.optim.lars import Lars  # timm takes seconds to import
+
+        clip = config.name == "larc"
+        return Lars(groups, lr=0.0, momentum=config.momentum, trust_coeff=config.trust, trust_clip=clip)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(config.momentum, 0.999))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, *, peak: float) -> None:
+    """Give every group the rate of this step; the groups held constant get the peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"] * (peak if group["constant"] else lr)
+
+
+def lr_at(step: int, config: OptimConfig, *, peak: float, warmup_steps: int, total_steps: int) -> float:
+    """The learning rate of a step: warm-up, then cosine."""
+    ends = {"start": config.warmup_start, "end": config.final_lr * peak}
+    return schedules.warmup_cosine(step, peak=peak, warmup_steps=warmup_steps, total_steps=total_steps, **ends)
+
+
+def peak_lr(config: OptimConfig, batch_size: int) -> float:
+    """The learning rate at the end of the warm-up for a global batch."""
+    factor = {"linear": batch_size / 256, "sqrt": math.sqrt(batch_size), "none": 1.0}
+    return config.lr * factor[config.scale_lr]

@@ -1,0 +1,1 @@
+"""What every command shares: command line, settings, run folders, files, stopping, processes, job records."""

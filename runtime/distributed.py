@@ -1,0 +1,157 @@
+"""One process or many: who am I, gather with gradients, agree on something. Works the same without a group.
+
+Processes are started by torchrun, by SLURM (one task per GPU), by a job of slurm/ or not at all; `init` reads from the
+environment which.
+"""
+
+import os
+import sys
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from runtime import rendezvous
+from runtime.command_line import UserError, one_of
+from runtime.rendezvous import Lifelines, Place
+
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+WAIT = timedelta(hours=1)
+"""How long a collective waits: the first rank may evaluate COCO for a while. A dead rank is noticed by its lifeline."""
+
+_lifelines: Lifelines | None = None
+
+
+def init(device: str = "auto") -> torch.device:
+    """Join the process group the environment describes (nccl on CUDA, gloo on CPU) and return this rank's device.
+
+    Args:
+        device: ``auto`` (CUDA if there is a GPU), ``cpu`` or ``cuda``.
+
+    Raises UserError for a half-set environment, for CUDA without a GPU, for more local ranks than GPUs, and where the
+    processes do not find each other.
+    """
+    one_of("device", device, ["auto", "cpu", "cuda"])
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but torch finds no CUDA GPU; use device=cpu, or see `make doctor`")
+    cuda = device != "cpu" and torch.cuda.is_available()
+    place = _place()
+    local = place.local_rank if place else 0
+    if cuda and local >= torch.cuda.device_count():
+        raise UserError(f"local rank {local} has no GPU: {torch.cuda.device_count()} visible; start one task per GPU")
+    chosen = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(chosen)
+    if place and not dist.is_initialized():
+        _join(place, "nccl" if cuda else "gloo")
+    return chosen
+
+
+def _join(place: Place, backend: str) -> None:
+    """Make the process group: by torchrun's own store, or by one of the first task's that all others are told of."""
+    global _lifelines
+    if not place.key:
+        dist.init_process_group(backend, timeout=WAIT)
+        return
+    if place.rank == 0:
+        server = rendezvous.listen(place.key)
+        store = dist.TCPStore("localhost", 0, place.world_size, is_master=True, wait_for_workers=False, timeout=WAIT)
+        _lifelines = rendezvous.invite(place, server, store.port)
+    else:
+        port, _lifelines = rendezvous.join(place)
+        store = dist.TCPStore(place.host, port, place.world_size, is_master=False, timeout=WAIT)
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=WAIT)
+
+
+def _place() -> Place | None:
+    """Where this process stands, from torchrun's variables (no key), a job's (with one) or SLURM's; None if alone."""
+    found = {name: os.environ[name] for name in TORCHRUN if name in os.environ}
+    if "RANK" not in found and "WORLD_SIZE" not in found:
+        return rendezvous.of_slurm(os.environ)
+    key = os.environ.get("JOB_KEY", "")
+    missing = [name for name in TORCHRUN if name not in found and not (key and name == "MASTER_PORT")]
+    if missing:
+        raise UserError(f"the environment sets {', '.join(found)} but not {', '.join(missing)}; start with torchrun")
+    return Place(
+        rank=int(found["RANK"]),
+        world_size=int(found["WORLD_SIZE"]),
+        local_rank=int(found["LOCAL_RANK"]),
+        host=found["MASTER_ADDR"],
+        key=key,
+    )
+
+
+def rank() -> int:
+    """This process among all, 0 for a single one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and speaks."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait for every process."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def shutdown() -> None:
+    """Leave the process group; on the way out of an exception the other ranks are told that this one fails."""
+    global _lifelines
+    failing = sys.exc_info()[0] is not None
+    if _lifelines:
+        _lifelines.close(well=not failing)
+        _lifelines = None
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenate the ranks' rows; the backward pass sums over ranks what each thinks of my rows."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous()
+        dist.all_reduce(total)
+        return total.chunk(world_size())[rank()]
+
+
+def gather(rows: Tensor) -> Tensor:
+    """(b, ...) on each rank -> (B, ...) on every rank, in rank order, gradients kept.
+
+    Every rank computes the whole loss, so the backward pass adds up world_size equal gradients; DDP's mean over
+    ranks divides by world_size again, and the result is the gradient of one process on the whole batch.
+    """
+    return _Gather.apply(rows) if world_size() > 1 else rows
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of a tensor over ranks, without gradients."""
+    value = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(value)
+    return value / world_size()
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether ``flag`` holds on any rank: how all ranks agree to stop at the same step."""
+    if world_size() == 1:
+        return flag
+    vote = torch.tensor(float(flag), device=device)
+    dist.all_reduce(vote)
+    return bool(vote.item())

@@ -1,0 +1,1 @@
+"""Running a job: on a node, or on this machine."""

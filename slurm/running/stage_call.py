@@ -1,0 +1,212 @@
+"""The job as it arrives on a node: a picklable call of one stage that can be stopped, queued again, and go on.
+
+It needs no memory of its own. A stage that is told to stop saves and ends with INTERRUPTED; started again with the
+same command it goes on from its own checkpoint. So queueing the same call again is all there is to resuming.
+"""
+
+import importlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime import command_line, rendezvous, stopping
+from runtime.command_line import UserError
+from runtime.rendezvous import Place
+from slurm.running import job_records
+
+INTERRUPTED = stopping.RESUME_ME
+"""Exit code of a stage that saved because it was told to stop: resume me."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+
+PATIENCE_S, RETRY_S = 3600, 10
+"""How long a job that has saved tries to get back into the queue, and how often."""
+
+ASK_S = 60
+
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JOB_KEY")
+
+LOST_TASK = re.compile(r"Connection (closed|reset) by peer|Broken pipe|Socket closed|NCCL.*(remote|abort)", re.DOTALL)
+"""What gloo and NCCL say in the tasks that are left when one has died."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCall:
+    """Runs ``module.main(argv)`` in folder ``cwd``; every task of a job runs one, in its own process.
+
+    The module is a name and not a function, so that a pickle says nothing about where the code lies: the node
+    imports it from its own path.
+    """
+
+    module: str
+    argv: tuple[str, ...]
+
+    cwd: str
+    """Folder the command was given in: relative paths mean there what they meant here."""
+
+    home: str
+    """Folder for the record that it is done."""
+
+    def __call__(self) -> int:
+        """Return 0, or INTERRUPTED where there is no SLURM to queue it again; any failure ends the process."""
+        began = time.monotonic()
+        if os.getcwd() != self.cwd:
+            os.chdir(self.cwd)
+        rank = join_tasks()
+        code = run_stage(self.module, list(self.argv))
+        if code == 0 and rank == 0:
+            job_records.mark_done(Path(self.home), self.argv, time.monotonic() - began)
+        if code == INTERRUPTED and rank == 0:
+            with suppress(UserError):  # on a full disk the job must still queue itself again
+                job_records.mark_interrupted(Path(self.home), time.monotonic() - began)
+        if code == INTERRUPTED and on_slurm():
+            requeue(rank)
+        if code not in (0, INTERRUPTED):
+            sys.exit(code)
+        return code
+
+    def checkpoint(self):
+        """For submitit, should a signal come before the stage listens for it: the same call again."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def run_stage(module: str, argv: list[str]) -> int:
+    """The exit code of a stage run in this process; its user errors are one line on stderr, as by hand."""
+    # A stage that does not listen for a signal has nothing to save but whole files: it may end anywhere.
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        command_line.run(lambda: importlib.import_module(module).main(argv))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except RuntimeError as error:
+        if not LOST_TASK.search(str(error)):
+            raise
+        print(f"error: {rendezvous.lost()}", file=sys.stderr)
+        return 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def stop(number, frame):
+    stopping.note_signal(number)
+    sys.exit(INTERRUPTED)
+
+
+def join_tasks() -> int:
+    """Tell the stage which of the job's tasks this is, one per GPU, in torchrun's variables; return its rank.
+
+    Every task keeps seeing all the GPUs that its job was given and chooses by local rank: Detectron2 asks for device
+    ``local_rank``, which does not exist where submitit's own helper has hidden all but one.
+    """
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return 0
+    if on_slurm():
+        place = rendezvous.of_slurm(os.environ)
+    else:
+        import submitit
+
+        here = submitit.JobEnvironment()
+        key = f"local-{os.getuid()}-{here.job_id}"
+        ranks = {"rank": here.global_rank, "local_rank": here.local_rank, "world_size": here.num_tasks}
+        place = Place(**ranks, host="127.0.0.1", key=key) if here.num_tasks > 1 else None
+    if place is None:
+        return 0
+    for name in TORCHRUN:
+        os.environ.pop(name, None)  # of a job that started this one
+    os.environ.update(place.variables())
+    return place.rank
+
+
+def on_slurm() -> bool:
+    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+
+
+def own_id() -> str:
+    """The job's id as SLURM takes it; the number of an array's last element alone would mean the whole array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def requeue(rank: int) -> None:
+    """Put this SLURM job back in the queue and end.
+
+    Not where SLURM is already taking the job away: a job that its user cancelled must not rise again, and one that
+    is preempted is requeued by SLURM itself. A controller that does not answer is asked until it does.
+    """
+    if shutil.which("scontrol") is None:  # in a container: the batch script asks for it, by this exit code
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of srun, when the first of several tasks has ended like this
+        print("interrupted; the job goes back into the queue and will resume", file=sys.stderr, flush=True)
+        sys.exit(128 + (stopping.latest_signal or signal.SIGUSR2))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit would let it pass, and SLURM wait until it kills
+    job_id = own_id()
+    if rank:
+        outlast_rank_0(job_id)
+        sys.exit(INTERRUPTED)
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        state = state_of(job_id)
+        if state not in ("RUNNING", ""):
+            print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
+            break
+        if lost_a_task(job_id):
+            print(f"error: {rendezvous.lost()}", file=sys.stderr, flush=True)
+            break
+        print(f"interrupted; job {job_id} goes back into the queue and will resume", file=sys.stderr, flush=True)
+        answer = ask("scontrol", "requeue", job_id)
+        if answer.returncode == 0:
+            break
+        fault = " ".join(answer.stderr.split())
+        if time.monotonic() > end:
+            print(f"error: job {job_id} saved but cannot be requeued ({fault}); submit it again", file=sys.stderr)
+            break
+        print(f"SLURM does not take it back yet: {fault}", file=sys.stderr, flush=True)
+        time.sleep(RETRY_S)
+    sys.exit(INTERRUPTED)
+
+
+def outlast_rank_0(job_id: str) -> None:
+    """Wait: the requeue by rank 0 ends every task, and going first would make srun end rank 0.
+
+    In a job that SLURM itself is ending srun ends no task; one that stayed would hold the node until it is killed.
+    """
+    end, pause = time.monotonic() + PATIENCE_S, RETRY_S
+    while time.monotonic() < end:
+        time.sleep(pause)
+        if state_of(job_id) not in ("RUNNING", ""):
+            return
+        pause = ASK_S  # every task asks
+
+
+def state_of(job_id: str) -> str:
+    """RUNNING, COMPLETING...; empty where SLURM does not say."""
+    return ask("squeue", "--noheader", "--format=%T", f"--jobs={job_id}").stdout.strip()
+
+
+def lost_a_task(job_id: str) -> bool:
+    """Whether it was srun that told this task to end, because another one failed; queued again, it would fail for ever.
+
+    That is a SIGTERM, as a preemption is; but of a preemption SLURM knows.
+    """
+    if stopping.latest_signal != signal.SIGTERM or int(os.environ.get("SLURM_NTASKS", 1)) == 1:
+        return False
+    shown = ask("scontrol", "--oneliner", "show", "job", job_id)
+    return shown.returncode == 0 and not re.search(r"\bPreemptTime=\d", shown.stdout)
+
+
+def ask(*command: str) -> subprocess.CompletedProcess:
+    """What a command of SLURM answers; one that says nothing in time has failed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, stdout="", stderr=f"{command[0]} gave no answer in 60 s")

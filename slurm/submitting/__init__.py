@@ -1,0 +1,1 @@
+"""From a graph of jobs to batch scripts of a SLURM cluster."""

@@ -1,0 +1,135 @@
+"""What SLURM says of its partitions: their limits, and from these a first cluster file."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime import files
+from runtime.command_line import UserError
+from slurm.watching.slurm_queue import ask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The largest node of a partition, and its time limit; None where there is no limit, or it is not known."""
+
+    cpus: int | None = None
+    mem_gb: float | None = None
+    gpus: int | None = None
+    hours: float | None = None
+
+
+def limits() -> dict[str | None, Limits]:
+    """Name -> limits of every partition of this machine's SLURM; the default one stands under None as well.
+
+    Empty where there is no SLURM, or it does not answer.
+    """
+    if shutil.which("sinfo") is None:
+        return {}
+    answer = ask(["sinfo", "--noheader", "--format=%P|%l|%c|%m|%G"])
+    found: dict[str | None, Limits] = {}
+    for line in answer.stdout.splitlines() if answer.returncode == 0 else []:
+        if line.count("|") != 4:
+            continue
+        name, hours, cpus, mem, gres = line.strip().split("|")
+        mine = Limits(cpus=number(cpus), mem_gb=number(mem) / 1024, gpus=gpus_of(gres), hours=hours_of(hours))
+        for key in (name.rstrip("*"), *([None] if name.endswith("*") else [])):
+            found[key] = larger(found[key], mine) if key in found else mine
+    return found
+
+
+def larger(a: Limits, b: Limits) -> Limits:
+    """A partition with nodes of two kinds has what the larger ones have."""
+    hours = None if None in (a.hours, b.hours) else max(a.hours, b.hours)
+    return Limits(cpus=max(a.cpus, b.cpus), mem_gb=max(a.mem_gb, b.mem_gb), gpus=max(a.gpus, b.gpus), hours=hours)
+
+
+def number(text: str) -> int:
+    """``8+`` -> 8."""
+    return int(re.match(r"\d*", text)[0] or 0)
+
+
+def gpus_of(gres: str) -> int:
+    """``gpu:a100:8(S:0-1)``, ``gpu:2,fs:1`` -> 8, 2; ``(null)`` -> 0."""
+    return sum(int(count) for count in re.findall(r"\bgpu(?::[^:,()]+)?:(\d+)", gres))
+
+
+def hours_of(text: str) -> float | None:
+    """SLURM's ``2-12:30:00``, ``30:00`` (minutes), ``infinite`` -> hours."""
+    if text.strip().lower() in ("infinite", "unlimited", "n/a", "none", ""):
+        return None
+    days, _, clock = text.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if days or len(parts) == 3:
+        hours, minutes, seconds = (parts + [0, 0])[:3]
+    else:
+        hours, (minutes, seconds) = 0, (parts + [0])[:2]
+    return int(days or 0) * 24 + hours + minutes / 60 + seconds / 3600
+
+
+def init_cluster(name: str, folder: Path) -> Path:
+    """Ask SLURM and write ``folder/NAME.yaml``, a first version to look over; return its path.
+
+    Raises UserError if there is no SLURM to ask, or the file exists.
+    """
+    path = folder / f"{name}.yaml"
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise UserError(f"{name!r} is no name for a file; use letters, digits, - and _")
+    if path.exists():
+        raise UserError(f"{path} exists; edit it, or choose another name")
+    known = limits()
+    if not known:
+        raise UserError("no SLURM answers here (sinfo); give the command on a login node of the cluster")
+    files.write_text(path, first_version(known, config()))
+    return path
+
+
+def config() -> dict[str, str]:
+    """SLURM's own configuration, key to value."""
+    answer = ask(["scontrol", "show", "config"])
+    pairs = (line.partition("=") for line in answer.stdout.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def first_version(known: dict[str | None, Limits], told: dict[str, str]) -> str:
+    """The text of a cluster file."""
+    names = [name for name in known if name]
+    default = next((name for name in names if known.get(None) is known[name]), names[0])
+    with_gpus = [name for name in names if known[name].gpus]
+    without = [name for name in names if not known[name].gpus or "cpu" in name.lower()]
+    gpu = default if default in with_gpus or not with_gpus else with_gpus[0]
+    cpu = without[0] if without else gpu
+    node = known[gpu]
+    lines = [
+        f"# Written from what SLURM said of itself ({told.get('ClusterName', 'no name')}, version "
+        f"{told.get('SLURM_VERSION', '?')}). Look it over; slurm/clusters/slurm.yaml has every other key.",
+        "# Partitions: " + "; ".join(f"{name} ({about(known[name])})" for name in names),
+        "executor: slurm",
+        f"partition: {gpu}",
+        f"cpu_partition: {cpu}",
+        f"gpus_per_node: {node.gpus}",
+        *limits_of(node),
+        *(limits_of(known[cpu], "cpu_partition_") if cpu != gpu else []),
+        f"mem: {'true' if 'MEMORY' in told.get('SelectTypeParameters', '').upper() else 'false'}"
+        "  # whether SLURM counts memory",
+        f"max_array: {min(1000, number(told.get('MaxArraySize', '1001')) - 1)}",
+    ]
+    hours = [known[name].hours for name in (gpu, cpu) if known[name].hours]
+    if hours:
+        lines += [f"hours: {min(24, *hours):g}  # longer work saves and queues again"]
+    if told.get("TrackWCKey", "No").lower() == "yes":
+        lines += ["# wckey: my-key  # this SLURM tracks them"]
+    lines += ["# account: my-project", "# qos: normal", "# runs: /a/folder/that/all/nodes/see"]
+    return "\n".join(lines) + "\n"
+
+
+def limits_of(node: Limits, partition: str = "") -> list[str]:
+    """The lines of a cluster file on a partition's largest node and its time limit, where it has one."""
+    lines = [f"{partition}cpus_per_node: {node.cpus}", f"{partition}mem_gb_per_node: {node.mem_gb:.1f}"]
+    return lines + ([f"{partition}max_hours: {node.hours:g}"] if node.hours else [])
+
+
+def about(one: Limits) -> str:
+    hours = f"{one.hours:g} h" if one.hours else "no time limit"
+    return f"{one.gpus} GPUs, {one.cpus} cores, {one.mem_gb:.0f} GB, {hours}"

@@ -1,0 +1,1 @@
+"""What became of the jobs: queue, records, progress, estimates."""

@@ -1,0 +1,117 @@
+"""The report in a real headless browser: it sorts, opens, fits, reads in light and dark, and asks for nothing.
+
+Needs Chromium: apt-get install -y --no-install-recommends chromium. Where BROWSER_TESTS=required, as in CI, its absence
+is a failure; elsewhere these tests are skipped and say so.
+"""
+
+import os
+
+import pytest
+
+CONTRAST = """
+(() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = channels(colour).slice(0, 3).map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const paper = light(getComputedStyle(document.body).backgroundColor);
+  const ratio = (e) => {
+    const ink = light(getComputedStyle(e).color);
+    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+  };
+  const names = ["body", ".note", ".notice", "nav a", "td button", "caption", "tr.published td", "figcaption"];
+  return Object.fromEntries(names.map((name) => [name, ratio(document.querySelector(name))]));
+})()
+"""
+COLUMN = """
+(() => {{
+  const body = document.querySelectorAll("#coco_2017-moco-c4-1x tbody")[{body}];
+  return [...body.rows].map((row) => row.cells[{place}].textContent.trim());
+}})()
+"""
+HEAD = "#coco_2017-moco-c4-1x thead tr:last-child th:nth-child({}) button"
+WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+
+
+@pytest.fixture(scope="module")
+def browser(browser_module, tmp_path_factory):
+    if browser_module.find() is None:
+        missing = "no Chromium here: apt-get install -y --no-install-recommends chromium"
+        if os.environ.get("BROWSER_TESTS") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    opened = browser_module.Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+def test_a_click_on_a_head_sorts_each_part_of_the_table_by_its_numbers(browser, full_page):
+    browser.open(full_page)
+    browser.click(HEAD.format(5))  # method, recipe, epochs, AP50, AP
+    assert browser.run(COLUMN.format(body=0, place=4)) == ["41.5 ± 0.7", "40.0", "26.0"]
+    published = [float(value.split()[0]) for value in browser.run(COLUMN.format(body=1, place=4)) if value != "–"]
+    assert len(published) > 5 and published == sorted(published, reverse=True)
+    browser.click(HEAD.format(5))
+    assert browser.run(COLUMN.format(body=0, place=4)) == ["26.0", "40.0", "41.5 ± 0.7"]
+    assert browser.run(f"document.querySelector('{HEAD.format(5)}').closest('th').ariaSort") == "ascending"
+    browser.click(HEAD.format(1))
+    assert browser.run(COLUMN.format(body=0, place=0)) == ["BYOL", "Matrix-SSL", "random init"]
+    assert browser.run("document.querySelectorAll('#coco_2017-moco-c4-1x [aria-sort]').length") == 1
+
+
+def test_a_head_sorts_what_its_cells_mean(browser, full_page):
+    browser.open(full_page)
+    texts = ["9:59:59", "10:00:00", "41.0 ± 1.0 †", "-0.5", "1e-3", "12,000", "✓ done", "–"]
+    worth = browser.run(f"{texts}.map((text) => worth({{textContent: text}}))")
+    assert worth == [35999, 36000, 41, -0.5, 0.001, 12000, "✓ done", None]
+
+
+def test_a_number_opens_its_records_by_mouse_and_by_keyboard(browser, full_page):
+    browser.open(full_page)
+    browser.click("td[data-cell*='matrix_ssl/'] button")
+    shown = browser.run("document.querySelector('dialog[open]').innerText")
+    assert "sha-matrix_ssl-0" in shown and "sha-matrix_ssl-1" in shown and "abc123" in shown
+    browser.press("Escape")
+    assert browser.run("document.querySelector('dialog[open]')") is None
+    browser.run("document.querySelector('tr.published td[data-cell] button').focus()")
+    browser.press("Enter")
+    assert "source" in browser.run("document.querySelector('dialog[open]').innerText")
+
+
+def test_everything_that_acts_is_reached_by_the_tab_key_and_shows_it(browser, full_page):
+    browser.open(full_page)
+    seen = set()
+    for _ in range(40):
+        browser.press("Tab")
+        seen.add(browser.run("document.activeElement.className + ' ' + document.activeElement.tagName"))
+        assert browser.run("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    assert {"skip A", " A", "scroll DIV", " BUTTON"} <= seen
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_nothing_sticks_out_nothing_complains_nothing_is_fetched(browser, full_page, width, dark):
+    browser.open(full_page, width=width, dark=dark)
+    browser.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    content, window = browser.run(WIDTHS)
+    assert content <= window <= width
+    assert browser.run("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    assert browser.complaints() == [] and browser.requests() == [full_page.resolve().as_uri()]
+    low = {name: ratio for name, ratio in browser.run(CONTRAST).items() if ratio < 4.5}
+    assert not low, f"too little contrast (WCAG AA asks for 4.5): {low}"
+
+
+def test_names_full_of_markup_run_nothing(browser, record, runs_of, tmp_path, monkeypatch):
+    from analysis import report
+    from analysis.report_page import cost
+
+    monkeypatch.setattr(cost, "networks", lambda folder: ([], []))
+    evil = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script>\""
+    path = tmp_path / "report.html"
+    path.write_text(report.page(runs_of([record(variant=evil, commit=evil)]), title=evil), encoding="utf-8")
+    browser.open(path)
+    browser.click("td[data-cell] button")
+    assert browser.run("document.querySelector('dialog[open]').innerText").count("window.hacked") >= 2
+    assert browser.run("window.hacked") is None and browser.complaints() == []

@@ -1,0 +1,47 @@
+"""Every record below a folder, with its file, each measurement once."""
+
+import pytest
+
+from analysis.results_table.records import collect
+from runtime.command_line import UserError
+from runtime.results import write
+
+
+def test_records_come_with_their_files_in_the_order_of_the_paths(tmp_path, record):
+    write(tmp_path / "b" / "p" / "result.json", [record("random", 26.0)])
+    write(tmp_path / "a" / "p" / "result.json", [record(value=40.0), record(value=60.0, metric="AP50")])
+    found = collect(tmp_path)
+    assert [(entry.record.value, entry.path.parent.parent.name) for entry in found] == [(40, "a"), (60, "a"), (26, "b")]
+
+
+def test_a_seed_given_twice_is_refused_with_both_files(tmp_path, record):
+    for folder in ("a", "b"):
+        write(tmp_path / folder / "result.json", [record(value=40.0)])
+    with pytest.raises(
+        UserError, match=r"a/result.json and .*b/result.json hold the same result twice \(matrix_ssl seed"
+    ):
+        collect(tmp_path)
+
+
+def test_a_seed_given_twice_in_one_file_is_refused_too(tmp_path, record):
+    write(tmp_path / "a" / "result.json", [record(value=40.0), record(value=41.0)])
+    with pytest.raises(UserError, match="a/result.json holds the same result twice .*; move one of them away"):
+        collect(tmp_path)
+
+
+def test_variants_of_a_recipe_are_different_measurements(tmp_path, record):
+    write(tmp_path / "a" / "result.json", [record(), record(variant="gamma=0.3")])
+    assert len(collect(tmp_path)) == 2
+
+
+def test_a_folder_without_results_and_no_folder_say_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="no result.json below .*; run the stage transfer first"):
+        collect(tmp_path)
+    with pytest.raises(UserError, match="not a folder of runs"):
+        collect(tmp_path / "nothing")
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(UserError, match="result.json is no result file"):
+        collect(tmp_path)

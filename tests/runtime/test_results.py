@@ -1,0 +1,77 @@
+"""What is written as a result comes back as the same records, and nothing else passes."""
+
+import json
+
+import pytest
+
+from runtime import results
+from runtime.command_line import UserError
+
+COMMON = {
+    "method": "matrix_ssl",
+    "recipe": "demo",
+    "epochs": 8,
+    "benchmark": "scenes",
+    "protocol": "demo-fpn",
+    "seed": 0,
+    "commit": "0123456789ab",
+    "weights_sha256": "ab" * 32,
+    "n": 400,
+}
+
+
+def test_records_survive_the_file(tmp_path):
+    metrics = {"bbox": {"AP": 41.0, "AP50": 60.8, "APl": None}, "segm": {"AP": 35.6, "AP-disk": 0.0}}
+    records = results.flatten(metrics, **COMMON)
+    assert [(r.task, r.metric, r.value) for r in records] == [
+        ("bbox", "AP", 41.0),
+        ("bbox", "AP50", 60.8),
+        ("segm", "AP", 35.6),
+        ("segm", "AP-disk", 0.0),
+    ]
+    results.write(tmp_path / "result.json", records, wall_s=1.5)
+    assert results.read(tmp_path / "result.json") == records
+    assert json.loads((tmp_path / "result.json").read_text())["wall_s"] == 1.5
+    assert records[0].source == "measured"
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1.0, 100.1])
+def test_what_is_no_percentage_is_not_written(tmp_path, value):
+    with pytest.raises(ValueError, match="not a percentage"):
+        results.write(tmp_path / "r.json", [results.Record(task="bbox", metric="AP", value=value, **COMMON)])
+
+
+def test_a_measure_of_a_representation_may_be_any_finite_number():
+    common = COMMON | {"task": "representation", "variant": "gamma=0.3"}
+    assert results.Record(metric="rankme", value=512.3, **common).value == 512.3
+    with pytest.raises(ValueError, match="inf, not a finite number"):
+        results.Record(metric="rankme", value=float("inf"), **common)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"records": [{"method": "x"}]}', '{"records": [{"extra": 1}]}'])
+def test_what_is_no_result_is_one_line(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UserError, match="is no result file"):
+        results.read(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": "0"}, "seed is '0', expected int"),
+        ({"n": None}, "n is None, expected int"),
+        ({"method": None}, "method is None, expected str"),
+        ({"metric": ["AP"]}, r"metric is \['AP'\], expected str"),
+        ({"value": True}, "value is True, expected float"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path, wrong, message):
+    entry = {**COMMON, "task": "bbox", "metric": "AP", "value": 40, **wrong}
+    (tmp_path / "result.json").write_text(json.dumps({"records": [entry]}))
+    with pytest.raises(UserError, match=message):
+        results.read(tmp_path / "result.json")
+
+
+def test_a_missing_result_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        results.read(tmp_path / "result.json")

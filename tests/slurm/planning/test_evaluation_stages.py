@@ -1,0 +1,170 @@
+"""The probes and measures of a row: the exact words of each command, and what waits for what."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runtime.command_line import UserError
+from slurm.planning import validate
+from slurm.planning.graph import build
+from slurm.planning.preset import Plan
+
+PLAN = Plan(
+    methods=("random", "simclr"),
+    seeds=(0, 1),
+    recipe="demo",
+    protocols=("demo-fpn",),
+    benchmarks=("scenes",),
+    knn=("scenes",),
+    linear=("linear-demo", "linear-moco"),
+    semi=("semi-demo",),
+    features=("scenes",),
+    settings={
+        "data": {"images": "10"},
+        "linear": {"cached-features": "true", "epochs": "5"},
+        "tsne": {"classes": "4,8"},
+    },
+)
+ROW = "simclr-demo-seed1"
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    return {job.name: job for job in build(PLAN, ["pretrain", "transfer"])}
+
+
+def command(job) -> str:
+    return " ".join(job.argv)
+
+
+def test_a_linear_probe_per_protocol_with_its_switch_and_its_settings(jobs):
+    assert command(jobs[f"{ROW}/linear-moco-scenes"]) == (
+        f"--protocol linear-moco --weights runs/{ROW}/pretrain/backbone.pth --benchmark scenes "
+        f"--data runs/data/scenes/classification --out runs/{ROW}/linear-moco-scenes --seed 1 "
+        f"--cached-features epochs=5"
+    )
+    assert f"{ROW}/linear-demo-scenes" in jobs
+
+
+def test_a_semi_supervised_job_per_fraction(jobs):
+    words = command(jobs["random-seed0/semi-1pct-scenes"])
+    assert words.startswith("--protocol semi-demo --fraction 1 --weights random --benchmark scenes")
+    assert "--fraction 10 " in command(jobs["random-seed0/semi-10pct-scenes"])
+
+
+def test_features_are_extracted_once_and_measured_one_after_the_other(jobs):
+    file = f"runs/{ROW}/features-scenes/features.safetensors"
+    assert command(jobs[f"{ROW}/features-scenes"]) == (
+        f"--backbone runs/{ROW}/pretrain/backbone.pth --images runs/data/scenes/classification/val --benchmark scenes "
+        f"--seed 1 --out {file}"
+    )
+    rank, spectra = (jobs[f"{ROW}/analysis-scenes/{stage}"] for stage in ("effective_rank", "spectra"))
+    assert command(rank) == command(spectra) == f"{file} --out runs/{ROW}/analysis-scenes"
+    assert rank.needs == (f"{ROW}/features-scenes",) and rank.name in spectra.needs
+
+
+def test_the_projectors_features_are_those_of_the_checkpoint():
+    plan = PLAN.changed({"features": {"layer": "projector"}})
+    jobs = {job.name: job for job in build(plan, ["features"])}
+    words = command(jobs[f"{ROW}/features-scenes"])
+    assert f"--backbone runs/{ROW}/pretrain/checkpoint.pth" in words and "--layer projector" in words
+    assert "--backbone random" in command(jobs["random-seed0/features-scenes"])
+
+
+def test_one_picture_of_all_rows_of_the_first_seed(jobs):
+    picture = jobs["results/tsne-scenes"]
+    assert picture.needs == ("random-seed0/features-scenes", "simclr-demo-seed0/features-scenes")
+    assert picture.argv[-2:] == ("--classes", "4,8")
+    assert picture.outputs == (Path("runs/results/tsne-scenes/tsne.json"),)
+
+
+def test_curves_over_training_of_all_trained_rows_of_the_first_seed_on_the_images_of_the_features():
+    plan = PLAN.changed({"features": {"size": "64", "views": "8"}, "curves": {"per-class": "20"}})
+    (job,) = (job for job in build(plan, ["pretrain", "curves"]) if job.stage == "curves")
+    assert command(job) == (
+        "runs/simclr-demo-seed0 --images runs/data/scenes/classification/val --size 64 --per-class 20 "
+        "--out runs/results/curves-scenes"
+    )
+    assert job.needs == ("simclr-demo-seed0/pretrain", "data/scenes")
+
+
+def test_curves_understand_what_the_graph_tells_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = PLAN.changed({"features": {"size": "64", "resize": "64"}})
+    (job,) = (job for job in build(plan, ["pretrain", "curves"]) if job.stage == "curves")
+    with pytest.raises(UserError, match="no kept checkpoints at"):
+        importlib.import_module(job.module).main(list(job.argv))
+
+
+@pytest.mark.parametrize("settings", [{}, {"classes": "4,8", "per-class": "20", "method": "umap"}])
+def test_the_measures_understand_what_the_graph_tells_them(settings, tmp_path, monkeypatch):
+    """Each command as the graph has it gets as far as its first file, which is not there."""
+    monkeypatch.chdir(tmp_path)
+    plan = replace(PLAN, settings={**PLAN.settings, "tsne": settings})
+    measures = [
+        job for job in build(plan, ["pretrain", "analysis"]) if job.stage in ("effective_rank", "spectra", "tsne")
+    ]
+    assert {job.stage for job in measures} == {"effective_rank", "spectra", "tsne"}
+    for job in measures:
+        with pytest.raises(UserError, match="no features at"):
+            importlib.import_module(job.module).main(list(job.argv))
+
+
+@pytest.mark.parametrize("method", ["simclr", "random"])
+@pytest.mark.parametrize("told", [False, True])
+def test_the_probes_understand_what_the_graph_tells_them(method, told, tmp_path, monkeypatch):
+    """Each command as the graph has it gets as far as its first file: a backbone, or without one the images."""
+    monkeypatch.chdir(tmp_path)
+    knn = {"k": "20,200", "temperature": "0.07,0.1", "size": "64", "resize": "64", "precision": "bf16"}
+    training = {"epochs": "5", "lr": "0.1", "milestones": "[3,4]", "schedule": "steps", "precision": "bf16"}
+    settings = {"knn": knn, "linear": {"cached-features": "true", **training}, "semi": training} if told else {}
+    plan = replace(PLAN, methods=(method,), settings=settings, linear=("linear-matrix-ssl", "linear-moco"))
+    probes = [job for job in build(plan, ["pretrain", "transfer"]) if job.stage in ("knn", "linear", "semi")]
+    assert len(probes) == 2 * (1 + 2 + 2), "two seeds; two linear protocols; two fractions"
+    missing = r"no checkpoint at .*/pretrain/backbone.pth" if method == "simclr" else r"data/scenes/classification"
+    for job in probes:
+        with pytest.raises(UserError, match=missing):
+            importlib.import_module(job.module).main(list(job.argv))
+
+
+def test_a_setting_that_no_probe_has_is_noticed(tmp_path, monkeypatch):
+    """So the test above can fail."""
+    monkeypatch.chdir(tmp_path)
+    for stage in ("knn", "linear", "semi"):
+        plan = replace(PLAN, settings={stage: {"epoch": "5"}})
+        job = next(job for job in build(plan, ["pretrain", "transfer"]) if job.stage == stage)
+        with pytest.raises((UserError, SystemExit), match="epoch|2"):
+            importlib.import_module(job.module).main(list(job.argv))
+
+
+def test_tables_and_report_come_last_and_nothing_is_asked_for_that_was_not_named(jobs):
+    assert list(jobs)[-2:] == ["results", "report"] and jobs["results"].fan_in and "results" in jobs["report"].needs
+    bare = Plan(methods=("simclr",), recipe="demo", protocols=("p",), benchmarks=("b",))
+    stages = {job.stage for job in build(bare, ["pretrain", "transfer"])}
+    assert stages == {"pretrain", "convert", "transfer", "tables", "report"}
+
+
+def test_what_a_probe_lacks_is_a_fault():
+    odd = Plan(
+        methods=("random",),
+        recipe="demo",
+        protocols=("demo-fpn",),
+        benchmarks=("scenes",),
+        linear=("linear-x",),
+        features=("cars",),
+        settings={"data": {}},
+    )
+    faults = "; ".join(validate.faults_of(odd, ["linear", "features"]))
+    assert "unknown linear protocol 'linear-x'; known: linear-" in faults
+    assert "features.images=DIR" in faults and "`classification` or `knn`" in faults
+
+
+def test_every_stage_is_a_module_that_is_there():
+    from runtime.provenance import ROOT
+    from slurm.planning.stages import STAGES
+
+    for stage in STAGES.values():
+        assert (ROOT / f"{stage.module.replace('.', '/')}.py").exists()
+        assert set(stage.implies) <= STAGES.keys()

@@ -1,0 +1,60 @@
+"""When a job that was told to end queues itself again, and when that would only repeat a failure."""
+
+import signal
+import subprocess
+
+import pytest
+
+from runtime import stopping
+from slurm.running import stage_call
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """SLURM's commands, answered from a table; returns the calls that were made."""
+
+    def answers(**table):
+        calls = []
+
+        def ask(*command):
+            calls.append(command[:2])
+            return subprocess.CompletedProcess(command, 0, stdout=table.get(command[0], ""), stderr="")
+
+        monkeypatch.setattr(stage_call, "ask", ask)
+        return calls
+
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(stage_call.shutil, "which", lambda name: f"/usr/bin/{name}")  # a machine with SLURM
+    return answers
+
+
+@pytest.mark.parametrize(
+    "number, tasks, preempted, requeued",
+    [
+        (signal.SIGUSR2, 4, "PreemptTime=None", True),  # the time limit is near
+        (signal.SIGTERM, 4, "PreemptTime=2026-11-22T06:36:15", True),
+        (signal.SIGTERM, 4, "PreemptTime=None", False),
+        (signal.SIGTERM, 4, "", False),  # srun ends the others when one task has failed: it would for ever
+        (signal.SIGTERM, 1, "PreemptTime=None", True),  # there is no other
+    ],
+)
+def test_a_job_whose_other_task_failed_is_not_queued_again(monkeypatch, slurm, number, tasks, preempted, requeued):
+    monkeypatch.setattr(stopping, "latest_signal", number)
+    monkeypatch.setenv("SLURM_NTASKS", str(tasks))
+    calls = slurm(squeue="RUNNING\n", scontrol=f"JobId=5 JobState=RUNNING {preempted} Restarts=0\n")
+    with pytest.raises(SystemExit):
+        stage_call.requeue(0)
+    assert (("scontrol", "requeue") in calls) == requeued
+
+
+def test_the_other_tasks_of_a_cancelled_job_do_not_stay_until_they_are_killed(monkeypatch, slurm):
+    """They outlast a job that runs, as the first task may still queue it again, and a SLURM that is silent."""
+    answers, pauses = ["RUNNING", "", "COMPLETING"], []
+    calls = slurm()
+    monkeypatch.setattr(stage_call, "state_of", lambda job_id: answers.pop(0))
+    monkeypatch.setattr(stage_call.time, "sleep", pauses.append)
+    with pytest.raises(SystemExit) as end:
+        stage_call.requeue(1)
+    assert end.value.code == stage_call.INTERRUPTED and not answers and pauses == [10, 60, 60]
+    assert not calls, "it asks for no place in the queue"

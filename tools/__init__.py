@@ -1,0 +1,1 @@
+"""Tools around the suite: check a machine, run a SLURM on one machine."""

@@ -1,0 +1,155 @@
+"""From a file to the one trunk in it: recognise the format, choose between candidates, account for every tensor."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from runtime.command_line import UserError, one_of
+from transfer.checkpoints import weights
+from transfer.checkpoints.format_spec import Format, address_of, at, begins, below, state_dicts
+from transfer.checkpoints.formats import FORMATS, ORIGIN
+
+AUTO = "auto"
+COUNTER = ("BatchNorm's step counter, which inference never reads", r"\.num_batches_tracked$")
+BESIDE = "projector, predictor or other state of the method, used only in pretraining"
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A trunk found in a file."""
+
+    format: str
+    take: str
+    """Which of the candidates it is."""
+    candidates: list[str]
+    tensors: dict[str, Tensor]
+    """Source name -> tensor, of all that the file says of networks."""
+    names: dict[str, str]
+    """Source name -> torchvision name, of the trunk."""
+    dropped: dict[str, str]
+    """Source name -> why it was left behind."""
+    about: dict
+    """``ORIGIN``'s keys, as far as the file tells, and ``input``, in Detectron2's terms."""
+    other_keys: list[str]
+    """Keys of the file that hold no part of a network."""
+
+
+def find_trunk(content: dict, path: Path, *, format: str = AUTO, take: str | None = None) -> Trunk:
+    """Recognise the format of a loaded file and split its tensors into the trunk taken and the rest.
+
+    Args:
+        format: name of the format, for a file that fits several; ``auto`` asks for exactly one that fits.
+        take: which candidate, for a file with several trunks; by default the one its authors evaluate.
+
+    Raises UserError if no known format fits, if several do, if the file lacks the candidate asked for, and if two of
+    its tensors would get one name; ``path`` is only named in the message.
+    """
+    dicts = state_dicts(content)
+    addresses = {address_of(container, name) for container, tensors in dicts.items() for name in tensors}
+    entry = recognise(content, addresses, path) if format == AUTO else _named(format)
+    candidates = entry.trunks(addresses) or list(entry.takes)[:1]
+    if take is not None and take not in candidates:
+        raise UserError(f"{path} ({entry.name}) has no {take!r} to take; it has: {', '.join(candidates)}")
+    take = take or candidates[0]
+
+    containers = {place.split(":")[0] for places in entry.takes.values() for place in places.split("|")}
+    siblings = {container.rpartition("/")[0] for container in containers if "/" in container}
+    read = {c: t for c, t in dicts.items() if c in containers or c.rpartition("/")[0] in siblings}
+    if format == AUTO:
+        _check_alone(path, entry, read, dicts)
+    tensors, names, dropped = {}, {}, {}
+    for container, held in read.items():
+        for name, tensor in held.items():
+            source = name if len(read) == 1 else f"{container}:{name}"
+            tensors[source] = tensor
+            new, reason = _place(entry, address_of(container, name), take, candidates)
+            if reason:
+                dropped[source] = reason
+            else:
+                names[source] = new
+    _check_distinct(path, names)
+    other_keys = sorted(
+        str(key) for key in content if not any(c.split("/")[0] == key for c in read) and key not in tensors
+    )
+    return Trunk(entry.name, take, candidates, tensors, names, dropped, _about(entry, content, addresses), other_keys)
+
+
+def recognise(content: dict, addresses: set[str], path: Path) -> Format:
+    """The one format that fits; UserError, with what was found, if none or several do."""
+    fitting = [entry for entry in FORMATS if entry.recognises(content, addresses)]
+    if len(fitting) > 1:
+        names = "; ".join(entry.name for entry in fitting)
+        raise UserError(f"{path} fits {len(fitting)} formats: {names}; choose one with --format")
+    if not fitting:
+        known = "; ".join(entry.name for entry in FORMATS)
+        raise UserError(
+            f"{path}: no known checkpoint format with a ResNet; {found_in(content, addresses)}; known formats: {known}"
+        )
+    return fitting[0]
+
+
+def found_in(content: dict, addresses: set[str]) -> str:
+    """The prefixes of a file's tensors with their counts, the commonest first; its keys if it has no tensors."""
+    if not addresses:
+        keys = ", ".join(sorted(map(str, content))[:5]) or "nothing"
+        return f"it has no tensors, its keys are {keys}"
+    counts: dict[str, int] = {}
+    for address in addresses:
+        container, _, name = address.rpartition(":")
+        first = f"{name.split('.')[0]}." if "." in name else name
+        prefix = f"{container}: {first}" if container else first
+        counts[prefix] = counts.get(prefix, 0) + 1
+    common = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    more = f" and {len(common) - 8} more" if len(common) > 8 else ""
+    return "its tensors begin with " + ", ".join(f"{prefix} ({n})" for prefix, n in common[:8]) + more
+
+
+def _named(format: str) -> Format:
+    one_of("format", format, [entry.name for entry in FORMATS])
+    return next(entry for entry in FORMATS if entry.name == format)
+
+
+def _place(entry: Format, address: str, take: str, candidates: list[str]) -> tuple[str, str]:
+    """(torchvision's name, "") of a tensor that is taken, ("", the rule) of one that is not."""
+    name = address.partition(":")[2]
+    rest = below(address, entry.takes[take])
+    inside = name if rest is None else rest
+    for reason, pattern in entry.dropped:
+        if re.search(pattern, name) or re.search(pattern, inside):
+            return "", reason
+    for other in candidates:
+        if other != take and begins(address, entry.takes[other]) and entry.name_in(address, entry.takes[take]) is None:
+            return "", f"{other}: another trunk than the one taken; --take {other} chooses it"
+    if re.search(COUNTER[1], name):
+        return "", COUNTER[0]
+    return (entry.rename(rest), "") if rest is not None else ("", BESIDE)
+
+
+def _check_alone(path: Path, entry: Format, read: dict, dicts: dict) -> None:
+    """Raise UserError if a network stands where the format does not look: a person must say which of the two counts."""
+    other = [c for c in dicts if c not in read and any(name.endswith("layer4.2.conv3.weight") for name in dicts[c])]
+    if other:
+        raise UserError(
+            f"{path} holds a ResNet under {', '.join(read) or 'no key'} and another one under {', '.join(other)}; "
+            f"--format {entry.name!r} takes the first, for the other save it alone"
+        )
+
+
+def _check_distinct(path: Path, names: dict[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for source, new in names.items():
+        if new in seen:
+            raise UserError(f"{path} is ambiguous: {seen[new]} and {source} would both become {new}")
+        seen[new] = source
+
+
+def _about(entry: Format, content: dict, addresses: set[str]) -> dict:
+    if weights.ABOUT in content:  # converted before: its origin is that of the file it was made from
+        return {**ORIGIN, "input": entry.input, **content[weights.ABOUT]}
+    method = entry.method(addresses) if callable(entry.method) else entry.method
+    key, offset = entry.epochs
+    epoch = at(content, key)
+    told = {"method": method, **({"epochs": int(epoch) + offset} if isinstance(epoch, int) else {})}
+    return {**ORIGIN, "input": entry.input, **told, **entry.origin(content)}

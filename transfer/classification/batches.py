@@ -1,0 +1,68 @@
+"""What a classifier is trained on: random crops of labelled images, or features that were extracted once."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pretrain.data.datasets import StepSampler
+from transfer.classification import shards
+from transfer.classification.classifier_protocol import Settings
+from transfer.classification.crops import CentreCrops, RandomCrops, centre_batches, random_batches
+from transfer.classification.frozen_backbone import Backbone, features
+from transfer.classification.labelled_images import Images
+
+
+class CropData:
+    """Batches (normalised images (b, 3, H, W), labels (b,)) on the device; a new crop of every image in every epoch."""
+
+    def __init__(
+        self, train: Images, val: Images, trunk: Backbone, settings: Settings, *, seed: int, device: torch.device
+    ):
+        self.train = RandomCrops(train, size=settings.size, min_scale=settings.min_scale, seed=seed)
+        self.val = CentreCrops(val, size=settings.size, resize=settings.resize)
+        self.trunk, self.settings, self.seed, self.device = trunk, settings, seed, device
+        self.count, self.val_count = len(train), len(val)
+
+    def training(self, *, start: int, total_steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This rank's share of every batch from step ``start`` on; pixels and order depend on (seed, step) alone."""
+        sampler = StepSampler(
+            self.count, batch_size=self.settings.batch_size, total_steps=total_steps, seed=self.seed, start=start
+        )
+        return map(self._inputs, random_batches(self.train, sampler, workers=self.settings.workers))
+
+    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This rank's share of the validation images."""
+        order = shards.mine(self.val_count)
+        return map(self._inputs, centre_batches(self.val, order, batch_size=100, workers=self.settings.workers))
+
+    def _inputs(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        pixels, labels = (part.to(self.device, non_blocking=True) for part in batch)
+        return self.trunk.inputs(pixels), labels
+
+
+class FeatureData:
+    """Batches (features (b, 2048), labels (b,)): the central crop of every image, seen once by the frozen backbone."""
+
+    def __init__(
+        self, train: Images, val: Images, trunk: Backbone, settings: Settings, *, seed: int, device: torch.device
+    ):
+        how = {"device": device, "workers": settings.workers, "precision": settings.precision}
+        self.rows, self.val_rows = (
+            features(trunk, CentreCrops(images, size=settings.size, resize=settings.resize), **how)
+            for images in (train, val)
+        )
+        self.settings, self.seed = settings, seed
+        self.count, self.val_count = len(train), len(val)
+
+    def training(self, *, start: int, total_steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        sampler = StepSampler(
+            self.count, batch_size=self.settings.batch_size, total_steps=total_steps, seed=self.seed, start=start
+        )
+        for keys in sampler:
+            indices = [index for _, index in keys]
+            yield self.rows[0][indices], self.rows[1][indices]
+
+    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in torch.tensor(shards.mine(self.val_count)).split(1000):
+            yield self.val_rows[0][part], self.val_rows[1][part]

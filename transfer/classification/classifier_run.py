@@ -1,0 +1,151 @@
+"""What the command lines of linear and semi-supervised classification share, from arguments to result.json."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pretrain.checkpoints import checkpoint
+from pretrain.config import describe
+from runtime import distributed, results
+from runtime.command_line import Parser, UserError
+from runtime.files import write_text
+from runtime.precision import check_precision
+from runtime.provenance import commit
+from runtime.results import Record
+from runtime.stopping import Stopped
+from transfer.classification import classifier_protocol, frozen_backbone, labelled_images
+from transfer.classification.batches import CropData, FeatureData
+from transfer.classification.classifier import Classifier
+from transfer.classification.classifier_protocol import INCIDENTAL, Settings
+from transfer.classification.crops import CentreCrops
+from transfer.classification.run_guard import claim
+from transfer.classification.trainer import Training, steps_per_epoch
+
+CLASSIFIER = "ssl-transfer-bench/classifier/1"
+
+
+class Probe:
+    """One run: a backbone, labelled images, settings, a folder."""
+
+    def __init__(self, arguments: argparse.Namespace, settings: Settings, changed: dict, *, protocol: str):
+        self.arguments, self.settings, self.changed, self.protocol = arguments, settings, changed, protocol
+        if not 0 <= arguments.seed < 2**31:
+            raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {arguments.seed}")
+        self.out, self.device = Path(arguments.out), distributed.init(settings.device)
+        check_precision(settings.precision, self.device)
+        self.trunk = frozen_backbone.read(arguments.weights, arguments.seed)
+        self.train, self.val = labelled_images.load(arguments.benchmark, arguments.data)
+        if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():
+            advice = (
+                f"at size={settings.size} it is slow and far from what it saw; size=32 resize=32 keep CIFAR's pixels"
+            )
+            print(f"note: {arguments.weights} has a CIFAR stem; {advice}", file=sys.stderr)
+
+    def identity(self) -> dict:
+        """Everything that decides the outcome, as flat plain values."""
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in INCIDENTAL}
+        return {
+            "protocol": self.protocol,
+            "benchmark": self.arguments.benchmark,
+            "seed": self.arguments.seed,
+            "weights_sha256": self.trunk.about["weights_sha256"],
+            "train_sha256": self.train.fingerprint(),
+            "val_sha256": self.val.fingerprint(),
+            **settings,
+        }
+
+    def claim(self) -> bool:
+        """Take the folder. False if this very run has been completed in it; UserError if it is another run's."""
+        steps_per_epoch(len(self.train), self.settings)  # refuses before the folder is taken
+        claim(self.out, self.identity())
+        done = (self.out / "result.json").exists()
+        if done and distributed.is_main():
+            print(f"done already: {self.out / 'result.json'}")
+        return not done
+
+    def run(self, data_of: type[CropData] | type[FeatureData] = CropData, **context) -> None:
+        """Train, or go on, to the end; ``context`` is what else the result should say."""
+        began, settings = time.monotonic(), self.settings
+        trunk = replace(self.trunk, network=self.trunk.network.to(self.device, memory_format=torch.channels_last))
+        if self.arguments.weights == frozen_backbone.RANDOM:
+            crops = CentreCrops(self.train, size=settings.size, resize=settings.resize)
+            how = {"seed": self.arguments.seed, "device": self.device, "prepare": trunk.inputs}
+            frozen_backbone.measure_statistics(trunk.network, crops, **how)
+        data = data_of(self.train, self.val, trunk, settings, seed=self.arguments.seed, device=self.device)
+        below = nn.Identity() if data_of is FeatureData else trunk.network
+        network = Classifier(below, len(self.val.classes), settings, seed=self.arguments.seed).to(self.device)
+        training = Training(network, data, settings, self.out, label=self.protocol)
+        history = training.run()
+        if distributed.is_main():
+            self.write(training, history, wall_s=round(time.monotonic() - began, 1), **context)
+
+    def write(self, training: Training, history: list[dict], **context) -> None:
+        """Write the classifier, the log and, last of all, result.json; then the checkpoint has served."""
+        about = {**self.trunk.about, "benchmark": self.arguments.benchmark, "protocol": self.protocol}
+        about |= {"seed": self.arguments.seed, "commit": commit()}
+        weights = {name: value.detach().cpu().clone() for name, value in training.network.trained().items()}
+        content = {"format": CLASSIFIER, **about, "classes": self.val.classes, "state_dict": weights}
+        checkpoint.save(self.out / "classifier.pth", content)
+        write_text(self.out / "log.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+        last, best = history[-1], max((e for e in history if "top1" in e), key=lambda epoch: epoch["top1"])
+        metrics = {key: last[key] for key in ("top1", "top5") if key in last} | {"top1-best": best["top1"]}
+        records = [
+            Record(task="classification", metric=metric, value=value, n=len(self.val), **about)
+            for metric, value in metrics.items()
+        ]
+        results.write(
+            self.out / "result.json",
+            records,
+            **context,
+            reported=f"top1 and top5 of the last epoch; top1-best is of epoch {best['epoch']}",
+            settings=asdict(self.settings),
+            protocol_version=classifier_protocol.version(self.arguments.protocol),
+            changed_from_protocol=self.changed,
+            train_images=len(self.train),
+            train_sha256=self.train.fingerprint(),
+            val_sha256=self.val.fingerprint(),
+            bn_statistics="measured" if self.arguments.weights == frozen_backbone.RANDOM else "stored",
+            precision=self.settings.precision,
+            processes=distributed.world_size(),
+            device=self.device.type,
+            torch=torch.__version__,
+            history=history,
+        )
+        training.file.unlink()
+        print("  ".join(f"{name} {value:.1f}%" for name, value in metrics.items()) + f" of {len(self.val)} images")
+        print(self.out / "result.json")
+
+
+def call(prepare, argv: list[str] | None, parser: Parser) -> int:
+    """Parse, run ``prepare(arguments)``, leave the process group; the exit code."""
+    arguments = parser.parse_intermixed_args(argv)
+    try:
+        prepare(arguments)
+    except Stopped as stop:
+        if distributed.is_main():
+            print(f"{stop}; the same command goes on from there", file=sys.stderr)
+        return stop.code
+    finally:
+        distributed.shutdown()
+    return 0
+
+
+def parser_of(kind: str, description: str) -> Parser:
+    """The options every probe has; settings are listed with their sentences."""
+    ends = f"protocols: {', '.join(classifier_protocol.available(kind))}\n\n"
+    ends += f"settings (KEY=VALUE) and what a protocol that does not name them has:\n{describe(Settings())}"
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=ends)
+    parser.add_argument("--protocol", required=True, metavar="P", help="one of those listed below")
+    parser.add_argument("--weights", required=True, metavar="W", help="a backbone.pth, or random")
+    parser.add_argument("--benchmark", required=True, metavar="B", help="scenes, cifar10, cifar100, or any name")
+    parser.add_argument("--data", metavar="DIR", help="the images (default for scenes: runs/data/scenes)")
+    parser.add_argument("--out", required=True, metavar="OUT", help="folder of this run alone")
+    parser.add_argument("--seed", type=int, default=0, help="of the classifier, image order, crops, untrained net (0)")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings that differ from the protocol's")
+    return parser

@@ -1,0 +1,70 @@
+"""Which images keep their label in semi-supervised fine-tuning: a published list, or a stratified draw."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from runtime.command_line import UserError
+from transfer.classification.labelled_images import Images
+
+
+def draw(images: Images, *, percent: float, seed: int) -> list[int]:
+    """``percent`` of every class, rounded, drawn by (seed, class): the indices, sorted.
+
+    A class's draw is the head of one permutation, so a smaller fraction lies within a larger one. Raises UserError
+    where a class would be left without an image.
+    """
+    labels, chosen = np.array(images.labels), []
+    for label, name in enumerate(images.classes):
+        members = np.flatnonzero(labels == label)
+        count = int(len(members) * percent / 100 + 0.5)
+        if count == 0:
+            raise UserError(
+                f"{percent:g} percent of the {len(members)} images of class {name!r} is not one image; "
+                f"take a larger --fraction or give a --list"
+            )
+        chosen += np.random.default_rng([seed, label]).permutation(members)[:count].tolist()
+    return sorted(chosen)
+
+
+def listed(images: Images, path: str | Path, *, percent: float) -> list[int]:
+    """The images named by a list, one file name per line, with or without its class folder: the indices, sorted.
+
+    Raises UserError for names that are not there, that fit several images or stand there twice, for a class without
+    an image, and for a list whose share of the images is far from ``percent``.
+    """
+    try:
+        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--list {path} cannot be read; give a text file with one image name per line") from error
+    full = {name: index for index, name in enumerate(images.names)}
+    short: dict[str, list[int]] = {}
+    for name, index in full.items():
+        short.setdefault(name.rpartition("/")[2], []).append(index)
+    places = [[full[name]] if name in full else short.get(name, []) for name in names]
+    if missing := [name for name, place in zip(names, places, strict=True) if not place]:
+        raise UserError(
+            f"--list {path}: {len(missing)} of {len(names)} images not in {images.where}, first {missing[0]}"
+        )
+    if vague := [name for name, place in zip(names, places, strict=True) if len(place) > 1]:
+        raise UserError(f"--list {path}: {vague[0]} is the name of several images of {images.where}; write CLASS/FILE")
+    chosen = sorted(index for [index] in places)
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"--list {path} names an image twice; each may stand there once")
+    if empty := sorted(set(range(len(images.classes))) - {images.labels[index] for index in chosen}):
+        raise UserError(f"--list {path} leaves class {images.classes[empty[0]]!r} without an image")
+    share = 100 * len(chosen) / len(images)
+    if not percent / 2 <= share <= percent * 2:
+        raise UserError(f"--list {path} holds {share:.3g} percent of the images, --fraction says {percent:g}")
+    return chosen
+
+
+def text(images: Images) -> str:
+    """The list of the images: what `listed` reads."""
+    return "".join(f"{name}\n" for name in images.names)
+
+
+def fingerprint(images: Images) -> str:
+    """SHA-256 of the sorted list, the same for a drawn subset and for its list given back."""
+    return hashlib.sha256("".join(sorted(f"{name}\n" for name in images.names)).encode()).hexdigest()

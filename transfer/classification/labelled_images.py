@@ -1,0 +1,101 @@
+"""Labelled images to classify: ImageNet's layout (train/CLASS/, val/CLASS/), CIFAR-10, CIFAR-100, the drawn scenes."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from pretrain.data.datasets import Cifar, ImageFolder
+from runtime.command_line import UserError
+
+CIFAR = ("cifar10", "cifar100")
+SCENES = Path("runs/data/scenes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Labelled images in a fixed order."""
+
+    source: ImageFolder | Cifar
+    """What opens the image of a number."""
+    numbers: list[int]
+    """The number of each image in ``source``."""
+    names: list[str]
+    """CLASS/FILE, or the number for CIFAR; unlike for every image."""
+    labels: list[int]
+    """Index of each image's class in ``classes``."""
+    classes: list[str]
+    where: str
+    """The folder, for messages."""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return self.source[self.numbers[index]]
+
+    def subset(self, indices: list[int]) -> "Images":
+        """Some of the images, in the order of ``indices``; the classes stay."""
+        parts = {key: [getattr(self, key)[i] for i in indices] for key in ("numbers", "names", "labels")}
+        return replace(self, **parts)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the names and classes, not of the pixels: it tells another set, or an image that went missing."""
+        lines = (f"{name} {self.classes[label]}\n" for name, label in zip(self.names, self.labels, strict=True))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def load(benchmark: str, root: str | Path | None) -> tuple[Images, Images]:
+    """The training and the validation images of a benchmark.
+
+    Args:
+        benchmark: ``cifar10``, ``cifar100``, ``scenes``, or the name of a set in ImageNet's layout.
+        root: the folder that holds train/ and val/; for CIFAR the one that holds cifar-10-batches-py or
+            cifar-100-python; may be left out for ``scenes``.
+
+    Raises UserError where a folder is missing, where images lie outside class folders, and where the two halves do
+    not have the same classes, at least two.
+    """
+    if root is None and benchmark != "scenes":
+        raise UserError(f"benchmark {benchmark}: give the folder of its images with --data")
+    if benchmark in CIFAR:
+        train, val = (_cifar(benchmark, root, train=wanted) for wanted in (True, False))
+    else:
+        folder = Path(root or SCENES)
+        if benchmark == "scenes" and (folder / "classification").is_dir():
+            folder = folder / "classification"
+        train, val = (_folder(folder / part) for part in ("train", "val"))
+    if train.classes != val.classes:
+        odd = sorted(set(train.classes) ^ set(val.classes))
+        raise UserError(f"{train.where} and {val.where} must hold the same classes; {odd[0]!r} is only in one")
+    if len(train.classes) < 2:
+        raise UserError(f"{train.where} holds one class, {train.classes[0]!r}; classification needs two or more")
+    return train, val
+
+
+def _folder(root: Path) -> Images:
+    source = ImageFolder(root)
+    names = [path.relative_to(root).as_posix() for path in source.paths]
+    if stray := [name for name in names if "/" not in name]:
+        raise UserError(f"{root} holds images outside class folders, the first {stray[0]}; expected {root}/CLASS/IMAGE")
+    classes = sorted({name.partition("/")[0] for name in names})
+    number = {name: index for index, name in enumerate(classes)}
+    labels = [number[name.partition("/")[0]] for name in names]
+    return Images(
+        source=source, numbers=list(range(len(names))), names=names, labels=labels, classes=classes, where=str(root)
+    )
+
+
+def _cifar(benchmark: str, root: str | Path, *, train: bool) -> Images:
+    source = Cifar(root, benchmark, train=train)
+    count = len(source.labels)
+    where = f"{root} ({benchmark}, {'train' if train else 'test'})"
+    return Images(
+        source=source,
+        numbers=list(range(count)),
+        names=[f"{number:05d}" for number in range(count)],
+        labels=list(source.labels),
+        classes=list(source.classes),
+        where=where,
+    )

@@ -1,0 +1,126 @@
+"""Training a classifier, epoch after epoch: interrupted at any moment, it goes on to the same weights."""
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from pretrain.checkpoints import checkpoint
+from runtime import distributed
+from runtime.command_line import UserError
+from runtime.progress import Progress
+from runtime.stopping import RESUME_ME, Stopped, StopRequest
+from transfer.classification import accuracy, classifier
+from transfer.classification.batches import CropData, FeatureData
+from transfer.classification.classifier import Classifier
+from transfer.classification.classifier_protocol import Settings
+
+CHECKPOINT = "ssl-transfer-bench/probe/1"
+
+
+class Training:
+    """The state of a run: classifier, optimiser, steps done, what each epoch gave. Saved to ``checkpoint.pth``."""
+
+    def __init__(
+        self, network: Classifier, data: CropData | FeatureData, settings: Settings, folder: Path, *, label: str
+    ):
+        self.device = next(network.parameters()).device
+        self.network, self.data, self.settings, self.folder = network, data, settings, folder
+        self.network = classifier.synchronise(network, self.device)
+        self.optimizer = classifier.optimizer(self.network, settings)
+        self.per_epoch = steps_per_epoch(data.count, settings)
+        self.total = self.per_epoch * settings.epochs
+        self.step, self.history, self.loss_sum = 0, [], 0.0
+        self.file, self.stop = folder / "checkpoint.pth", StopRequest()
+        if self.file.exists():
+            self._restore(checkpoint.read(self.file))
+        self.parallel = self.network
+        if distributed.world_size() > 1:
+            # Buffers need no broadcast: norms are frozen or see the global batch.
+            self.parallel = DistributedDataParallel(self.network, broadcast_buffers=False)
+        self.progress = Progress(self.total, label, start=self.step, quiet=not distributed.is_main())
+
+    def run(self) -> list[dict]:
+        """Train to the end and return the epochs: ``epoch``, ``loss``, ``lr``, and the accuracies where it was
+        evaluated. Raises Stopped, with everything saved, when a signal asks for it.
+        """
+        try:
+            if len(self.history) < self.step // self.per_epoch:
+                self._close_epoch()  # the interruption came while it was evaluated
+            for inputs, labels in self.data.training(start=self.step, total_steps=self.total):
+                self._train_step(inputs, labels)
+                if self.step % self.per_epoch == 0:
+                    self._close_epoch()
+                if self.step < self.total:
+                    self._check_stop()
+        except Stopped:
+            self._save()
+            raise
+        return self.history
+
+    def _train_step(self, inputs: Tensor, labels: Tensor) -> None:
+        classifier.set_epoch(self.optimizer, self.step // self.per_epoch, self.settings)
+        loss = F.cross_entropy(self.parallel(inputs), labels)
+        value = distributed.mean(loss).item()
+        if not math.isfinite(value):
+            raise UserError(f"the loss is {value} at step {self.step + 1}; lower lr, or try precision=fp32")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step, self.loss_sum = self.step + 1, self.loss_sum + value
+        self.progress.update(self.step, f"loss {value:.3f}")
+
+    def _close_epoch(self) -> None:
+        """Evaluate where it is due, note the epoch, save."""
+        epoch = self.step // self.per_epoch
+        found = {"epoch": epoch, "loss": self.loss_sum / self.per_epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+        if epoch % self.settings.evaluate_every == 0 or epoch == self.settings.epochs:
+            found |= self.evaluate()
+        self.history, self.loss_sum = [*self.history, found], 0.0
+        self._save()
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The accuracies on the validation images, percent."""
+        self.network.eval()
+        places = []
+        for inputs, labels in self.data.validation():
+            self._check_stop()
+            places.append(accuracy.places(self.network(inputs), labels))
+        self.network.train()
+        classes = self.network.linear.out_features
+        return accuracy.percent(torch.cat(places), count=self.data.val_count, classes=classes)
+
+    def _check_stop(self) -> None:
+        """Every rank has as many steps and as many validation batches, so all meet in this vote."""
+        if distributed.any_rank(self.stop.signal is not None, self.device):
+            raise Stopped(self.stop.exit_code if self.stop.signal is not None else RESUME_ME)
+
+    def _save(self) -> None:
+        if not distributed.is_main():
+            return
+        state = {"network": self.network.trained(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        state |= {"history": self.history, "loss_sum": self.loss_sum}
+        checkpoint.save(self.file, {"format": CHECKPOINT, **state})
+
+    def _restore(self, saved: dict) -> None:
+        if saved.get("format") != CHECKPOINT:
+            raise UserError(f"{self.file} is not a probe's checkpoint; choose another --out")
+        self.network.restore(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.history, self.loss_sum = saved["step"], saved["history"], saved["loss_sum"]
+
+
+def steps_per_epoch(count: int, settings: Settings) -> int:
+    """Full batches in ``count`` images. Raises UserError where batch, processes and images do not fit together."""
+    world, batch = distributed.world_size(), settings.batch_size
+    if batch % world:
+        raise UserError(f"batch_size={batch} cannot be shared by {world} processes; give a multiple of {world}")
+    if batch < 2:
+        raise UserError("batch_size=1: batch norm needs at least 2 images")
+    if count < batch:
+        raise UserError(f"batch_size={batch} is more than the {count} training images; lower it")
+    return count // batch

@@ -1,0 +1,45 @@
+"""Several processes under Detectron2 without its launcher: SLURM or torchrun has started them already."""
+
+import socket
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from detectron2.utils import comm
+
+from runtime import distributed
+from runtime.command_line import UserError
+
+Value = TypeVar("Value")
+
+
+def join(device: str) -> torch.device:
+    """Join the other processes and tell Detectron2 which of them share this machine.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+    chosen = distributed.init(device)
+    if distributed.world_size() > 1:
+        hosts = comm.all_gather(socket.gethostname())
+        here = hosts.count(socket.gethostname())
+        if any(hosts.count(host) != here for host in hosts):
+            raise UserError(f"each machine must run as many processes as the others; found {sorted(hosts)}")
+        comm.create_local_process_group(here)
+    return chosen
+
+
+def main_first(function: Callable[[], Value]) -> Value:
+    """Call ``function`` in the main process, then in the others, which find its files there.
+
+    A UserError in the main process is raised in all of them: none waits for one that is gone.
+    """
+    value, failure = None, ""
+    if distributed.is_main():
+        try:
+            value = function()
+        except UserError as error:
+            failure = str(error)
+    if failure := comm.all_gather(failure)[0]:
+        raise UserError(failure)
+    return value if distributed.is_main() else function()
