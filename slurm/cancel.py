@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from runtime.command_line import Parser, UserError, run
+    from runtime.command_line import Parser, UserError, numbers, run, words
     from slurm.running import graph_store, job_records
     from slurm.watching import job_status
 except ModuleNotFoundError as missing:
@@ -25,7 +25,6 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 from runtime import files
 from slurm.planning.graph import Job, descendants
-from slurm.planning.options import numbers, words
 from slurm.planning.validate import stop_at, unknown
 from slurm.running.local import REMINDER_S
 from slurm.watching.job_status import Standing

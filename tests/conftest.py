@@ -68,15 +68,16 @@ def command():
 
 @pytest.fixture(scope="session")
 def refused(command):
-    """``refused(script, *arguments)``: the one line a command line answers wrong input with; asserts exit code 2."""
+    """``refused(script, *arguments)``: the error lines that answer wrong input, one for each fault; exit code 2."""
 
     def call(script: str, *arguments: object, **options) -> str:
         done = command(script, *arguments, **options)
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1 and done.stderr.strip().endswith(errors[0]), done.stderr
-        return errors[0]
+        assert errors and all(len(line) <= 300 for line in errors), done.stderr
+        assert done.stderr.strip().endswith("\n".join(errors)), done.stderr
+        return "\n".join(errors)
 
     return call
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from runtime.command_line import Parser, UserError
+from runtime.command_line import Parser, UserError, numbers, words
 from slurm.planning import preset
 from slurm.planning.stage import Resources
 
@@ -62,16 +62,3 @@ def add_options_of_place(parser: Parser) -> None:
         "--wait", action=argparse.BooleanOptionalAction, help="follow the jobs to their end (on SLURM: no, else: yes)"
     )
     parser.add_argument("--init-cluster", metavar="NAME", help="ask SLURM and write slurm/clusters/NAME.yaml")
-
-
-def words(text: str) -> list[str]:
-    """``a,b`` -> ``["a", "b"]``."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def numbers(text: str) -> list[int]:
-    """``0,1`` -> ``[0, 1]``."""
-    try:
-        return [int(word) for word in words(text)]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected whole numbers separated by commas, got {text!r}") from error
