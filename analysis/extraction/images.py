@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 
 from pretrain.data import datasets
 from pretrain.data.datasets import FORMATS, NO_LABEL, image_paths
+from pretrain.data.decode import read_image
 from runtime.command_line import UserError, one_of
 
 SPLITS = {"train", "val", "test"}
@@ -38,11 +39,7 @@ class Folder:
         self.labels = [index[name] if labelled else NO_LABEL for name in classes]
 
     def __getitem__(self, index: int) -> Image.Image:
-        try:
-            with Image.open(self.paths[index]) as image:
-                return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"{self.paths[index]} cannot be read; an evaluation set must be whole") from error
+        return read_image(self.paths[index])
 
 
 class Cifar(datasets.Cifar):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pretrain.data import views
+from pretrain.data.decode import UnreadableImage, read_image
 from runtime import distributed
 from runtime.command_line import UserError, one_of
 
@@ -66,8 +67,7 @@ class ImageFolder:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
-        with Image.open(self.paths[index]) as image:
-            return image.convert("RGB")
+        return read_image(self.paths[index])
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
@@ -158,7 +158,7 @@ class ViewsDataset(Dataset):
             here = (index + offset) % len(self.source)  # the next readable image stands in, the same on every run
             try:
                 image = self.source[here]
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            except UnreadableImage:
                 unreadable.append(self.source.name(here))
                 continue
             return self.augment(image, (self.seed, epoch, index)), self.source.labels[here], unreadable

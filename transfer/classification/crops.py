@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from pretrain.data import datasets, views
 from pretrain.data.datasets import StepSampler
+from pretrain.data.decode import UnreadableImage
 from runtime.command_line import UserError
 from transfer.classification.labelled_images import Images
 
@@ -48,8 +48,8 @@ class CentreCrops(Dataset):
 def _sample(images: Images, index: int, prepare, size: int) -> tuple[Tensor, int, str]:
     """A worker's exception arrives as a traceback of many lines; the name of the image arrives as it is."""
     try:
-        return prepare(images[index].convert("RGB")), images.labels[index], ""
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return prepare(images[index]), images.labels[index], ""
+    except UnreadableImage:
         return torch.zeros(3, size, size, dtype=torch.uint8), images.labels[index], images.names[index]
 
 
