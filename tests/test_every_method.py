@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pretrain import methods, train
-from transfer.convert import convert
+from transfer.checkpoints.conversion import convert
 
 
 class StopAfter:

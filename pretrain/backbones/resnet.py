@@ -9,13 +9,14 @@ from runtime.command_line import one_of
 STEMS = ("imagenet", "cifar")
 
 
-def resnet50(*, stem: str = "imagenet", zero_init_residual: bool = True) -> ResNet:
+def resnet50(*, stem: str = "imagenet", zero_init_residual: bool = True, stride_in_1x1: bool = False) -> ResNet:
     """ResNet-50 with torchvision's parameter names; images (B, 3, H, W) -> features (B, 2048).
 
     Args:
         stem: ``imagenet`` (7x7 stride 2, max-pool) or ``cifar`` (3x3 stride 1, no pool: SimCLR, appendix B.9).
             A CIFAR stem cannot be transferred to Detectron2.
         zero_init_residual: start every residual branch at zero, as the released Matrix-SSL, MEC and SimSiam code do.
+        stride_in_1x1: a stage's stride in its first 1x1 convolution, as Caffe's networks have it.
     """
     one_of("stem", stem, STEMS)
     network = ResNet(Bottleneck, [3, 4, 6, 3], zero_init_residual=zero_init_residual)
@@ -24,6 +25,9 @@ def resnet50(*, stem: str = "imagenet", zero_init_residual: bool = True) -> ResN
         network.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()
+    if stride_in_1x1:
+        for block in (network.layer2[0], network.layer3[0], network.layer4[0]):
+            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
     return network
 
 

@@ -64,7 +64,7 @@ def checkpoint_pth(tmp_path_factory, trunk, about) -> Path:
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory, backbone_pth) -> Path:
     """backbone.pkl, with conversion.json beside it."""
-    from transfer.convert import convert
+    from transfer.checkpoints.conversion import convert
 
     path = tmp_path_factory.mktemp("convert") / "backbone.pkl"
     convert(backbone_pth, path)

@@ -76,6 +76,13 @@ def swav_training(a, b):
     return {"epoch": 400, "state_dict": swav(a, b), "optimizer": {}, "amp": {}}
 
 
+def deepcluster_v2(a, b):
+    network = resnet(a)
+    network.projection_head = mlp(2048, 8, 4)
+    network.prototypes = nn.ModuleDict({f"prototypes{i}": nn.Linear(4, 6, bias=False) for i in range(3)})
+    return distributed(network)
+
+
 def barlow_twins(a, b):
     network = nn.ModuleDict(
         {"backbone": resnet(a), "projector": mlp(2048, 8, 8), "bn": nn.BatchNorm1d(8, affine=False)}

@@ -1,6 +1,7 @@
 """The converter loses nothing, invents nothing, and refuses what is no trained ImageNet ResNet-50."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from transfer import convert
+from transfer.checkpoints import conversion
 from transfer.checkpoints import parity, weights
 from transfer.classification import frozen_backbone
 from transfer.detection import protocol, run_config, verify_weights
@@ -26,21 +28,48 @@ def test_both_formats_of_the_suite_give_the_same_265_tensors(tmp_path, backbone_
 def test_a_torchvision_file_converts_without_its_classifier(tmp_path, trunk):
     torch.save({**trunk, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path / "r50.pth")
     convert.main([*map(str, (tmp_path / "r50.pth", tmp_path / "r50.pkl")), "--method", "supervised", "--epochs", "90"])
-    ledger = json.loads((tmp_path / "conversion.json").read_text())
+    ledger = json.loads((tmp_path / "r50.pkl.conversion.json").read_text())
     assert ledger["tensors"]["fc.weight"] == {"dropped": "classifier"} and ledger["epochs"] == 90
     content = weights.read(tmp_path / "r50.pkl")
     assert len(content["model"]) == 265 and content[weights.ABOUT]["method"] == ledger["method"] == "supervised"
     with pytest.raises(UserError, match="with method supervised, not r50"):
-        convert.convert(tmp_path / "r50.pth", tmp_path / "r50.pkl")
+        conversion.convert(tmp_path / "r50.pth", tmp_path / "r50.pkl")
 
 
-def test_a_method_that_the_file_contradicts_is_refused(tmp_path, backbone_pth):
-    with pytest.raises(UserError, match="says that its method is matrix_ssl, not byol; leave --method out"):
-        convert.convert(backbone_pth, tmp_path / "backbone.pkl", method="byol")
+def test_the_users_word_counts_for_more_than_the_files(tmp_path, backbone_pth, capsys):
+    """A layout names no method for sure (DeepCluster-v2's was taken for SwAV's), nor colours and stride."""
+    out = tmp_path / "b" / "backbone.pkl"
+    said = ["--method", "byol", "--input", "order=BGR", "pixel_mean=103.53,116.28,123.675", "stride_in_1x1=true"]
+    assert convert.main([str(backbone_pth), str(out), *said]) == 0
+    assert "says method matrix_ssl; the command line says byol" in capsys.readouterr().err
+    about = weights.read(out)[weights.ABOUT]
+    assert (about["method"], about["recipe"]) == ("byol", "demo")
+    assert about["input"] == {
+        "order": "BGR",
+        "pixel_mean": [103.53, 116.28, 123.675],
+        "pixel_std": [58.395, 57.12, 57.375],
+        "stride_in_1x1": True,
+    }
+    assert max(json.loads((out.parent / "conversion.json").read_text())["parity"].values()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--input", "order=GBR"], "--input takes order=RGB or BGR"),
+        (["--input", "pixel_std=1,0,1"], "--input pixel_std takes three numbers.*above 0; got '1,0,1'"),
+        (["--input", "pixel_mean=1,nan,1"], "--input pixel_mean takes three numbers"),
+        (["--epochs", "-1"], "--epochs must be 0 or more"),
+        (["--format", "moco"], "unknown format 'moco'; known: .*VICReg"),
+    ],
+)
+def test_a_command_line_that_cannot_be_right_is_refused_before_any_file_is_read(words, message):
+    with pytest.raises(UserError, match=message):
+        convert.parse(["absent.pth", "backbone.pkl", *words])
 
 
 def test_the_ledger_names_every_source_tensor_once_and_why_it_went(tmp_path, checkpoint_pth):
-    ledger = convert.convert(checkpoint_pth, tmp_path / "backbone.pkl")
+    ledger = conversion.convert(checkpoint_pth, tmp_path / "backbone.pkl")
     source = torch.load(checkpoint_pth, weights_only=True)["model"]
     assert set(ledger["tensors"]) == set(source)
     kept = [entry["to"] for entry in ledger["tensors"].values() if "to" in entry]
@@ -81,9 +110,9 @@ def test_parity_sees_one_changed_tensor_from_its_stage_on(trunk, converted, name
 
 
 def test_a_failed_parity_writes_nothing(tmp_path, backbone_pth, monkeypatch):
-    monkeypatch.setattr(parity, "stage_differences", lambda *_: {"stem": 0.0, "res2": 0.3})
+    monkeypatch.setattr(parity, "stage_differences", lambda *_, **__: {"stem": 0.0, "res2": 0.3})
     with pytest.raises(UserError, match="differ after conversion.*res2"):
-        convert.convert(backbone_pth, tmp_path / "backbone.pkl")
+        conversion.convert(backbone_pth, tmp_path / "backbone.pkl")
     assert not list(tmp_path.iterdir())
 
 
@@ -154,7 +183,7 @@ def test_what_is_no_trained_resnet50_is_refused_with_what_was_found(tmp_path, tr
     content = {"format": "ssl-transfer-bench/backbone/1", "state_dict": damage(trunk), **about}
     torch.save(content, tmp_path / "bad.pth")
     with pytest.raises(UserError, match=message) as caught:
-        convert.convert(tmp_path / "bad.pth", tmp_path / "bad.pkl")
+        conversion.convert(tmp_path / "bad.pth", tmp_path / "bad.pkl")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bad.pkl").exists()
 
@@ -162,39 +191,88 @@ def test_what_is_no_trained_resnet50_is_refused_with_what_was_found(tmp_path, tr
 def test_an_unknown_format_is_refused_with_its_keys_and_the_known_ones(tmp_path):
     torch.save({"epoch": 3, "arch": "vit"}, tmp_path / "vit.pth")
     with pytest.raises(UserError, match="no tensors, its keys are arch, epoch; known formats: this suite's backbone"):
-        convert.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl")
+        conversion.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl")
 
 
 def test_converting_twice_is_free_and_another_source_is_refused(tmp_path, backbone_pth, checkpoint_pth):
     destination = tmp_path / "backbone.pkl"
-    first = convert.convert(backbone_pth, destination)
+    first = conversion.convert(backbone_pth, destination)
     written = destination.stat().st_mtime_ns
-    assert convert.convert(backbone_pth, destination) == first
+    assert conversion.convert(backbone_pth, destination) == first
     assert destination.stat().st_mtime_ns == written
     with pytest.raises(UserError, match="made from another file"):
-        convert.convert(checkpoint_pth, destination)
+        conversion.convert(checkpoint_pth, destination)
 
 
-def test_a_folder_holds_one_conversion_and_a_source_is_not_overwritten(tmp_path, backbone_pth, checkpoint_pth):
-    convert.convert(checkpoint_pth, tmp_path / "backbone.pkl")
-    with pytest.raises(
-        UserError, match="conversion.json is the ledger of .*backbone.pkl; give b.pkl a folder of its own"
-    ):
-        convert.convert(backbone_pth, tmp_path / "b.pkl")
+def test_conversions_of_one_folder_have_a_ledger_each(tmp_path, backbone_pth, checkpoint_pth):
+    first = conversion.convert(checkpoint_pth, tmp_path / "backbone.pkl")
+    second = conversion.convert(backbone_pth, tmp_path / "b.pkl")
+    assert json.loads((tmp_path / "conversion.json").read_text()) == first
+    assert json.loads((tmp_path / "b.pkl.conversion.json").read_text()) == second
+    assert conversion.convert(checkpoint_pth, tmp_path / "backbone.pkl") == first
+
+
+def test_a_source_is_not_overwritten_and_neither_is_another_conversion(tmp_path, backbone_pth, checkpoint_pth):
+    conversion.convert(checkpoint_pth, tmp_path / "backbone.pkl")
     with pytest.raises(UserError, match="with take online, not teacher"):
-        convert.convert(checkpoint_pth, tmp_path / "backbone.pkl", take="teacher")
+        conversion.convert(checkpoint_pth, tmp_path / "backbone.pkl", encoder="teacher")
     with pytest.raises(UserError, match="is the source itself"):
-        convert.convert(backbone_pth, backbone_pth)
+        conversion.convert(backbone_pth, backbone_pth)
     with pytest.raises(UserError, match="must end in .pkl or .pth"):
-        convert.convert(backbone_pth, tmp_path / "backbone.safetensors")
+        conversion.convert(backbone_pth, tmp_path / "backbone.safetensors")
+    # Made before each output had a ledger of its own name.
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "r50.pkl").write_bytes(b"weights")
+    (tmp_path / "old" / "conversion.json").write_text(json.dumps({"output": "r50.pkl", "source_sha256": "0"}))
+    with pytest.raises(UserError, match="is the ledger of r50.pkl; choose another folder"):
+        conversion.convert(backbone_pth, tmp_path / "old" / "backbone.pkl")
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "backbone.pkl is cut": ("backbone.pkl", _cut),
+    "backbone.pkl has another bit": ("backbone.pkl", _flip),
+    "conversion.json is gone": ("conversion.json", Path.unlink),
+    **{
+        f"conversion.json is {text[:10]!r}": ("conversion.json", lambda path, text=text: path.write_bytes(text))
+        for text in (b"", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"output": 3}')
+    },
+}
+
+
+def test_a_damaged_conversion_is_made_again_to_the_same_bytes(tmp_path, backbone_pth, converted, monkeypatch, capsys):
+    monkeypatch.setattr(parity, "stage_differences", lambda *_, **__: {"FPN stem": 0.0})
+    first = conversion.convert(backbone_pth, tmp_path / "backbone.pkl")
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for what, (name, damage) in DAMAGE.items():
+        damage(tmp_path / name)
+        assert conversion.convert(backbone_pth, tmp_path / "backbone.pkl") == first, what
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole, what
+        assert ("note: " in capsys.readouterr().err) == ("gone" not in what)
+
+
+def test_weights_of_unknown_origin_are_not_overwritten(tmp_path, backbone_pth):
+    (tmp_path / "backbone.pkl").write_bytes(b"somebody's weights")
+    with pytest.raises(UserError, match="without a readable ledger.*delete it or choose another destination"):
+        conversion.convert(backbone_pth, tmp_path / "backbone.pkl")
+    assert (tmp_path / "backbone.pkl").read_bytes() == b"somebody's weights"
 
 
 def test_the_teacher_is_taken_when_asked_for_and_the_ledger_says_so(tmp_path, trunk, about, capsys):
     model = {f"backbone.{name}": torch.zeros_like(tensor) for name, tensor in trunk.items()}
     model |= {f"teacher.backbone.{name}": tensor for name, tensor in trunk.items()}
     torch.save({"format": "ssl-transfer-bench/checkpoint/1", "model": model, **about}, tmp_path / "checkpoint.pth")
-    convert.main([str(tmp_path / "checkpoint.pth"), str(tmp_path / "backbone.pkl"), "--take", "teacher"])
-    assert "it also holds online (--take)" in capsys.readouterr().out
+    convert.main([str(tmp_path / "checkpoint.pth"), str(tmp_path / "backbone.pkl"), "--encoder", "teacher"])
+    assert "it also holds online (--encoder)" in capsys.readouterr().out
     array = weights.read(tmp_path / "backbone.pkl")["model"]["res4.3.conv2.weight"]
     assert np.array_equal(array, trunk["layer3.3.conv2.weight"].numpy())
     ledger = json.loads((tmp_path / "conversion.json").read_text())
@@ -205,7 +283,7 @@ def test_the_input_of_the_weights_reaches_the_detector(tmp_path, trunk):
     """SwAV divides red by .228; nothing in the tensors shows it."""
     heads = {"module.projection_head.0.weight": torch.zeros(2, 2), "module.prototypes.weight": torch.zeros(2, 2)}
     torch.save({**{f"module.{name}": tensor for name, tensor in trunk.items()}, **heads}, tmp_path / "swav.pth.tar")
-    convert.convert(tmp_path / "swav.pth.tar", tmp_path / "swav.pkl")
+    conversion.convert(tmp_path / "swav.pth.tar", tmp_path / "swav.pkl")
     about = weights.read(tmp_path / "swav.pkl")[weights.ABOUT]
     cfg = protocol.load("moco-fpn-1x", [])
     run_config.apply_input(cfg, about, [])
@@ -220,7 +298,7 @@ def test_the_input_of_the_weights_reaches_the_detector(tmp_path, trunk):
 def back(tmp_path_factory, converted):
     """The .pkl turned back into a .pth."""
     path = tmp_path_factory.mktemp("back") / "backbone.pth"
-    convert.convert(converted, path)
+    conversion.convert(converted, path)
     return path
 
 
@@ -229,7 +307,7 @@ def test_to_detectron2_and_back_is_the_same_to_the_byte(tmp_path, trunk, convert
     assert set(content["state_dict"]) == {name for name in trunk if "tracked" not in name}
     for name, tensor in content["state_dict"].items():
         assert tensor.dtype == trunk[name].dtype and tensor.numpy().tobytes() == trunk[name].numpy().tobytes()
-    convert.convert(back, tmp_path / "again.pkl")
+    conversion.convert(back, tmp_path / "again.pkl")
     assert (tmp_path / "again.pkl").read_bytes() == converted.read_bytes()
 
 
@@ -266,5 +344,5 @@ def test_a_kept_checkpoint_does_not_pass_for_the_last_one(tmp_path, trunk, about
     content = {"format": "ssl-transfer-bench/checkpoint/1", "model": model, **about}
     for name, variant in (("step-000064", "step=64"), ("checkpoint", "")):
         torch.save({**content, "variant": ""}, tmp_path / f"{name}.pth")
-        ledger = convert.convert(tmp_path / f"{name}.pth", tmp_path / name / "backbone.pkl")
+        ledger = conversion.convert(tmp_path / f"{name}.pth", tmp_path / name / "backbone.pkl")
         assert ledger["variant"] == weights.read(tmp_path / name / "backbone.pkl")[weights.ABOUT]["variant"] == variant

@@ -1,18 +1,26 @@
 """From a file to the one trunk in it: recognise the format, choose between candidates, account for every tensor."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from runtime.command_line import UserError, one_of
 from transfer.checkpoints import weights
-from transfer.checkpoints.format_spec import Format, address_of, at, begins, below, state_dicts
-from transfer.checkpoints.formats import FORMATS, ORIGIN
+from transfer.checkpoints.format_spec import Format, address_of, at, begins, below
+from transfer.checkpoints.formats import AUTO, FORMATS, ORIGIN
 
-AUTO = "auto"
 COUNTER = ("BatchNorm's step counter, which inference never reads", r"\.num_batches_tracked$")
+DEEPEST = 6
+"""Dictionaries inside dictionaries that are searched for tensors; VISSL's trunk is at 4."""
+
+MOST_DICTIONARIES = 10_000
+"""More than this are no checkpoint: a few bytes of a pickle can name one dictionary in a thousand places."""
+
 BESIDE = "projector, predictor or other state of the method, used only in pretraining"
 
 
@@ -21,7 +29,7 @@ class Trunk:
     """A trunk found in a file."""
 
     format: str
-    take: str
+    encoder: str
     """Which of the candidates it is."""
     candidates: list[str]
     tensors: dict[str, Tensor]
@@ -36,25 +44,26 @@ class Trunk:
     """Keys of the file that hold no part of a network."""
 
 
-def find_trunk(content: dict, path: Path, *, format: str = AUTO, take: str | None = None) -> Trunk:
+def find_trunk(content: dict, path: Path, *, format: str = AUTO, encoder: str | None = None) -> Trunk:
     """Recognise the format of a loaded file and split its tensors into the trunk taken and the rest.
 
     Args:
         format: name of the format, for a file that fits several; ``auto`` asks for exactly one that fits.
-        take: which candidate, for a file with several trunks; by default the one its authors evaluate.
+        encoder: which candidate, for a file with several trunks: by the name its format gives it, or ``online`` or
+            ``teacher``; by default the one its authors evaluate.
 
     Raises UserError if no known format fits, if several do, if the file lacks the candidate asked for, and if two of
     its tensors would get one name; ``path`` is only named in the message.
     """
-    dicts = state_dicts(content)
+    dicts = state_dicts(content, path)
     addresses = {address_of(container, name) for container, tensors in dicts.items() for name in tensors}
     entry = recognise(content, addresses, path) if format == AUTO else _named(format)
-    candidates = entry.trunks(addresses) or list(entry.takes)[:1]
-    if take is not None and take not in candidates:
-        raise UserError(f"{path} ({entry.name}) has no {take!r} to take; it has: {', '.join(candidates)}")
-    take = take or candidates[0]
+    candidates = entry.trunks_in(addresses) or list(entry.trunks)[:1]
+    chosen = entry.encoder(encoder, candidates) if encoder else candidates[0]
+    if chosen not in candidates:
+        raise UserError(f"{path} ({entry.name}) has no encoder {encoder!r}; it has: {', '.join(candidates)}")
 
-    containers = {place.split(":")[0] for places in entry.takes.values() for place in places.split("|")}
+    containers = {place.split(":")[0] for places in entry.trunks.values() for place in places.split("|")}
     siblings = {container.rpartition("/")[0] for container in containers if "/" in container}
     read = {c: t for c, t in dicts.items() if c in containers or c.rpartition("/")[0] in siblings}
     if format == AUTO:
@@ -64,7 +73,7 @@ def find_trunk(content: dict, path: Path, *, format: str = AUTO, take: str | Non
         for name, tensor in held.items():
             source = name if len(read) == 1 else f"{container}:{name}"
             tensors[source] = tensor
-            new, reason = _place(entry, address_of(container, name), take, candidates)
+            new, reason = _place(entry, address_of(container, name), chosen, candidates)
             if reason:
                 dropped[source] = reason
             else:
@@ -73,7 +82,37 @@ def find_trunk(content: dict, path: Path, *, format: str = AUTO, take: str | Non
     other_keys = sorted(
         str(key) for key in content if not any(c.split("/")[0] == key for c in read) and key not in tensors
     )
-    return Trunk(entry.name, take, candidates, tensors, names, dropped, _about(entry, content, addresses), other_keys)
+    return Trunk(entry.name, chosen, candidates, tensors, names, dropped, _about(entry, content, addresses), other_keys)
+
+
+def state_dicts(content: dict, path: Path) -> dict[str, dict[str, Tensor]]:
+    """Every dictionary of the file that holds tensors by name, but for optimisers: container -> name -> tensor.
+
+    Raises UserError where there are too many to be those of a checkpoint.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    left = MOST_DICTIONARIES
+
+    def visit(node: Mapping, container: str, depth: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise UserError(f"{path} holds more than {MOST_DICTIONARIES} dictionaries; save only its state dict")
+        own = {key: _tensor(value) for key, value in node.items() if isinstance(key, str)}
+        if own := {key: value for key, value in own.items() if value is not None}:
+            found[container] = own
+        for key, value in node.items():
+            if isinstance(key, str) and isinstance(value, Mapping) and depth < DEEPEST and "optim" not in key:
+                visit(value, f"{container}/{key}" if container else key, depth + 1)
+
+    visit(content, "", 0)
+    return found
+
+
+def _tensor(value) -> Tensor | None:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return torch.as_tensor(value)
+    return value.detach() if isinstance(value, Tensor) and value.layout == torch.strided else None
 
 
 def recognise(content: dict, addresses: set[str], path: Path) -> Format:
@@ -111,17 +150,17 @@ def _named(format: str) -> Format:
     return next(entry for entry in FORMATS if entry.name == format)
 
 
-def _place(entry: Format, address: str, take: str, candidates: list[str]) -> tuple[str, str]:
+def _place(entry: Format, address: str, chosen: str, candidates: list[str]) -> tuple[str, str]:
     """(torchvision's name, "") of a tensor that is taken, ("", the rule) of one that is not."""
     name = address.partition(":")[2]
-    rest = below(address, entry.takes[take])
+    rest = below(address, entry.trunks[chosen])
     inside = name if rest is None else rest
     for reason, pattern in entry.dropped:
         if re.search(pattern, name) or re.search(pattern, inside):
             return "", reason
     for other in candidates:
-        if other != take and begins(address, entry.takes[other]) and entry.name_in(address, entry.takes[take]) is None:
-            return "", f"{other}: another trunk than the one taken; --take {other} chooses it"
+        if other != chosen and begins(address, entry.trunks[other]) and entry.name_in(address, entry.trunks[chosen]) is None:
+            return "", f"{other}: another trunk than the one taken; --encoder {other} chooses it"
     if re.search(COUNTER[1], name):
         return "", COUNTER[0]
     return (entry.rename(rest), "") if rest is not None else ("", BESIDE)

@@ -1,4 +1,4 @@
-"""How a checkpoint format is described, and how a file is recognised by its description.
+"""How a checkpoint format is described, and how a file is recognised by its description; no torch here.
 
 Every tensor of a file has an address, ``container:name``: the keys that lead to its state dict, joined by slashes, and
 its name there without the ``module.`` of a wrapper. ``state_dict:encoder_q.conv1.weight`` is MoCo's first convolution,
@@ -9,10 +9,6 @@ A description names addresses by how they begin, several of them with ``|`` betw
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-import numpy as np
-import torch
-from torch import Tensor
 
 IMAGENET = {
     "order": "RGB",
@@ -26,8 +22,12 @@ WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
 """What DistributedDataParallel and torch.compile put before every name."""
 
 TRUNK = re.compile(r"^(conv1|bn1|layer[1-4])\.")
-DEEPEST = 6
-"""Dictionaries inside dictionaries that are searched for tensors; VISSL's trunk is at 4."""
+
+ROLES = {
+    "online": ("online", "query", "backbone", "student", "trunk"),
+    "teacher": ("teacher", "key", "momentum", "ema"),
+}
+"""What ``--encoder online`` and ``--encoder teacher`` mean in every format, whatever its authors call the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +35,11 @@ class Format:
     """One way of storing a ResNet trunk."""
 
     name: str
-    takes: dict[str, str]
-    """The trunks such a file can hold, the one its authors evaluate first: name for --take -> addresses."""
-    has: tuple[str, ...] = ()
+    trunks: dict[str, str]
+    """The trunks such a file can hold, the one its authors evaluate first: name for --encoder -> addresses."""
+    requires: tuple[str, ...] = ()
     """Addresses that are also there."""
-    lacks: tuple[str, ...] = ()
+    forbids: tuple[str, ...] = ()
     """Addresses that are not."""
     keys: tuple[str, ...] = ()
     """Keys of the file that are also there."""
@@ -60,9 +60,15 @@ class Format:
     source: str
     """Where the layout is written."""
 
-    def trunks(self, addresses: set[str]) -> list[str]:
-        """Which of ``takes`` a file with these addresses holds."""
-        return [take for take, places in self.takes.items() if any(self.name_in(a, places) for a in addresses)]
+    def trunks_in(self, addresses: set[str]) -> list[str]:
+        """Which of ``trunks`` a file with these addresses holds."""
+        return [name for name, places in self.trunks.items() if any(self.name_in(a, places) for a in addresses)]
+
+    def encoder(self, name: str, candidates: list[str]) -> str:
+        """The candidate that ``name`` means: itself, or the one in the role of ``online`` or ``teacher``."""
+        if name in candidates:
+            return name
+        return next((one for one in ROLES.get(name, ()) if one in candidates), name)
 
     def name_in(self, address: str, places: str) -> str | None:
         """torchvision's name of the tensor at ``address`` if it is a trunk tensor of one of the ``places``."""
@@ -74,19 +80,19 @@ class Format:
         if self.written_as or "format" in content:
             return bool(self.written_as) and str(content.get("format", "")).startswith(self.written_as)
         return (
-            all(any(begins(address, places) for address in addresses) for places in self.has)
-            and not any(begins(address, places) for places in self.lacks for address in addresses)
+            all(any(begins(address, places) for address in addresses) for places in self.requires)
+            and not any(begins(address, places) for places in self.forbids for address in addresses)
             and all(key in content for key in self.keys)
-            and bool(self.trunks(addresses))
+            and bool(self.trunks_in(addresses))
         )
 
     def recognised_by(self) -> str:
         """The description in words, for the documentation."""
         if self.written_as:
             return f"its `format`, `{self.written_as}...`"
-        words = [_words(next(iter(self.takes.values())))]
-        words += [f"with {_words(places)}" for places in self.has]
-        words += [f"without {_words(places)}" for places in self.lacks]
+        words = [_words(next(iter(self.trunks.values())))]
+        words += [f"with {_words(places)}" for places in self.requires]
+        words += [f"without {_words(places)}" for places in self.forbids]
         words += [f"with the key {' and '.join(f'`{key}`' for key in self.keys)}"] if self.keys else []
         return ", ".join(words)
 
@@ -103,28 +109,6 @@ def below(address: str, places: str) -> str | None:
     """What follows the longest of ``places`` that the address begins with."""
     fitting = [place for place in places.split("|") if address.startswith(place)]
     return address[len(max(fitting, key=len)) :] if fitting else None
-
-
-def state_dicts(content: dict) -> dict[str, dict[str, Tensor]]:
-    """Every dictionary of the file that holds tensors by name, but for optimisers: container -> name -> tensor."""
-    found: dict[str, dict[str, Tensor]] = {}
-
-    def visit(node: Mapping, container: str, depth: int) -> None:
-        own = {key: _tensor(value) for key, value in node.items() if isinstance(key, str)}
-        if own := {key: value for key, value in own.items() if value is not None}:
-            found[container] = own
-        for key, value in node.items():
-            if isinstance(key, str) and isinstance(value, Mapping) and depth < DEEPEST and "optim" not in key:
-                visit(value, f"{container}/{key}" if container else key, depth + 1)
-
-    visit(content, "", 0)
-    return found
-
-
-def _tensor(value) -> Tensor | None:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return torch.as_tensor(value)
-    return value.detach() if isinstance(value, Tensor) and value.layout == torch.strided else None
 
 
 def address_of(container: str, name: str) -> str:

@@ -1,17 +1,25 @@
 """The checkpoint formats the converter knows, one entry each.
 
-To add a format, add a ``Format``; ``checkpoints/layout.py`` says what its fields mean. A file must fit exactly
+To add a format, add a ``Format``; ``format_spec.py`` says what its fields mean. A file must fit exactly
 one entry.
 """
 
 from transfer.checkpoints.format_spec import IMAGENET, Format
+from transfer.checkpoints.openmmlab import origin as origin_of_openmmlab
 from transfer.checkpoints.rename import from_sequential, to_torchvision
+
+AUTO = "auto"
+"""Not a format: the one that the file fits."""
 
 ORIGIN = {"method": "", "recipe": "", "variant": "", "epochs": 0, "seed": 0, "commit": ""}
 """What is known of weights whose file tells nothing."""
 
 CLASSIFIER = (("classifier", r"^fc\."),)
 PROJECTOR_AS_FC = (("projector, which the authors keep where the classifier was", r"fc\."),)
+SEVERAL_PROTOTYPES = (":prototypes.prototypes0.|state_dict:prototypes.prototypes0.",)
+SWAV_HEADS = (("projector or prototypes", r"^(projection_head|prototypes)\."),)
+SWAV_INPUT = IMAGENET | {"pixel_std": [58.14, 57.12, 57.375]}
+"""Its standard deviation of red is .228, where everybody else has .229."""
 SUITE = "this repository: pretrain/checkpoints/checkpoint.py"
 
 
@@ -44,94 +52,103 @@ FORMATS = [
     Format(
         name="this suite's backbone",
         written_as="ssl-transfer-bench/backbone/",
-        takes={"online": "state_dict:"},
+        trunks={"online": "state_dict:"},
         origin=_of_suite,
         source=SUITE,
     ),
     Format(
         name="this suite's training checkpoint",
         written_as="ssl-transfer-bench/checkpoint/",
-        takes={"online": "model:backbone.", "teacher": "model:teacher.backbone."},
+        trunks={"online": "model:backbone.", "teacher": "model:teacher.backbone."},
         origin=_of_suite,
         source=SUITE,
     ),
     Format(
         name="MoCo v1/v2",
-        takes={"query": "state_dict:encoder_q.", "key": "state_dict:encoder_k."},
-        lacks=("state_dict:backbone.",),
+        trunks={"query": "state_dict:encoder_q.", "key": "state_dict:encoder_k."},
+        forbids=("state_dict:backbone.",),
         dropped=PROJECTOR_AS_FC,
         method=_moco,
         source="facebookresearch/moco, main_moco.py",
     ),
     Format(
         name="SimSiam",
-        takes={"online": "state_dict:encoder."},
-        has=("state_dict:predictor.",),
-        lacks=("state_dict:teacher.", "state_dict:classifier.", "state_dict:backbone."),
+        trunks={"online": "state_dict:encoder."},
+        requires=("state_dict:predictor.",),
+        forbids=("state_dict:teacher.", "state_dict:classifier.", "state_dict:backbone."),
         dropped=PROJECTOR_AS_FC,
         method="simsiam",
         source="facebookresearch/simsiam, simsiam/builder.py",
     ),
     Format(
         name="MEC or Matrix-SSL (authors' code)",
-        takes={"online": "state_dict:encoder.", "teacher": "state_dict:teacher."},
-        has=("state_dict:predictor.", "state_dict:teacher."),
+        trunks={"online": "state_dict:encoder.", "teacher": "state_dict:teacher."},
+        requires=("state_dict:predictor.", "state_dict:teacher."),
         dropped=PROJECTOR_AS_FC,
         source="xinliu20/MEC and yifanzhang-pro/Matrix-SSL, mec/builder.py",
     ),
     Format(
         name="SwAV",
-        takes={"trunk": ":|state_dict:"},
-        has=(":projection_head.|state_dict:projection_head.", ":prototypes.|state_dict:prototypes."),
-        dropped=(("projector or prototypes", r"^(projection_head|prototypes)\."),),
-        # its standard deviation of red is .228, where everybody else has .229
-        input=IMAGENET | {"pixel_std": [58.14, 57.12, 57.375]},
+        trunks={"trunk": ":|state_dict:"},
+        requires=(":projection_head.|state_dict:projection_head.", ":prototypes.|state_dict:prototypes."),
+        forbids=SEVERAL_PROTOTYPES,
+        dropped=SWAV_HEADS,
+        input=SWAV_INPUT,
         method="swav",
         source="facebookresearch/swav, main_swav.py and src/multicropdataset.py",
     ),
     Format(
+        name="DeepCluster-v2 (SwAV's repository)",
+        trunks={"trunk": ":|state_dict:"},
+        requires=(":projection_head.|state_dict:projection_head.", *SEVERAL_PROTOTYPES),
+        dropped=SWAV_HEADS,
+        input=SWAV_INPUT,
+        method="deepcluster_v2",  # SeLa-v2's files look the same; --method sela_v2 says so
+        source="facebookresearch/swav, main_deepclusterv2.py: prototypes of several clusterings, one head each",
+    ),
+    Format(
         name="Barlow Twins (full checkpoint)",
-        takes={"online": "model:backbone."},
-        has=("model:projector.", "model:bn."),
+        trunks={"online": "model:backbone."},
+        requires=("model:projector.", "model:bn."),
         method="barlow_twins",
         source="facebookresearch/barlowtwins, main.py",
     ),
     Format(
         name="VICReg (full checkpoint)",
-        takes={"online": "model:backbone."},
-        has=("model:projector.",),
-        lacks=("model:bn.",),
+        trunks={"online": "model:backbone."},
+        requires=("model:projector.",),
+        forbids=("model:bn.",),
         method="vicreg",
         source="facebookresearch/vicreg, main_vicreg.py",
     ),
     Format(
         name="bare backbone (Barlow Twins, VICReg and DINO resnet50.pth)",
-        takes={"trunk": ":"},
-        lacks=(":fc.", ":projection_head."),
+        trunks={"trunk": ":"},
+        forbids=(":fc.", ":projection_head."),
         source="facebookresearch/barlowtwins, vicreg and dino, README",
     ),
     Format(
         name="DINO (full checkpoint)",
-        takes={"teacher": "teacher:backbone.", "student": "student:backbone."},
+        trunks={"teacher": "teacher:backbone.", "student": "student:backbone."},
         dropped=(("DINO's head", r"^head\."),),
         method="dino",
         source="facebookresearch/dino, main_dino.py; eval_linear.py takes the teacher",
     ),
     Format(
         name="solo-learn",
-        takes={
+        trunks={
             "online": "state_dict:backbone.|state_dict:encoder.",
             "momentum": "state_dict:momentum_backbone.|state_dict:momentum_encoder.",
         },
-        has=("state_dict:classifier.",),
-        lacks=("state_dict:projection_head.", "state_dict:neck."),
+        requires=("state_dict:classifier.",),
+        forbids=("state_dict:projection_head.", "state_dict:neck."),
         origin=_solo_learn,
         epochs=("epoch", 1),
         source="vturrisi/solo-learn, solo/methods/base.py",
     ),
     Format(
         name="lightly",
-        takes={
+        trunks={
             "backbone": "state_dict:backbone.",
             "query": "state_dict:query_backbone.",
             "key": "state_dict:key_backbone.",
@@ -139,15 +156,15 @@ FORMATS = [
             "student": "state_dict:student_backbone.",
             "momentum": "state_dict:backbone_momentum.",
         },
-        has=("state_dict:projection_head.|state_dict:online_classifier.",),
-        lacks=("state_dict:classifier.", "state_dict:neck."),
+        requires=("state_dict:projection_head.|state_dict:online_classifier.",),
+        forbids=("state_dict:classifier.", "state_dict:neck."),
         epochs=("epoch", 1),
         source="lightly-ai/lightly, benchmarks/imagenet/resnet50",
     ),
     Format(
         name="lightly (numbered layers)",
-        takes={"backbone": "state_dict:backbone.|state_dict:|:", "momentum": "state_dict:backbone_momentum."},
-        has=("state_dict:backbone.0.|state_dict:0.|:0.",),
+        trunks={"backbone": "state_dict:backbone.|state_dict:|:", "momentum": "state_dict:backbone_momentum."},
+        requires=("state_dict:backbone.0.|state_dict:0.|:0.",),
         dropped=(("heads of the method", r"^[a-z_]*(head|classifier)[a-z_]*\."),),
         rename=from_sequential,
         epochs=("epoch", 1),
@@ -155,46 +172,48 @@ FORMATS = [
     ),
     Format(
         name="VISSL (classy_state_dict)",
-        takes={"trunk": "classy_state_dict/base_model/model/trunk:_feature_blocks."},
+        trunks={"trunk": "classy_state_dict/base_model/model/trunk:_feature_blocks."},
         epochs=("classy_state_dict/train_phase_idx", 1),
         source="facebookresearch/vissl, vissl/models/base_ssl_model.py and trunks/resnext.py",
     ),
     Format(
         name="VISSL (model_state_dict, or the trunk alone)",
-        takes={"trunk": "model_state_dict:_feature_blocks.|model_state_dict:trunk._feature_blocks.|:_feature_blocks."},
+        trunks={"trunk": "model_state_dict:_feature_blocks.|model_state_dict:trunk._feature_blocks.|:_feature_blocks."},
         source="facebookresearch/vissl, extra_scripts/convert_vissl_to_detectron2.py",
     ),
     Format(
         name="mmselfsup, mmpretrain, OpenSelfSup",
-        takes={
+        trunks={
             "backbone": "state_dict:backbone.",
             "momentum": "state_dict:encoder_k.0.|state_dict:encoder_k.module.0.|"
             "state_dict:target_net.0.|state_dict:target_net.module.0.",
         },
-        has=("state_dict:neck.|state_dict:head.",),
-        lacks=("state_dict:classifier.", "state_dict:projection_head."),
+        requires=("state_dict:neck.|state_dict:head.",),
+        forbids=("state_dict:classifier.", "state_dict:projection_head."),
         epochs=("meta/epoch", 0),
+        origin=origin_of_openmmlab,
         source="open-mmlab/mmselfsup, mmselfsup/models/algorithms",
     ),
     Format(
         name="extracted backbone (mmselfsup, DenseCL)",
-        takes={"trunk": "state_dict:"},
-        lacks=("state_dict:fc.", "state_dict:projection_head."),
+        trunks={"trunk": "state_dict:"},
+        forbids=("state_dict:fc.", "state_dict:projection_head."),
+        origin=origin_of_openmmlab,
         source="open-mmlab/mmselfsup, tools/model_converters; WXinlong/DenseCL, tools/extract_backbone_weights.py",
     ),
     Format(
         name="torchvision or timm state dict",
-        takes={"trunk": ":|model:|state_dict:"},
-        has=(":fc.|model:fc.|state_dict:fc.",),
-        lacks=("state_dict_ema:",),
+        trunks={"trunk": ":|model:|state_dict:"},
+        requires=(":fc.|model:fc.|state_dict:fc.",),
+        forbids=("state_dict_ema:",),
         dropped=CLASSIFIER,
         origin=_torchvision,
         source="pytorch/vision, torchvision/models/resnet.py; timm's resnet50 has the same names",
     ),
     Format(
         name="timm training checkpoint",
-        takes={"ema": "state_dict_ema:", "online": "state_dict:"},
-        has=("state_dict_ema:fc.",),
+        trunks={"ema": "state_dict_ema:", "online": "state_dict:"},
+        requires=("state_dict_ema:fc.",),
         keys=("arch", "version"),
         dropped=CLASSIFIER,
         epochs=("epoch", 1),
@@ -202,8 +221,8 @@ FORMATS = [
     ),
     Format(
         name="Detectron2 backbone",
-        takes={"trunk": "model:"},
-        has=("model:stem.",),
+        trunks={"trunk": "model:"},
+        requires=("model:stem.",),
         dropped=(("classifier", r"^stem\.fc\."),),
         rename=to_torchvision,
         source="facebookresearch/detectron2, detectron2/checkpoint; the other way of this converter",

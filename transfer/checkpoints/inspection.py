@@ -6,12 +6,12 @@ from pathlib import Path
 
 from runtime.command_line import UserError
 from transfer.checkpoints import read, resnet50
-from transfer.checkpoints.find_backbone import AUTO, Trunk, find_trunk
-from transfer.checkpoints.format_spec import IMAGENET, Format, address_of, state_dicts
-from transfer.checkpoints.formats import FORMATS
+from transfer.checkpoints.find_backbone import Trunk, find_trunk, state_dicts
+from transfer.checkpoints.format_spec import IMAGENET, Format, address_of
+from transfer.checkpoints.formats import AUTO, FORMATS
 
 
-def report(path: Path, *, format: str = AUTO, take: str | None = None) -> str:
+def report(path: Path, *, format: str = AUTO, encoder: str | None = None) -> str:
     """Several lines on the file at ``path``; a file that would be refused is described as far as it is understood.
 
     Raises UserError only for a file that cannot be read.
@@ -21,9 +21,9 @@ def report(path: Path, *, format: str = AUTO, take: str | None = None) -> str:
     if file.stand_ins:
         lines.append(f"classes     read as empty stand-ins: {_some(list(file.stand_ins))}")
     try:
-        trunk = find_trunk(file.content, path, format=format, take=take)
+        trunk = find_trunk(file.content, path, format=format, encoder=encoder)
     except UserError as error:
-        dicts = state_dicts(file.content)
+        dicts = state_dicts(file.content, path)
         lines += [f"tensors     {_where(container, tensors)}" for container, tensors in dicts.items()]
         return "\n".join([*lines, f"refused     {error}"])
     return "\n".join([*lines, *_of_trunk(trunk), _verdict(path, trunk)])
@@ -31,15 +31,15 @@ def report(path: Path, *, format: str = AUTO, take: str | None = None) -> str:
 
 def formats_table() -> str:
     """The known formats as Markdown: how each is recognised, what is taken and left, the input it was trained on."""
-    head = ("format", "recognised by", "taken (others with `--take`)", "left behind", "input", "written in")
+    head = ("format", "recognised by", "taken (others with `--encoder`)", "left behind", "input", "written in")
     rows = [head, tuple("---" for _ in head), *map(_row, FORMATS)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _row(entry: Format) -> tuple[str, ...]:
-    first, *others = entry.takes
+    first, *others = entry.trunks
     left = [*dict.fromkeys(reason for reason, _ in entry.dropped), "step counters"]
-    if not any(place.endswith(":") for place in entry.takes[first].split("|")):
+    if not any(place.endswith(":") for place in entry.trunks[first].split("|")):
         left.append("whatever is not in the trunk")
     taken = first + (f" ({', '.join(others)})" if others else "")
     return entry.name, entry.recognised_by(), taken, "; ".join(left), _input(entry), entry.source
@@ -70,11 +70,11 @@ def _of_trunk(trunk: Trunk) -> list[str]:
         about["variant"],
         f"{about['epochs']} epochs" if about["epochs"] else "",
     ]
-    others = [take for take in trunk.candidates if take != trunk.take]
+    others = [name for name in trunk.candidates if name != trunk.encoder]
     lines = [
         f"format      {trunk.format}",
         f"method      {', '.join(word for word in told if word)}",
-        f"candidates  {trunk.take} (taken){''.join(f', {take} (--take {take})' for take in others)}",
+        f"candidates  {trunk.encoder} (taken){''.join(f', {name} (--encoder {name})' for name in others)}",
         f"trunk       {len(shapes)} of {len(resnet50.expected_shapes())} tensors",
         f"depth       {resnet50.depth(shapes)}",
         f"stem        {resnet50.stem(shapes)}",

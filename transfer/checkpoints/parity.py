@@ -14,15 +14,22 @@ STAGES = ("stem", "res2", "res3", "res4", "res5")
 DETECTORS = ("FPN", "C4")
 
 
-def stage_differences(torchvision_tensors: dict[str, Tensor], detectron2_arrays: dict) -> dict[str, float]:
+def stage_differences(
+    torchvision_tensors: dict[str, Tensor], detectron2_arrays: dict, *, stride_in_1x1: bool = False
+) -> dict[str, float]:
     """Largest difference per detector and stage, relative to the stage's largest value, on one fixed random image.
+
+    ``stride_in_1x1``: where a stage's stride is, in its first 1x1 convolution (Caffe) or in its 3x3 one (torchvision).
 
     The networks run in float64 and in inference mode. A stage that is all zero, or not finite, counts as infinitely
     far, because agreement there would prove nothing. Keys: ``FPN stem`` ... ``C4 res5``.
     """
     image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    ours = _torchvision_stages(torchvision_tensors, image)
-    theirs = {"FPN": _fpn_stages(detectron2_arrays, image), "C4": _c4_stages(detectron2_arrays, image)}
+    ours = _torchvision_stages(torchvision_tensors, image, stride_in_1x1)
+    theirs = {
+        "FPN": _fpn_stages(detectron2_arrays, image, stride_in_1x1),
+        "C4": _c4_stages(detectron2_arrays, image, stride_in_1x1),
+    }
     return {
         f"{detector} {stage}": _relative(ours[stage], theirs[detector][stage])
         for detector in DETECTORS
@@ -47,40 +54,40 @@ def _with_weights(network: nn.Module, tensors: dict) -> nn.Module:
 
 
 @torch.inference_mode()
-def _torchvision_stages(tensors: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
+def _torchvision_stages(tensors: dict[str, Tensor], image: Tensor, stride_in_1x1: bool) -> dict[str, Tensor]:
     with torch.device("meta"):
-        network = resnet50()
+        network = resnet50(stride_in_1x1=stride_in_1x1)
     return stages(_with_weights(network, tensors), image)
 
 
-def _config(builder: str, outputs: tuple[str, ...]):
+def _config(builder: str, outputs: tuple[str, ...], stride_in_1x1: bool):
     from detectron2.config import get_cfg
 
     cfg = get_cfg()
     cfg.MODEL.BACKBONE.NAME = builder
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.RESNETS.NORM = "BN"
-    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
+    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = stride_in_1x1
     cfg.MODEL.RESNETS.OUT_FEATURES = list(outputs)
     cfg.MODEL.FPN.IN_FEATURES = list(STAGES[1:])
     return cfg
 
 
 @torch.inference_mode()
-def _fpn_stages(arrays: dict, image: Tensor) -> dict[str, Tensor]:
+def _fpn_stages(arrays: dict, image: Tensor, stride_in_1x1: bool) -> dict[str, Tensor]:
     from detectron2.modeling import build_backbone
 
     with torch.device("meta"):
-        network = build_backbone(_config("build_resnet_fpn_backbone", STAGES)).bottom_up
+        network = build_backbone(_config("build_resnet_fpn_backbone", STAGES, stride_in_1x1)).bottom_up
     return _with_weights(network, arrays)(image)
 
 
 @torch.inference_mode()
-def _c4_stages(arrays: dict, image: Tensor) -> dict[str, Tensor]:
+def _c4_stages(arrays: dict, image: Tensor, stride_in_1x1: bool) -> dict[str, Tensor]:
     from detectron2.modeling import build_backbone
     from detectron2.modeling.roi_heads import Res5ROIHeads
 
-    cfg = _config("build_resnet_backbone", STAGES[:-1])
+    cfg = _config("build_resnet_backbone", STAGES[:-1], stride_in_1x1)
     with torch.device("meta"):
         backbone, (head, _) = build_backbone(cfg), Res5ROIHeads._build_res5_block(cfg)
     res5 = {name.removeprefix("res5."): array for name, array in arrays.items() if name.startswith("res5.")}

@@ -24,8 +24,8 @@ def test_a_file_saved_without_the_wrapper_is_the_same_format(published, trunk, o
 
 
 def test_a_candidate_that_is_not_there_and_two_formats_at_once_are_one_line(published, trunk, other):
-    with pytest.raises(UserError, match="MoCo v1/v2.*no 'teacher' to take; it has: query, key"):
-        find_trunk(published.moco_v2(trunk, other), Path("moco.pth"), take="teacher")
+    with pytest.raises(UserError, match="MoCo v1/v2.*no encoder 'student'; it has: query, key"):
+        find_trunk(published.moco_v2(trunk, other), Path("moco.pth"), encoder="student")
     moco, simsiam = published.moco_v2(trunk, other), published.simsiam(other, trunk)
     both = {"state_dict": {**moco["state_dict"], **simsiam["state_dict"]}}
     with pytest.raises(UserError, match="fits 2 formats: MoCo v1/v2; SimSiam; choose one with --format"):
@@ -59,3 +59,22 @@ def test_what_fits_nothing_is_told_by_its_prefixes():
         UserError, match=r"begin with state_dict: vit. \(2\), state_dict: scale \(1\); known formats: this"
     ):
         find_trunk(content, Path("vit.pth"))
+
+
+@pytest.mark.parametrize(
+    ("build", "online", "teacher"),
+    [("moco_v2", "query", "key"), ("dino", "student", "teacher"), ("timm_training", "online", "ema")],
+)
+def test_online_and_teacher_name_the_encoder_of_every_format(published, trunk, other, build, online, teacher):
+    content = getattr(published, build)(trunk, other)
+    for role, name in (("online", online), ("teacher", teacher)):
+        found = find_trunk(content, Path("f.pth"), encoder=role)
+        assert found.encoder == name and len(found.names) == 265
+
+
+def test_a_dictionary_that_stands_in_a_thousand_places_is_refused_soon():
+    layer: dict = {"a": torch.zeros(1)}
+    for _ in range(5):
+        layer = {str(i): layer for i in range(50)}
+    with pytest.raises(UserError, match="holds more than 10000 dictionaries"):
+        find_trunk(layer, Path("bomb.pth"))

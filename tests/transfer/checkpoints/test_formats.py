@@ -19,7 +19,7 @@ class Layout:
     build: str
     """A function of published.py."""
     format: str
-    takes: tuple[str, ...]
+    trunks: tuple[str, ...]
     """The documented one, which holds the first trunk, then the others, which hold the second."""
     method: str
     epochs: int = 0
@@ -34,6 +34,7 @@ LAYOUTS = [
     Layout("matrix_ssl", "MEC or Matrix-SSL (authors' code)", ("online", "teacher"), "", 100),
     Layout("swav", "SwAV", ("trunk",), "swav"),
     Layout("swav_training", "SwAV", ("trunk",), "swav", 400),
+    Layout("deepcluster_v2", "DeepCluster-v2 (SwAV's repository)", ("trunk",), "deepcluster_v2"),
     Layout("barlow_twins", "Barlow Twins (full checkpoint)", ("online",), "barlow_twins", 300),
     Layout("vicreg", "VICReg (full checkpoint)", ("online",), "vicreg", 1000),
     Layout("bare", "bare backbone (Barlow Twins, VICReg and DINO resnet50.pth)", ("trunk",), ""),
@@ -66,13 +67,13 @@ def test_a_published_layout_is_recognised_and_gives_265_tensors(tmp_path, publis
     content = read.read(path).content
     try:
         found = find_trunk(content, path)
-        assert (found.format, found.take, tuple(found.candidates)) == (layout.format, layout.takes[0], layout.takes)
+        assert (found.format, found.encoder, tuple(found.candidates)) == (layout.format, layout.trunks[0], layout.trunks)
         assert len(found.names) == 265 and published.gives(found, trunk)
         assert found.names.keys() | found.dropped.keys() == found.tensors.keys()
         assert not found.names.keys() & found.dropped.keys()
         assert (found.about["method"], found.about["epochs"]) == (layout.method, layout.epochs)
-        for take in layout.takes[1:]:
-            assert published.gives(find_trunk(content, path, take=take), other), take
+        for name in layout.trunks[1:]:
+            assert published.gives(find_trunk(content, path, encoder=name), other), name
     finally:
         path.unlink()
 

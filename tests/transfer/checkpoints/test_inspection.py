@@ -18,7 +18,7 @@ def test_a_training_checkpoint_is_described(checkpoint_pth, capsys):
     told = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines()[1:] if "dropped" not in line)
     assert told["format"] == "this suite's training checkpoint"
     assert told["method"] == "matrix_ssl, demo, 8 epochs"
-    assert told["candidates"] == "online (taken), teacher (--take teacher)"
+    assert told["candidates"] == "online (taken), teacher (--encoder teacher)"
     assert told["trunk"] == "265 of 265 tensors"
     assert told["depth"] == "ResNet-50: [3, 4, 6, 3] bottleneck blocks per stage"
     assert told["stem"] == "ImageNet stem, conv1.weight [64, 3, 7, 7]" and told["width"] == "x1"
@@ -32,7 +32,7 @@ def test_a_training_checkpoint_is_described(checkpoint_pth, capsys):
 def test_each_rule_that_drops_says_how_much_of_what(checkpoint_pth):
     lines = [line for line in inspection.report(checkpoint_pth).splitlines() if line.startswith("dropped")]
     assert lines[0] == (
-        "dropped     318: teacher: another trunk than the one taken; --take teacher chooses it (teacher.backbone.*)"
+        "dropped     318: teacher: another trunk than the one taken; --encoder teacher chooses it (teacher.backbone.*)"
     )
     assert lines[1].startswith("dropped     53: BatchNorm's step counter")
     assert lines[2].endswith("used only in pretraining (predictor.*, projector.*, queue)")
