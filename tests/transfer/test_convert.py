@@ -10,8 +10,7 @@ import torch
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from transfer import convert
-from transfer.checkpoints import conversion
-from transfer.checkpoints import parity, weights
+from transfer.checkpoints import conversion, parity, weights
 from transfer.classification import frozen_backbone
 from transfer.detection import protocol, run_config, verify_weights
 

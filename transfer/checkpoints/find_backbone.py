@@ -158,8 +158,9 @@ def _place(entry: Format, address: str, chosen: str, candidates: list[str]) -> t
     for reason, pattern in entry.dropped:
         if re.search(pattern, name) or re.search(pattern, inside):
             return "", reason
+    in_the_chosen = entry.name_in(address, entry.trunks[chosen]) is not None
     for other in candidates:
-        if other != chosen and begins(address, entry.trunks[other]) and entry.name_in(address, entry.trunks[chosen]) is None:
+        if other != chosen and begins(address, entry.trunks[other]) and not in_the_chosen:
             return "", f"{other}: another trunk than the one taken; --encoder {other} chooses it"
     if re.search(COUNTER[1], name):
         return "", COUNTER[0]

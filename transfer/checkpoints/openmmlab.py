@@ -33,8 +33,8 @@ METHODS = {
 
 def origin(content: Mapping) -> dict:
     """``method`` and ``input`` as far as the stored configuration tells them; empty where there is none."""
-    meta = content.get("meta")
-    stored = next((meta[key] for key in ("cfg", "config") if meta.get(key)), None) if isinstance(meta, Mapping) else None
+    meta = _mapping(content.get("meta"))
+    stored = meta.get("cfg") or meta.get("config")
     config = parse(stored) if isinstance(stored, str) else stored
     if not isinstance(config, Mapping):
         return {}

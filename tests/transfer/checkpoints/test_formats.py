@@ -67,7 +67,8 @@ def test_a_published_layout_is_recognised_and_gives_265_tensors(tmp_path, publis
     content = read.read(path).content
     try:
         found = find_trunk(content, path)
-        assert (found.format, found.encoder, tuple(found.candidates)) == (layout.format, layout.trunks[0], layout.trunks)
+        assert (found.format, found.encoder) == (layout.format, layout.trunks[0])
+        assert tuple(found.candidates) == layout.trunks
         assert len(found.names) == 265 and published.gives(found, trunk)
         assert found.names.keys() | found.dropped.keys() == found.tensors.keys()
         assert not found.names.keys() & found.dropped.keys()

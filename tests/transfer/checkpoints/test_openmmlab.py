@@ -32,7 +32,7 @@ def test_bgr_and_the_caffe_stride_come_from_meta_cfg(published, trunk, other):
 @pytest.mark.parametrize(
     ("text", "order", "red"),
     [
-        ("model = dict(data_preprocessor={'mean': [123.675, 1, 2], 'std': (1, 2, 3), 'bgr_to_rgb': True})", "RGB", 123.675),
+        ("model = dict(data_preprocessor={'mean': [120, 1, 2], 'std': (1, 2, 3), 'bgr_to_rgb': True})", "RGB", 120),
         ("img_norm_cfg = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])", "RGB", 123.675),
         ("data_preprocessor = dict(mean=[103.5, 116.3, 123.7], std=[1, 1, 1], to_rgb=False)", "BGR", 103.5),
         ("data_preprocessor = dict(num_classes=10)\nimg_norm_cfg = dict(mean=[9, 9, 9], std=[1, 1, 1])", "BGR", 9.0),
@@ -46,7 +46,8 @@ def test_each_version_writes_its_input_in_its_own_way(text, order, red):
 @pytest.mark.parametrize(
     "stored",
     [None, 3, "", "(" * 10_000, "model = [", "model = dict(type=__import__('os').system('touch ran'))", "\x00",
-     "img_norm_cfg = dict(mean=[1, 2], std='x')", "img_norm_cfg = dict(mean=[1, 2, 1e999], std=[1, 1, 1])", {"model": 3}],
+     "img_norm_cfg = dict(mean=[1, 2], std='x')", "img_norm_cfg = dict(mean=[1, 2, 1e999], std=[1, 1, 1])",
+     {"model": 3}],
 )  # fmt: skip
 def test_a_configuration_that_says_nothing_readable_says_nothing(stored, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
