@@ -20,7 +20,6 @@ from runtime import run_guard
 from runtime.command_line import Parser, UserError, run
 from runtime.files import write_json
 from runtime.progress import Progress
-from transfer.evaluate import ground_truth
 from transfer.metrics import predictions
 from transfer.metrics.scorers import metric_of
 
@@ -103,7 +102,7 @@ def ground_truth_of(paths: list[Path], arguments: argparse.Namespace) -> Path:
     benchmark = arguments.benchmark or (begun[0][0] if begun else None)
     if benchmark is None and arguments.val_json is None:
         raise UserError(f"{paths[0]} does not say on which data set it was predicted; give --benchmark or --val-json")
-    truth = ground_truth(benchmark, data=arguments.data, val_json=arguments.val_json)
+    truth = predictions.ground_truth(benchmark, data=arguments.data, val_json=arguments.val_json)
     for path in paths:
         predictions.check_origin(path, benchmark, truth)
     return truth

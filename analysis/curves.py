@@ -17,14 +17,15 @@ import torch
 from analysis.effective_rank import measure
 from analysis.extraction import feature_file
 from analysis.extraction.images import FORMATS, Prepared, choose, open_images
-from analysis.extraction.networks import load
-from analysis.features import LAYERS, extract
+from analysis.features import extract
 from analysis.measures.figures import COLOURS, GRID, INK, MARKERS, save
 from runtime import distributed
 from runtime.command_line import Parser, UserError, one_of, run
 from runtime.files import sha256, write_json
 from runtime.progress import Progress
 from runtime.provenance import commit
+from transfer.backbones import LAYERS
+from transfer.backbones.frozen import load
 
 matplotlib.use("Agg")
 SHOWN = {
@@ -154,15 +155,17 @@ def follow(arguments) -> None:
     progress = Progress(len(runs), "checkpoints", quiet=not distributed.is_main())
     for done, (run_name, path) in enumerate(runs, start=1):
         if not curves.has(run_name, sha256(path)):
-            network = load(str(path), arguments.layer)
-            if path.stem == "checkpoint" and network.about["step"] in curves.steps(run_name):
+            network = load(path, arguments.layer, unfinished=True)
+            if path.stem == "checkpoint" and network.step in curves.steps(run_name):
                 continue  # the last step was kept as well
-            module = network.module.to(device, memory_format=torch.channels_last)
-            how = {"normalise": network.normalise, "device": device, "workers": arguments.workers, "half": False}
+            module = network.network.to(device, memory_format=torch.channels_last)
+            how = {"normalise": network.inputs, "device": device, "workers": arguments.workers, "half": False}
             h, _ = extract(module, prepared, **how, quiet=True)
             feature_file.refuse_bad_rows(h, names, where=str(path))
             found = measure(h.double(), labels, resamples=0)
-            about = {key: network.about[key] for key in ("step", "method", "variant", "weights_sha256")}
+            about = {key: network.about[key] for key in ("method", "variant", "weights_sha256")} | {
+                "step": network.step
+            }
             curves.add(run_name, {**about, "values": found["values"], "warnings": found["warnings"]})
         progress.update(done, f"{run_name} {path.stem}")
     if distributed.is_main():

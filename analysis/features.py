@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader
 
 from analysis.extraction import feature_file
 from analysis.extraction.images import FORMATS, Prepared, RandomViews, choose, open_images
-from analysis.extraction.networks import Network, load, measure_statistics
 from pretrain.data import views
 from runtime import distributed
 from runtime.command_line import Parser, UserError, one_of, run
 from runtime.progress import Progress
 from runtime.provenance import commit
+from transfer.backbones import LAYERS, RANDOM
+from transfer.backbones.frozen import Backbone, load, measure_statistics
 
-LAYERS = ("backbone", "projector")
 SETTINGS = ("format", "split", "size", "resize", "limit_per_class", "sample_seed", "views", "half")
 
 
@@ -56,7 +56,7 @@ def extract(
     return h, torch.cat(parts[1])[:n] if parts[1] else None
 
 
-def random_views(network: Network, *, size: int, count: int, seed: int) -> RandomViews:
+def random_views(network: Backbone, *, size: int, count: int, seed: int) -> RandomViews:
     """``count`` random views by the recipe the network was trained with, at ``size`` pixels."""
     stored = network.views
     same = {key: stored[key] for key in ("recipe", "min_scale", "interpolation") if key in stored}
@@ -102,8 +102,14 @@ def write_features(arguments) -> None:
     images = open_images(arguments.images, arguments.format, split=arguments.split, labels=arguments.labels)
     places = choose(images.labels, limit, arguments.sample_seed) if limit else list(range(len(images.labels)))
     labels, names = [images.labels[i] for i in places], [images.names[i] for i in places]
-    network = load(arguments.backbone, arguments.layer, seed=arguments.seed)
-    about = {**network.about, "layer": arguments.layer, "classes": images.classes}
+    network = load(arguments.backbone, arguments.layer, seed=arguments.seed, unfinished=True)
+    about = {
+        **network.about,
+        "seed": network.seed,
+        "step": network.step,
+        "layer": arguments.layer,
+        "classes": images.classes,
+    }
     about["benchmark"] = arguments.benchmark or (arguments.format if cifar else arguments.images.resolve().name)
     about["settings"] = {key: getattr(arguments, key) for key in SETTINGS}
     if arguments.out.exists():
@@ -118,13 +124,13 @@ def write_features(arguments) -> None:
     prepared = Prepared(
         images, places, size=arguments.size, resize=arguments.resize, augment=augment if arguments.views else None
     )
-    module = network.module.to(device, memory_format=torch.channels_last)
-    if arguments.backbone == "random":
-        measure_statistics(module, prepared, seed=arguments.seed, device=device, prepare=network.normalise)
+    module = network.network.to(device, memory_format=torch.channels_last)
+    if arguments.backbone == RANDOM:
+        measure_statistics(module, prepared, seed=arguments.seed, device=device, prepare=network.inputs)
     h, drawn = extract(
         module,
         prepared,
-        normalise=network.normalise,
+        normalise=network.inputs,
         device=device,
         workers=arguments.workers,
         half=arguments.half,

@@ -14,21 +14,9 @@ from pathlib import Path
 from runtime import provenance, results
 from runtime.command_line import Parser, UserError, run
 from runtime.files import sha256, write_json
-from transfer.datasets import benchmarks
 from transfer.metrics import coco, error_plot, predictions, scorers
 from transfer.metrics.coco import ENGINES as ENGINES  # protocols' settings are checked against these
-
-
-def ground_truth(benchmark: str, *, data: str | None, val_json: Path | None) -> Path:
-    """The val json of ``benchmark``; UserError if it cannot be found or is given twice."""
-    if val_json is None:
-        paths = dict.fromkeys(("train_json", "train_images", "val_json", "val_images"))
-        return benchmarks.locate(benchmark, root=data, paths=paths).val.json
-    if data:
-        raise UserError("--val-json names the ground truth itself; leave --data out")
-    if not val_json.is_file():
-        raise UserError(f"{val_json} does not exist; --val-json is a COCO annotation file")
-    return val_json
+from transfer.metrics.predictions import ground_truth
 
 
 def errors(truth: Path, found: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:

@@ -27,9 +27,11 @@ from runtime.command_line import Parser, UserError, run
 from runtime.precision import check_precision
 from runtime.provenance import commit
 from runtime.results import Record
+from transfer.backbones import RANDOM
+from transfer.backbones.frozen import Backbone, load, measure_statistics
 from transfer.classification import accuracy, labelled_images, nearest_neighbours, shards
+from transfer.classification.batches import features
 from transfer.classification.crops import CentreCrops
-from transfer.classification.frozen_backbone import RANDOM, Backbone, features, measure_statistics, read
 from transfer.classification.run_guard import claim
 
 VOTING = [(20, 0.07), (200, 0.1)]
@@ -104,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
         device = distributed.init(arguments.device)
         check_precision(arguments.precision, device)
         arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
-        trunk = read(arguments.weights, arguments.seed)
+        trunk = load(arguments.weights, seed=arguments.seed)
         set_size(arguments, trunk.stem)
         halves = labelled_images.load(arguments.benchmark, arguments.data)
         arguments.voting = voting_of(arguments.k, arguments.temperature, len(halves[0]))

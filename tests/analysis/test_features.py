@@ -59,7 +59,7 @@ def test_views_are_a_function_of_seed_and_image(arguments, tmp_path):
 
 def test_views_are_drawn_as_the_network_saw_them(scenes):
     stored = {"recipe": "scenes", "min_scale": 0.4, "interpolation": "bicubic", "size": 32}
-    network = features.Network(torch.nn.Identity(), {}, stored, None)
+    network = features.Backbone(network=torch.nn.Identity(), about={}, views=stored)
     image = Folder(scenes / "classification/val")[7]
     drawn = features.random_views(network, size=48, count=2, seed=5)(image, 7)
     config = features.views.ViewsConfig(recipe="scenes", min_scale=0.4, interpolation="bicubic", size=48)

@@ -10,8 +10,8 @@ import torch
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from transfer import convert
+from transfer.backbones import frozen
 from transfer.checkpoints import conversion, parity, weights
-from transfer.classification import frozen_backbone
 from transfer.detection import protocol, run_config, verify_weights
 
 
@@ -315,7 +315,7 @@ def test_the_pth_is_a_backbone_that_the_probes_read(back, trunk):
     assert {key: content[key] for key in ("method", "recipe", "variant", "epochs", "seed")} == {
         "method": "matrix_ssl", "recipe": "demo", "variant": "", "epochs": 8, "seed": 3,
     }  # fmt: skip
-    found = frozen_backbone.read(str(back), 0)
+    found = frozen.load(str(back))
     assert found.mean == (0.485, 0.456, 0.406) and found.std == (0.229, 0.224, 0.225) and found.stem == "imagenet"
     state = found.network.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in trunk.items() if "tracked" not in name)

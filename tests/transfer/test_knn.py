@@ -10,7 +10,8 @@ from pretrain.checkpoints import checkpoint
 from runtime import results
 from runtime.command_line import UserError
 from transfer import knn
-from transfer.classification import frozen_backbone, labelled_images
+from transfer.backbones import frozen
+from transfer.classification import batches, labelled_images
 from transfer.classification.crops import CentreCrops
 
 
@@ -54,11 +55,11 @@ def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
 def test_untrained_network_gets_statistics_of_the_images(scenes):
     """After measuring, the first batch norm sees zero mean and unit variance on the very images it was measured on."""
     train, _ = labelled_images.load("scenes", scenes)
-    crops, trunk = CentreCrops(train, size=32, resize=32), frozen_backbone.read("random", 0)
-    frozen_backbone.measure_statistics(trunk.network, crops, seed=0, device=torch.device("cpu"))
+    crops, trunk = CentreCrops(train, size=32, resize=32), frozen.load("random")
+    frozen.measure_statistics(trunk.network, crops, seed=0, device=torch.device("cpu"))
     seen = []
     trunk.network.bn1.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
-    frozen_backbone.features(trunk, crops, device=torch.device("cpu"), workers=0)
+    batches.features(trunk, crops, device=torch.device("cpu"), workers=0)
     assert seen[0].mean((0, 2, 3)).abs().max() < 1e-3 and (seen[0].var((0, 2, 3)) - 1).abs().max() < 1e-2
 
 
@@ -70,22 +71,23 @@ def test_a_backbone_sees_the_input_it_was_trained_on(tmp_path):
     )
     content = {"format": checkpoint.BACKBONE, "method": "swav", "recipe": "r", "epochs": 1, "input": seen}
     checkpoint.save(path, {**content, "state_dict": resnet.random_resnet50(0).state_dict()})
-    red = frozen_backbone.read(str(path), 0).inputs(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))[0, 0].item()
+    red = frozen.load(str(path)).inputs(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))[0, 0].item()
     assert red == pytest.approx((1 - 0.485) / 0.228)
     checkpoint.save(path, {**content, "input": {**seen, "order": "BGR"}, "state_dict": {}})
     with pytest.raises(UserError, match="is not a ResNet-50"):
-        frozen_backbone.read(str(path), 0)
+        frozen.load(str(path))
 
 
 def _classify_as_a_rank(words: list[str], data: str):
     from runtime import distributed
     from transfer import knn
-    from transfer.classification import frozen_backbone, labelled_images
+    from transfer.backbones import frozen
+    from transfer.classification import labelled_images
 
     arguments = knn._parser().parse_args(words)
     arguments.voting, arguments.bn_statistics = [(20, 0.07), (5, 0.1)], "measured"
     halves = labelled_images.load("scenes", data)
-    return knn.classify(arguments, frozen_backbone.read("random", 0), halves, distributed.init("cpu"))
+    return knn.classify(arguments, frozen.load("random"), halves, distributed.init("cpu"))
 
 
 def test_two_processes_find_what_one_finds(arguments, scenes, ranks):

@@ -6,11 +6,29 @@ import torch
 from torch import Tensor
 
 from pretrain.data.datasets import StepSampler
+from runtime import distributed
+from runtime.progress import Progress
+from transfer.backbones.frozen import Backbone
 from transfer.classification import shards
 from transfer.classification.classifier_protocol import Settings
 from transfer.classification.crops import CentreCrops, RandomCrops, centre_batches, random_batches
-from transfer.classification.frozen_backbone import Backbone, features
 from transfer.classification.labelled_images import Images
+
+
+@torch.no_grad()
+def features(
+    trunk: Backbone, crops: CentreCrops, *, device: torch.device, workers: int, precision: str = "fp32"
+) -> tuple[Tensor, Tensor]:
+    """Features (n, 2048), float32, and labels (n,) of every image, in order; each rank computes its share of them."""
+    order = shards.mine(len(crops))
+    progress = Progress(len(order), "features", quiet=not distributed.is_main())
+    rows, labels = [], []
+    for pixels, targets in centre_batches(crops, order, batch_size=100, workers=workers):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            rows.append(trunk.network(trunk.inputs(pixels.to(device, non_blocking=True))).float())
+        labels.append(targets.to(device))
+        progress.update(sum(map(len, rows)))
+    return shards.whole(torch.cat(rows), len(crops)), shards.whole(torch.cat(labels), len(crops))
 
 
 class CropData:

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from pretrain.networks import batch_norm
 from pretrain.optimisation import schedules
+from transfer.backbones.frozen import WIDTH
 from transfer.classification.classifier_protocol import Settings
-from transfer.classification.frozen_backbone import WIDTH
 
 AT_ONCE = 256
 """Images a frozen backbone sees in one forward pass. Its norms do not look at the batch, so this is memory only."""

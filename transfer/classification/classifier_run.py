@@ -19,7 +19,8 @@ from runtime.precision import check_precision
 from runtime.provenance import commit
 from runtime.results import Record
 from runtime.stopping import Stopped
-from transfer.classification import classifier_protocol, frozen_backbone, labelled_images
+from transfer.backbones import RANDOM, frozen
+from transfer.classification import classifier_protocol, labelled_images
 from transfer.classification.batches import CropData, FeatureData
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import INCIDENTAL, Settings
@@ -39,7 +40,7 @@ class Probe:
             raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {arguments.seed}")
         self.out, self.device = Path(arguments.out), distributed.init(settings.device)
         check_precision(settings.precision, self.device)
-        self.trunk = frozen_backbone.read(arguments.weights, arguments.seed)
+        self.trunk = frozen.load(arguments.weights, seed=arguments.seed)
         self.train, self.val = labelled_images.load(arguments.benchmark, arguments.data)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():
             advice = (
@@ -73,10 +74,10 @@ class Probe:
         """Train, or go on, to the end; ``context`` is what else the result should say."""
         began, settings = time.monotonic(), self.settings
         trunk = replace(self.trunk, network=self.trunk.network.to(self.device, memory_format=torch.channels_last))
-        if self.arguments.weights == frozen_backbone.RANDOM:
+        if self.arguments.weights == RANDOM:
             crops = CentreCrops(self.train, size=settings.size, resize=settings.resize)
             how = {"seed": self.arguments.seed, "device": self.device, "prepare": trunk.inputs}
-            frozen_backbone.measure_statistics(trunk.network, crops, **how)
+            frozen.measure_statistics(trunk.network, crops, **how)
         data = data_of(self.train, self.val, trunk, settings, seed=self.arguments.seed, device=self.device)
         below = nn.Identity() if data_of is FeatureData else trunk.network
         network = Classifier(below, len(self.val.classes), settings, seed=self.arguments.seed).to(self.device)
@@ -110,7 +111,7 @@ class Probe:
             train_images=len(self.train),
             train_sha256=self.train.fingerprint(),
             val_sha256=self.val.fingerprint(),
-            bn_statistics="measured" if self.arguments.weights == frozen_backbone.RANDOM else "stored",
+            bn_statistics="measured" if self.arguments.weights == RANDOM else "stored",
             precision=self.settings.precision,
             processes=distributed.world_size(),
             device=self.device.type,

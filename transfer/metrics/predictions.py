@@ -9,6 +9,7 @@ from pathlib import Path
 from runtime import run_guard
 from runtime.command_line import UserError
 from runtime.files import sha256
+from transfer.datasets import benchmarks
 from transfer.metrics.coco import KEYS
 
 FILE = "predictions.json.gz"
@@ -23,6 +24,18 @@ def find(results: str | Path) -> Path:
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the folder of a fine-tuning run, or a COCO results json (or .gz)")
     return path
+
+
+def ground_truth(benchmark: str, *, data: str | None, val_json: Path | None) -> Path:
+    """The val json of ``benchmark``; UserError if it cannot be found or is given twice."""
+    if val_json is None:
+        paths = dict.fromkeys(("train_json", "train_images", "val_json", "val_images"))
+        return benchmarks.locate(benchmark, root=data, paths=paths).val.json
+    if data:
+        raise UserError("--val-json names the ground truth itself; leave --data out")
+    if not val_json.is_file():
+        raise UserError(f"{val_json} does not exist; --val-json is a COCO annotation file")
+    return val_json
 
 
 def read(path: str | Path) -> list[dict]:

@@ -1,0 +1,187 @@
+"""The one loader of a pretrained backbone for probes and analysis: frozen, in eval mode, with the input it expects."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from pretrain import methods
+from pretrain.backbones import resnet
+from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.retention import variant_at
+from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD, NORMALISATIONS, normalise
+from runtime import distributed
+from runtime.command_line import UserError, shortened
+from runtime.files import sha256
+from transfer.backbones import RANDOM
+
+WIDTH = 2048
+"""Features of an image: ResNet-50's pooled outputs."""
+
+VIEWS = {"recipe": "asymmetric", "min_scale": 0.2}
+"""Random views for a network that never saw any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A network in eval mode and what is known of it."""
+
+    network: nn.Module
+    """Normalised images (B, 3, H, W) to features (B, d); d is 2048 but for a projector's."""
+    about: dict
+    """method, recipe, variant, epochs, weights_sha256: the part of a Record that names a backbone."""
+    seed: int = 0
+    """Of the pretraining; of ``random``, of the untrained network."""
+    step: int = 0
+    """Of a training checkpoint: it tells those of one run apart. 0 for a finished backbone."""
+    stem: str = "imagenet"
+    order: str = "RGB"
+    """Of the channels that the network expects."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    """Of the channels, in the network's order, for values in [0, 1]."""
+    views: dict = field(default_factory=lambda: VIEWS)
+    """The settings of the views it was trained with."""
+
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """uint8 RGB images (B, 3, H, W) -> what the network was trained on."""
+        pixels = pixels.flip(1) if self.order == "BGR" else pixels
+        return normalise(pixels, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+
+
+def load(weights: str | Path, layer: str = "backbone", *, seed: int = 0, unfinished: bool = False) -> Backbone:
+    """The network in ``weights``: a backbone.pth, or ``random``, the untrained one of a seed.
+
+    Args:
+        layer: ``backbone``, or ``projector`` for backbone and projector of a training checkpoint.
+        unfinished: whether a training checkpoint is accepted too; a row of a table must not be one by mistake.
+
+    Raises UserError for another file, for one that is no ResNet-50, and for a projector that is not there.
+    """
+    if str(weights) == RANDOM:
+        if layer != "backbone":
+            raise UserError(f"the untrained network has no {layer}; give --layer backbone")
+        about = {"method": RANDOM, "recipe": "", "variant": "", "epochs": 0, "weights_sha256": ""}
+        return Backbone(network=resnet.random_resnet50(seed).eval(), about=about, seed=seed)
+    content = checkpoint.read(weights)
+    kind = content.get("format")
+    if kind != checkpoint.BACKBONE and not (unfinished and kind == checkpoint.CHECKPOINT):
+        found = kind or "a dict with " + ", ".join(map(str, list(content)[:4]))
+        raise UserError(f"{weights} is not a backbone.pth of this suite (found {found}); convert it to a .pth first")
+    try:
+        return (
+            _of_backbone(content, weights, layer) if kind == checkpoint.BACKBONE else _of_run(content, weights, layer)
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{weights} lacks or garbles {error}, which this suite writes; was it edited?") from error
+
+
+def _of_backbone(content: dict, path: str | Path, layer: str) -> Backbone:
+    if layer != "backbone":
+        raise UserError(f"{path} is a backbone without its {layer}; give the checkpoint.pth beside it")
+    state, seen = content["state_dict"], content["input"]
+    stem = _stem(state)
+    return _described(
+        content,
+        path,
+        _filled(resnet.resnet50(stem=stem, stride_in_1x1=bool(seen.get("stride_in_1x1"))), state, path),
+        stem=stem,
+        order=seen["order"],
+        mean=tuple(seen["mean"]),
+        std=tuple(seen["std"]),
+    )
+
+
+def _of_run(content: dict, path: str | Path, layer: str) -> Backbone:
+    parts = ("backbone.", "projector.") if layer == "projector" else ("backbone.",)
+    cut = 0 if layer == "projector" else len("backbone.")
+    state = {name[cut:]: value for name, value in content["model"].items() if name.startswith(parts)}
+    trunk = {name.removeprefix("backbone."): value for name, value in content["model"].items()}
+    stem = _stem(trunk)
+    trunk = resnet.resnet50(stem=stem)
+    network = _with_projector(content, trunk, path) if layer == "projector" else trunk
+    mean, std = NORMALISATIONS[content["config"]["views"].get("normalisation", "imagenet")]
+    return _described(content, path, _filled(network, state, path), stem=stem, mean=mean, std=std)
+
+
+def _stem(state: dict) -> str:
+    first = state.get("conv1.weight")
+    return "cifar" if first is not None and first.shape[-1] == 3 else "imagenet"
+
+
+def _filled(network: nn.Module, state: dict, path: str | Path) -> nn.Module:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"{path} is not a ResNet-50: {shortened(' '.join(str(error).split()), 200)}") from error
+    return network.eval()
+
+
+def _described(content: dict, path: str | Path, network: nn.Module, **input_settings) -> Backbone:
+    about = {key: content[key] for key in ("method", "recipe", "epochs")}
+    about |= {"variant": variant_at(path, content.get("variant", "")), "weights_sha256": sha256(path)}
+    return Backbone(
+        network=network,
+        about=about,
+        seed=content.get("seed", 0),
+        step=content.get("step", 0),
+        views=content.get("config", {}).get("views") or VIEWS,
+        **input_settings,
+    )
+
+
+class _Projected(nn.Module):
+    """projector(backbone(x)) of a method's network, under the names the checkpoint has."""
+
+    def __init__(self, backbone: nn.Module, projector: nn.Module):
+        super().__init__()
+        self.backbone, self.projector = backbone, projector
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.projector(self.backbone(images))
+
+
+def _with_projector(content: dict, trunk: nn.Module, path: str | Path) -> nn.Module:
+    """The method's backbone and projector, rebuilt from the settings the checkpoint stores."""
+    module = methods.load(content["method"])
+    names = {setting.name for setting in dataclasses.fields(module.Config)}
+    stored = content["config"]["method"]
+    if unknown := sorted(stored.keys() - names):
+        raise UserError(f"{path} has method.{unknown[0]}, which this {content['method']} does not know; use its commit")
+    network = module.Method(trunk, module.Config(**stored))
+    if not hasattr(network, "projector"):
+        raise UserError(f"{content['method']} has no projector; give --layer backbone")
+    return _Projected(network.backbone, network.projector)
+
+
+@torch.no_grad()
+def measure_statistics(
+    network: nn.Module, images: Dataset, *, seed: int, device: torch.device, batches: int = 10, prepare=normalise
+) -> None:
+    """Set every batch norm to the mean statistics of ``batches`` random batches of 100 images, as PreciseBN does.
+
+    ``images`` gives (uint8 (3, H, W), ...), ``prepare`` makes a batch of them the network's input. Every rank sees the
+    same images; the first one's statistics are everyone's.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average instead of a moving one
+    count = min(len(images), 100 * batches)
+    count -= count % 100 == 1  # a batch of one has no variance
+    if count < 2:
+        raise UserError(f"batch statistics need at least 2 training images, found {len(images)}")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
+    network.train()
+    for pixels, *_ in DataLoader(Subset(images, order.tolist()), batch_size=100):
+        network(prepare(pixels.to(device)))
+    network.eval()
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    if distributed.world_size() > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
