@@ -187,3 +187,25 @@ def test_any_bytes_give_a_picture_or_one_line(tmp_path_factory, sound, changes, 
         assert image.mode == "RGB"
         header = read_header(path)
         assert (header.width, header.height) == image.size
+
+
+@pytest.mark.parametrize("options", [{"quality": 90}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}])
+@pytest.mark.parametrize("mode, size", [("RGB", (64, 48)), ("RGB", (37, 23)), ("L", (50, 31))])
+def test_the_quick_decoder_gives_the_same_bits(tmp_path, options, mode, size):
+    noise = np.random.default_rng(0).integers(0, 256, (size[1] // 4 + 1, size[0] // 4 + 1, 3), np.uint8)
+    picture = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).convert(mode)
+    picture.save(tmp_path / "a.jpg", **options)
+    assert np.array_equal(decode.read_pixels(tmp_path / "a.jpg"), np.asarray(decode.read_image(tmp_path / "a.jpg")))
+
+
+def test_the_quick_decoder_turns_and_refuses_what_the_other_does(tmp_path):
+    RGB.save(tmp_path / "turned.jpg", exif=turned(6))
+    assert decode.read_pixels(tmp_path / "turned.jpg").shape == (40, 30, 3)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "turned.jpg").read_bytes()[:-400])
+    Image.new("CMYK", (8, 8)).save(tmp_path / "cmyk.jpg")
+    Image.new("RGB", (8, 8), (9, 8, 7)).save(tmp_path / "png.jpg", "PNG")
+    assert (
+        decode.read_pixels(tmp_path / "cmyk.jpg").shape == decode.read_pixels(tmp_path / "png.jpg").shape == (8, 8, 3)
+    )
+    with pytest.raises(decode.UnreadableImage, match="cut.jpg"):
+        decode.read_pixels(tmp_path / "cut.jpg")

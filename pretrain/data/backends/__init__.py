@@ -1,0 +1,1 @@
+"""Three ways to make the same view from the same `Parameters`: Pillow, OpenCV, and torch for a batch at a time."""
