@@ -21,12 +21,12 @@ from typing import NamedTuple
 if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     del sys.path[0]  # here `slurm` would be this very file
 
+from runtime import job_graph, job_records
 from runtime.command_line import Parser, run
 from runtime.files import write_json
 from runtime.provenance import ROOT, commit
 from slurm.planning.graph import build
 from slurm.planning.preset import load
-from slurm.running import graph_store, job_records
 
 SEEDS = 33
 """Six jobs a seed, the drawn images, tables and report: 201 jobs."""
@@ -106,7 +106,7 @@ def submission(folder: Path, cluster: Path | None):
         cost = timed(sys.executable, script, *words, cwd=folder, env=env)
         if cluster:
             subprocess.run([sys.executable, str(ROOT / "slurm" / "cancel.py"), str(runs)], check=True, stdout=2)
-        jobs = len(graph_store.recall(runs))
+        jobs = len(job_graph.load(runs))
         yield f"submit {jobs} jobs {what}{'' if cluster else ', to nobody'}", cost, "60 s, 300 MB"
 
 
@@ -136,7 +136,7 @@ def status(folder: Path):
     runs = folder / "thousand"
     plan = load("demo", runs=runs, seeds=tuple(range(ROWS // 2)))
     jobs = build(plan, ["pretrain", "transfer"])
-    graph_store.remember(runs, jobs)
+    job_graph.save(runs, jobs)
     for number, job in enumerate(jobs):
         home = job_records.home(runs, job.name)
         if number % 3 == 2:
@@ -144,7 +144,7 @@ def status(folder: Path):
         log = home / "1_0_log.err"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("12:00:00 pretrain simclr 30/250 (12%)  1:00 gone, 7:20 to go\nerror: out of memory\n")
-        job_records.mark_submitted(runs, job, "local", "1", log=log)
+        job_records.write_submission(runs, job, "local", "1", log=log)
         if number % 3 == 0:
             write_json(home / "done.json", {"argv": list(job.argv), "seconds": 1.0, "commit": "0"})
             for path in job.outputs:

@@ -1,7 +1,18 @@
-"""Progress with an ETA: one moving line on a terminal, timed lines in a log file."""
+"""Progress with an ETA: one moving line on a terminal, timed lines in a log file, and a record for other programs."""
 
+import contextlib
+import json
+import os
 import sys
 import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RECORD_EVERY_S = 5.0
+"""Seconds between two records."""
+
+record_path: Path | None = None
+"""Where every `Progress` of this process records how far it is; a job sets it. None: nowhere."""
 
 
 def duration(seconds: float) -> str:
@@ -9,6 +20,33 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """How far a process is."""
+
+    label: str
+    """What it does."""
+
+    done: int
+    total: int
+    elapsed_s: float
+    """Since this process began."""
+
+    eta_s: float | None = None
+    """Until the end; None where its pace is not known yet."""
+
+    first_done: int = 0
+    """Units done at its first report, and the seconds until then: what comes before is no steady pace."""
+
+    first_elapsed_s: float = 0.0
+    note: str = ""
+
+    def __str__(self) -> str:
+        eta = "?" if self.eta_s is None else duration(self.eta_s)
+        line = f"{self.label} {self.done}/{self.total} ({self.done / max(self.total, 1):.0%})"
+        return f"{line}  {duration(self.elapsed_s)} gone, {eta} to go" + (f"  {self.note}" if self.note else "")
 
 
 class Progress:
@@ -27,21 +65,50 @@ class Progress:
         self.terminal = sys.stderr.isatty()
         self.every_s = 0.2 if self.terminal else every_s
         self.began = time.monotonic()
-        self.last = -float("inf")
+        self.printed_at = self.recorded_at = -float("inf")
+        self.first: tuple[int, float] | None = None
 
     def update(self, done: int, note: str = "") -> None:
-        """Say that ``done`` units are finished; prints only when a line is due."""
-        now = time.monotonic()
-        if self.quiet or (now - self.last < self.every_s and done < self.total):
+        """Say that ``done`` units are finished; prints and records only when due."""
+        if self.quiet:
             return
-        self.last = now
-        elapsed = now - self.began
-        new = done - self.start
-        eta = duration(elapsed / new * (self.total - done)) if new > 0 else "?"
-        line = f"{self.label} {done}/{self.total} ({done / max(self.total, 1):.0%})"
-        line += f"  {duration(elapsed)} gone, {eta} to go" + (f"  {note}" if note else "")
+        now = time.monotonic()
+        self.first = self.first or (done, now - self.began)
+        due = done >= self.total
+        if record_path is not None and (due or now - self.recorded_at >= RECORD_EVERY_S):
+            self.recorded_at = now
+            self.record(record_path, self.snapshot(done, note, now))
+        if due or now - self.printed_at >= self.every_s:
+            self.printed_at = now
+            self.print(self.snapshot(done, note, now))
+
+    def snapshot(self, done: int, note: str, now: float) -> Snapshot:
+        elapsed, new = now - self.began, done - self.start
+        first_done, first_elapsed = self.first or (done, elapsed)
+        return Snapshot(
+            label=self.label,
+            done=done,
+            total=self.total,
+            elapsed_s=round(elapsed, 3),
+            eta_s=round(elapsed / new * (self.total - done), 1) if new > 0 else None,
+            first_done=first_done,
+            first_elapsed_s=round(first_elapsed, 3),
+            note=note,
+        )
+
+    def print(self, snapshot: Snapshot) -> None:
         if self.terminal:
-            end = "\n" if done >= self.total else ""
-            print(f"\r\x1b[K{line}", end=end, file=sys.stderr, flush=True)
+            end = "\n" if snapshot.done >= self.total else ""
+            print(f"\r\x1b[K{snapshot}", end=end, file=sys.stderr, flush=True)
         else:
-            print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {snapshot}", file=sys.stderr, flush=True)
+
+    def record(self, path: Path, snapshot: Snapshot) -> None:
+        """Replace the record as a whole. It may be lost with the machine, and a full disk is no reason to stop."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(json.dumps(asdict(snapshot)) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runtime.command_line import UserError
@@ -29,7 +29,9 @@ GRACE_S = 20.0
 """After a task has died, the time the others get to end by themselves; then they are ended."""
 
 BYE = b"bye"
-LOST = "of this job died"
+
+on_lost_task: Callable[[str], None] | None = None
+"""Called with the reason before this process is ended because another task of the job has died; a job records it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +132,15 @@ class Lifelines:
         time.sleep(GRACE_S)
         if not self.closing:
             print(f"error: {lost(rank)}", file=sys.stderr, flush=True)
+            if on_lost_task is not None:
+                on_lost_task(lost(rank))
             os._exit(1)
 
 
 def lost(rank: int | None = None) -> str:
     """What to tell the user when another task has died."""
     who = "another task" if rank is None else f"task {rank}"
-    return f"{who} {LOST}; its own log says why; the same command goes on from the last checkpoint"
+    return f"{who} of this job died; its own log says why; the same command goes on from the last checkpoint"
 
 
 def invite(place: Place, server: socket.socket, store_port: int) -> Lifelines:

@@ -5,8 +5,9 @@ srun python -m slurm.call runs/jobs/JOB/call.json
 
 from pathlib import Path
 
+from runtime import typed_json
 from runtime.command_line import Parser, UserError, run
-from slurm.running import job_records
+from runtime.job_records import FILES, Call
 from slurm.running.stage_call import StageCall
 
 
@@ -14,10 +15,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="call.py", description=__doc__.partition("\n")[0])
     parser.add_argument("note", type=Path, metavar="CALL", help="the call.json of a job")
     note = parser.parse_args(argv).note
-    call = job_records.read(note)
-    if not call:
+    call = typed_json.read(note, Call, FILES[Call][1])
+    if call is None:
         raise UserError(f"{note} does not exist; it is written by slurm/run_all.py --export-sbatch")
-    return StageCall(module=call["module"], argv=tuple(call["argv"]), cwd=call["cwd"], home=call["home"])()
+    return StageCall(module=call.module, argv=call.argv, cwd=call.cwd, home=call.home)()
 
 
 if __name__ == "__main__":

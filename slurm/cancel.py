@@ -17,44 +17,50 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    from runtime import job_graph, job_records
     from runtime.command_line import Parser, UserError, numbers, run, words
-    from slurm.running import graph_store, job_records
+    from slurm.running import runs_folder
     from slurm.watching import job_status
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
-from runtime import files
-from slurm.planning.graph import Job, descendants
+from runtime.job_graph import Job
+from runtime.job_records import Submission
+from slurm.planning.graph import descendants
 from slurm.planning.validate import stop_at, unknown
 from slurm.running.local import REMINDER_S
-from slurm.watching.job_status import Standing
+from slurm.watching.follow import is_done
+from slurm.watching.job_status import JobStatus
 from slurm.watching.slurm_queue import scancel, squeue
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    jobs = graph_store.recall(options.runs)
+    runs = options.runs
+    jobs = job_graph.load(runs)
     if not jobs:
-        raise UserError(f"{options.runs} has no graph of jobs (jobs/graph.json); nothing was ever submitted from there")
-    chosen = choose(jobs, options)
-    found = [one for one in job_status.look(options.runs, jobs) if one.job.name in chosen]
-    alive = [one for one in found if one.state in ("running", "queued") and one.job_id]
-    elsewhere = out_of_reach(options.runs, found)
-    waiting = leave_out(options.runs, found) - len(elsewhere) if job_records.in_use(options.runs) else 0
-    here = cancel(options.runs, alive)
-    for one in here:
-        print(f"told to save and end: {one.job.name} (process {one.job_id})", flush=True)
-    end([one.job_id for one in here])
-    by_themselves = ended_well(options.runs, here)
-    for one in alive:
-        how = "ended well meanwhile" if one in by_themselves else "cancelled"
-        print(f"{how}: {one.job.name} (job {one.job_id}, it was {one.state})")
+        raise UserError(f"{runs} has no graph of jobs (jobs/graph.json); nothing was ever submitted from there")
+    names = choose(jobs, options)
+    chosen = [status for status in job_status.job_statuses(runs, jobs) if status.job.name in names]
+    alive = [status for status in chosen if status.state in ("running", "queued") and status.job_id]
+    elsewhere = out_of_reach(runs, chosen)
+    waiting = leave_out(runs, chosen) - len(elsewhere) if runs_folder.in_use(runs) else 0
+    processes = cancel(runs, alive)
+    for status in processes:
+        print(f"asked to save and end: {status.job.name} (process {status.job_id})", flush=True)
+    end([status.job_id for status in processes])
+    completed = keep_completed(runs, processes)
+    for status in alive:
+        outcome = "completed meanwhile" if status in completed else "cancelled"
+        print(f"{outcome}: {status.job.name} (job {status.job_id}, it was {status.state})")
     rest = [f"{waiting} more will not be begun"] if waiting else []
     if elsewhere:
         hosts = ", ".join(sorted(set(elsewhere.values())))
         rest += [f"{len(elsewhere)} more were begun on {hosts}; if they still run, give this command there"]
-    rest = "; ".join(rest) or "the others needed nothing"
-    print(f"{len(alive)} of {len(chosen)} jobs were running or in the queue; {rest}")
+    print(
+        f"{len(alive)} of {len(chosen)} jobs were running or in the queue; "
+        + ("; ".join(rest) or "the others needed nothing")
+    )
     return 0
 
 
@@ -89,47 +95,51 @@ def is_meant(job: Job, options: argparse.Namespace) -> bool:
     )
 
 
-def leave_out(runs: Path, found: Sequence[Standing]) -> int:
-    """Tell the run on this machine not to begin these jobs, nor to go on with them; return how many had not begun."""
-    left = [one for one in found if one.state != "done"]
-    for one in left:
-        job_records.mark_cancelled(runs, one.job.name)
-    return sum(one.state not in ("running", "queued") for one in left)
+def leave_out(runs: Path, statuses: Sequence[JobStatus]) -> int:
+    """Keep the run on this machine from beginning or continuing these jobs; return how many had not begun."""
+    left = [status for status in statuses if status.state != "done"]
+    for status in left:
+        job_records.write_cancelled(runs, status.job.name)
+    return sum(status.state not in ("running", "queued") for status in left)
 
 
-def out_of_reach(runs: Path, found: Sequence[Standing]) -> dict[str, str]:
-    """Job -> host of those that another machine may still run in processes of its own: no signal of ours gets there."""
-    records = {
-        one.job.name: job_records.submitted(runs, one.job) for one in found if one.state in ("failed", "stopped")
-    }
-    hosts = {name: record["host"] for name, record in records.items() if record.get("executor") == "local"}
-    return {name: host for name, host in hosts.items() if host != socket.gethostname()}
+def out_of_reach(runs: Path, statuses: Sequence[JobStatus]) -> dict[str, str]:
+    """Job -> host of those that another machine may still run in processes of its own, where no signal gets."""
+    hosts = {}
+    for status in statuses:
+        if status.state in ("failed", "stopped", "lost"):
+            submission = job_records.read(job_records.home(runs, status.job.name), Submission)
+            if submission and submission.executor == "local" and submission.host != socket.gethostname():
+                hosts[status.job.name] = submission.host
+    return hosts
 
 
-def cancel(runs: Path, alive: Sequence[Standing]) -> list[Standing]:
-    """Note it, so that nobody takes them for failed, then tell SLURM; return those whose processes `end` has to tell.
+def cancel(runs: Path, alive: Sequence[JobStatus]) -> list[JobStatus]:
+    """Record it, so that they do not count as failed, then tell SLURM; return those in processes, for `end`.
 
-    Raises UserError if SLURM does not do it; the note of every job that stays is taken back.
+    Raises UserError if SLURM refuses; the record of every job that stays is taken back.
     """
-    note(runs, alive, cancelled=True)
-    on_slurm = [one for one in alive if job_records.submitted(runs, one.job)["executor"] == "slurm"]
+    record(runs, alive, cancelled=True)
+    on_slurm = [status for status in alive if is_on_slurm(runs, status.job)]
     try:
         if on_slurm:
-            scancel([one.job_id for one in reversed(on_slurm)])
+            scancel([status.job_id for status in reversed(on_slurm)])
     except UserError:
-        gone = {one.job_id for one in on_slurm} - still_queued([one.job_id for one in on_slurm])
-        note(runs, [one for one in alive if one.job_id not in gone], cancelled=False)
+        gone = {status.job_id for status in on_slurm} - still_queued([status.job_id for status in on_slurm])
+        record(runs, [status for status in alive if status.job_id not in gone], cancelled=False)
         raise
-    return [one for one in alive if one not in on_slurm]
+    return [status for status in alive if status not in on_slurm]
 
 
-def note(runs: Path, jobs: Sequence[Standing], *, cancelled: bool) -> None:
-    """Write into the records of jobs, or take out of them, that they were cancelled."""
-    for one in jobs:
-        record = job_records.submitted(runs, one.job) | {"cancelled": True}
-        if not cancelled:
-            del record["cancelled"]
-        files.write_json(job_records.home(runs, one.job.name) / "submitted.json", record)
+def is_on_slurm(runs: Path, job: Job) -> bool:
+    submission = job_records.read(job_records.home(runs, job.name), Submission)
+    return submission is not None and submission.executor == "slurm"
+
+
+def record(runs: Path, statuses: Sequence[JobStatus], *, cancelled: bool) -> None:
+    """Record of jobs that they were cancelled, or that they were not."""
+    for status in statuses:
+        job_records.set_cancelled(runs, status.job.name, cancelled)
 
 
 def still_queued(ids: Sequence[str]) -> set[str]:
@@ -140,21 +150,21 @@ def still_queued(ids: Sequence[str]) -> set[str]:
         return set(ids)
 
 
-def ended_well(runs: Path, jobs: Sequence[Standing]) -> list[Standing]:
-    """Those that came to their end before they heard of it; they were not cancelled."""
-    found = [one for one in jobs if job_records.ended_well(runs, one.job)]
-    note(runs, found, cancelled=False)
-    return found
+def keep_completed(runs: Path, statuses: Sequence[JobStatus]) -> list[JobStatus]:
+    """Those that completed before the signal reached them; they were not cancelled."""
+    completed = [status for status in statuses if is_done(runs, status.job)]
+    record(runs, completed, cancelled=False)
+    return completed
 
 
 def end(processes: Sequence[str]) -> None:
-    """Let processes on this machine save and end; a signal may be lost, so each is told until it has ended."""
-    while alive := [process for process in processes if job_records.lives(process)]:
+    """Let processes on this machine save and end; a signal may be lost, so it is repeated until they have ended."""
+    while alive := [process for process in processes if runs_folder.is_alive(process)]:
         for process in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process), signal.SIGTERM)
         again = time.monotonic() + REMINDER_S
-        while time.monotonic() < again and any(map(job_records.lives, alive)):
+        while time.monotonic() < again and any(map(runs_folder.is_alive, alive)):
             time.sleep(0.1)
 
 

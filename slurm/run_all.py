@@ -15,16 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    from runtime import job_graph, job_records
     from runtime.command_line import UserError, run
     from slurm.planning import fingerprint, graph, preset, validate, validate_settings
-    from slurm.running import graph_store, job_records
+    from slurm.running import runs_folder
     from slurm.submitting import cluster, partitions, snapshot
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
+from runtime.job_graph import Job
 from runtime.provenance import ROOT
 from slurm.planning.fingerprint import Settled
-from slurm.planning.graph import Job
 from slurm.planning.options import parse
 from slurm.planning.preset import Plan
 from slurm.planning.stage import Stage
@@ -46,23 +47,22 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
         print(what_would_be(options, wanted, place, fingerprint.settle(wanted.runs, jobs, redo=options.redo)))
         return 0
     on_slurm = place.executor == "slurm"
-    with job_records.lock(wanted.runs, patience_s=PATIENCE_S if on_slurm else 0):
+    with runs_folder.lock(wanted.runs, patience_s=PATIENCE_S if on_slurm else 0):
         settled = fingerprint.settle(wanted.runs, jobs, redo=options.redo)
         tell_of_other_code(settled)
-        job_records.forget_cancelled(wanted.runs, settled.jobs)
+        job_records.remove_cancelled(wanted.runs, [job.name for job in settled.jobs])
         if options.redo:
-            job_records.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
+            runs_folder.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
         asked = [dataclasses.replace(job, resources=place.asked(job.resources)) for job in settled.jobs]
-        graph_store.remember(wanted.runs, asked)
+        job_graph.save(wanted.runs, asked)
         code = ROOT if options.live_code else snapshot.take(wanted.runs, settled.jobs)
         if options.probe:
             print(probed(options, wanted, place, settled, code))
             return 0
         if options.export_sbatch:
-            from slurm.submitting import export
-            from slurm.watching import slurm_queue
+            from slurm.submitting import export, queued_jobs
 
-            slurm_queue.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
+            queued_jobs.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
             asked = {"done": settled.done, "cluster": place, "code": code, "folder": options.export_sbatch}
             print(f"written: sh {export.write(wanted.runs, settled.jobs, **asked)} submits the jobs")
             return 0
@@ -79,9 +79,9 @@ def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> 
         if not options.wait:
             print(f"{len(ids)} jobs are in the queue; see them with: python slurm/status.py {wanted.runs}")
             return 0
-        from slurm.watching import slurm_queue
+        from slurm.watching.follow import follow
 
-        outcome = slurm_queue.follow(wanted.runs, jobs, ids)
+        outcome = follow(wanted.runs, jobs, ids)
     return conclude(wanted, jobs, outcome)
 
 
@@ -100,14 +100,15 @@ def conclude(wanted: Plan, jobs: Sequence[Job], outcome) -> int:
 def probed(options: argparse.Namespace, wanted: Plan, place: cluster.Cluster, settled: Settled, code: Path) -> str:
     """Measure how fast the long stages of what is left run here, and say when it would be done."""
     from slurm.submitting import sbatch
-    from slurm.watching import estimate, slurm_queue
+    from slurm.watching import estimate
+    from slurm.watching.follow import follow
 
     def execute(short: list[Job]):
         part = Settled(jobs=short, done=settled.done & {job.name for job in short})
         if place.executor != "slurm":
             return run_here(options, wanted, part, debug=place.executor == "debug", code=code)
         ids = sbatch.submit(wanted.runs, short, done=part.done, cluster=place, code=code)
-        return slurm_queue.follow(wanted.runs, short, ids)
+        return follow(wanted.runs, short, ids)
 
     left = [job for job in settled.jobs if job.name not in settled.done]
     return estimate.forecast(left, estimate.measure(wanted.runs, left, execute=execute), gpus=options.probe)
@@ -170,10 +171,10 @@ def run_here(options: argparse.Namespace, wanted: Plan, settled: Settled, *, deb
     """Run the graph on this machine and return its outcome."""
     from slurm.running import local
     from slurm.running.scheduler import Schedule
-    from slurm.watching import slurm_queue
+    from slurm.submitting import queued_jobs
 
-    job_records.refuse_leftovers(wanted.runs, settled.jobs)
-    slurm_queue.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
+    runs_folder.await_leftovers(wanted.runs, settled.jobs)
+    queued_jobs.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
     return Schedule(
         wanted.runs,
         settled.jobs,

@@ -4,13 +4,12 @@
     python slurm/status.py runs --watch
     python slurm/status.py runs --logs matrix_ssl-demo-seed0/pretrain
 
-Below the table stands, for each job that is not done, how far it is, why it waits, the last line of its log, or the
-command that would fill its place; last, the GPU-hours asked for and used. Needs the folder alone; SLURM says more.
+Below the table stands, for each job that is not done, how far it is, why it waits, why it failed, or the command that
+would fill its cell; last, the GPU-hours requested and used. It needs the folder alone; with SLURM it knows more.
 """
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections import Counter
@@ -18,27 +17,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    from runtime import job_graph, job_records
     from runtime.command_line import Parser, UserError, run
-    from slurm.running import graph_store, job_records
     from slurm.watching import job_status
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
+from runtime.job_graph import Job
+from runtime.job_records import Done, Submission
 from runtime.progress import duration
-from slurm.planning.graph import Job
 from slurm.planning.stages import STAGES
-from slurm.submitting.arrays import leaf
 from slurm.watching.console import tail
-from slurm.watching.job_status import Standing
+from slurm.watching.job_status import JobStatus
 
 EVERY_S = 10
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Return 0, or 1 if a job has failed."""
+    """Return 0, or 1 if a job has failed or was lost."""
     options = parse(argv)
     while True:
-        jobs = graph_store.recall(options.runs)
+        jobs = job_graph.load(options.runs)
         if not jobs:
             raise UserError(
                 f"{options.runs} has no graph of jobs (jobs/graph.json); it is written by slurm/run_all.py --runs "
@@ -47,12 +46,12 @@ def main(argv: list[str] | None = None) -> int:
         if options.logs:
             print(logs_of(options.runs, jobs, options.logs))
             return 0
-        found = job_status.look(options.runs, jobs)
+        statuses = job_status.job_statuses(options.runs, jobs)
         if options.watch and sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")
-        print(json.dumps(as_json(found), indent=1) if options.json else text(options.runs, found), flush=True)
-        if not options.watch or not any(one.state in ("running", "queued") for one in found):
-            return int(any(one.state == "failed" for one in found))
+        print(json.dumps(as_json(statuses), indent=1) if options.json else text(options.runs, statuses), flush=True)
+        if not options.watch or not any(status.state in ("running", "queued") for status in statuses):
+            return int(any(status.state in ("failed", "lost") for status in statuses))
         time.sleep(EVERY_S)
 
 
@@ -65,80 +64,87 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def text(runs: Path, found: Sequence[Standing]) -> str:
-    """The table, what is to be done, and the bill."""
-    counts = {state: sum(one.state == state for one in found) for state in job_status.STATES}
-    head = f"{runs}: {len(found)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    return "\n".join([head, "", *table(found), *to_do(found), *bill(found)])
+def text(runs: Path, statuses: Sequence[JobStatus]) -> str:
+    """The table, what is left to do, and the GPU-hours."""
+    counts = Counter(status.state for status in statuses)
+    states = ", ".join(f"{counts[state]} {state}" for state in job_status.STATES if counts[state])
+    head = f"{runs}: {len(statuses)} jobs: {states}"
+    return "\n".join([head, "", *table(statuses), *to_do(statuses), *gpu_hours(statuses)])
 
 
-def table(found: Sequence[Standing]) -> list[str]:
+def table(statuses: Sequence[JobStatus]) -> list[str]:
     """A line per row, a column per stage; jobs of the whole plan below, one line each."""
-    rows = dict.fromkeys(one.job.row for one in found if one.job.row)
+    in_rows = [status for status in statuses if status.job.row]
     order = {name: number for number, name in enumerate(STAGES)}
-    in_order = sorted((one.job for one in found if one.job.row), key=lambda job: order.get(job.stage, 0))
-    columns = dict.fromkeys(map(leaf, in_order))
-    cells = {(one.job.row, leaf(one.job)): cell(one) for one in found}
-    grid = [["", *columns]] + [[row, *(cells.get((row, column), "–") for column in columns)] for row in rows]
-    grid = grid if rows else []
-    widths = [max(len(line[k]) for line in grid) for k in range(len(columns) + 1)] if rows else []
+    by_stage = sorted((status.job for status in in_rows), key=lambda job: order.get(job.stage, 0))
+    columns = list(dict.fromkeys(job.stage_path for job in by_stage))
+    cells = {(status.job.row, status.job.stage_path): cell(status) for status in in_rows}
+    grid = [["", *columns]] if in_rows else []
+    for row in dict.fromkeys(status.job.row for status in in_rows):
+        grid.append([row, *(cells.get((row, column), "–") for column in columns)])
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in grid]
-    return lines + [f"{one.job.name}: {cell(one)}" for one in found if not one.job.row]
+    return lines + [f"{status.job.name}: {cell(status)}" for status in statuses if not status.job.row]
 
 
-def cell(one: Standing) -> str:
+def cell(status: JobStatus) -> str:
     """What stands in the table for a job: its state; of one that runs, the step it is at."""
-    step = re.match(r"step (\S+)", one.detail)
-    return f"running {step[1].rstrip(',')}" if one.state == "running" and step else one.state
+    if status.progress is None:
+        return status.state
+    return f"{status.state} {status.progress.done}/{status.progress.total}"
 
 
-def to_do(found: Sequence[Standing]) -> list[str]:
+def to_do(statuses: Sequence[JobStatus]) -> list[str]:
     """A line or two for every job that is not done, the most pressing first; of the queue, how many wait for what."""
     lines = []
-    for state in ("failed", "cancelled", "stopped", "running", "missing"):
-        mine = [one for one in found if one.state == state]
-        lines += [""] if mine else []
-        for one in mine:
-            number = f" (job {one.job_id})" if one.job_id and state == "running" else ""
-            lines += [f"{state}: {one.job.name}{number}" + (f": {one.detail}" if one.detail else "")]
-            lines += [f"    log: {one.log}"] if state == "failed" and one.log else []
-            lines += [f"    {one.job.command}"] if state in ("missing", "stopped", "cancelled") else []
-    reasons = Counter(one.detail for one in found if one.state == "queued")
+    for state in ("failed", "lost", "cancelled", "stopped", "running", "missing"):
+        in_state = [status for status in statuses if status.state == state]
+        lines += [""] if in_state else []
+        for status in in_state:
+            number = f" (job {status.job_id})" if status.job_id and state == "running" else ""
+            lines.append(f"{state}: {status.job.name}{number}" + (f": {status.detail}" if status.detail else ""))
+            if state in ("failed", "lost") and status.log:
+                lines.append(f"    log: {status.log}")
+            if state in ("missing", "stopped", "cancelled"):
+                lines.append(f"    {status.job.command}")
+    reasons = Counter(status.detail for status in statuses if status.state == "queued")
     waiting = [f"{count} ({reason})" for reason, count in reasons.most_common()]
     return lines + (["", f"queued: {', '.join(waiting)}"] if waiting else [])
 
 
-def bill(found: Sequence[Standing]) -> list[str]:
-    """GPU-hours by stage: asked for by the time limits of all jobs, and used by those that have run."""
-    asked: dict[str, float] = {}
+def gpu_hours(statuses: Sequence[JobStatus]) -> list[str]:
+    """GPU-hours by stage: requested by the time limits of all jobs, and used by those that have run."""
+    requested: dict[str, float] = {}
     used: dict[str, float] = {}
-    for one in (one for one in found if one.job.resources.gpus):
-        stage, gpus = one.job.stage, one.job.resources.gpus
-        asked[stage] = asked.get(stage, 0) + gpus * one.job.resources.hours
-        used[stage] = used.get(stage, 0) + gpus * one.seconds / 3600
-    parts = [f"{stage} {used[stage]:.1f} of {asked[stage]:g}" for stage in asked]
-    total = f"{sum(used.values()):.1f} of {sum(asked.values()):g}"
-    return ["", f"GPU-hours used of those asked for: {', '.join(parts)}; together {total}"] if parts else []
+    for status in (status for status in statuses if status.job.resources.gpus):
+        stage, gpus = status.job.stage, status.job.resources.gpus
+        requested[stage] = requested.get(stage, 0) + gpus * status.job.resources.hours
+        used[stage] = used.get(stage, 0) + gpus * status.seconds / 3600
+    if not requested:
+        return []
+    parts = [f"{stage} {used[stage]:.1f} of {requested[stage]:g}" for stage in requested]
+    total = f"{sum(used.values()):.1f} of {sum(requested.values()):g}"
+    return ["", f"GPU-hours used of those requested: {', '.join(parts)}; together {total}"]
 
 
-def as_json(found: Sequence[Standing]) -> list[dict]:
+def as_json(statuses: Sequence[JobStatus]) -> list[dict]:
     """One plain object per job."""
     return [
         {
-            "job": one.job.name,
-            "row": one.job.row,
-            "method": one.job.label,
-            "seed": one.job.seed,
-            "stage": one.job.stage,
-            "state": one.state,
-            "detail": one.detail,
-            "job_id": one.job_id,
-            "log": str(one.log or ""),
-            "command": one.job.command,
-            "gpu_hours_asked": one.job.resources.gpus * one.job.resources.hours,
-            "gpu_hours_used": round(one.job.resources.gpus * one.seconds / 3600, 3),
+            "job": status.job.name,
+            "row": status.job.row,
+            "method": status.job.label,
+            "seed": status.job.seed,
+            "stage": status.job.stage,
+            "state": status.state,
+            "detail": status.detail,
+            "job_id": status.job_id,
+            "log": str(status.log or ""),
+            "command": status.job.command,
+            "gpu_hours_asked": status.job.resources.gpus * status.job.resources.hours,
+            "gpu_hours_used": round(status.job.resources.gpus * status.seconds / 3600, 3),
         }
-        for one in found
+        for status in statuses
     ]
 
 
@@ -148,12 +154,14 @@ def logs_of(runs: Path, jobs: Sequence[Job], name: str) -> str:
     if job is None:
         near = [job.name for job in jobs if name in job.name] or [job.name for job in jobs]
         raise UserError(f"no job {name!r} in {runs}; jobs: {', '.join(near[:20])}")
-    found = [log for log in job_records.logs(runs, job) if log.exists()]
-    if not found:
+    home = job_records.home(runs, name)
+    logs = [log for log in job_records.logs(runs, name, job_records.read(home, Submission)) if log.exists()]
+    if not logs:
         raise UserError(f"{name} has written no log yet")
-    record = job_records.read(job_records.home(runs, name) / "done.json")
-    ended = [f"done in {duration(record['seconds'])}, code {record['commit']}"] if record else []
-    return "\n".join([line for log in found for line in (f"==> {log}", *tail([log], lines=40), "")] + ended)
+    lines = [line for log in logs for line in (f"==> {log}", *tail([log], lines=40), "")]
+    if done := job_records.read(home, Done):
+        lines.append(f"done in {duration(done.seconds)}, code {done.commit}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import yaml
 
+from runtime import job_records
+from runtime.job_graph import Job
+from runtime.job_records import Done
 from runtime.provenance import PACKAGES, ROOT
-from slurm.planning.graph import Job
-from slurm.running import job_records
 
 IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:([^(\n]+)|\(([^)]*)\))|import[ \t]+([^\n#]+))", re.MULTILINE
@@ -49,15 +50,16 @@ def settle(runs: Path, jobs: Sequence[Job], *, redo: bool = False) -> Settled:
         inputs |= settings_in(job.argv)
         code = code_of(job.module, job.argv)
         key = digest(job.module, job.argv, code, inputs)
-        record = job_records.read(job_records.home(runs, job.name) / "done.json")
-        complete = bool(job.outputs) and all(path.exists() for path in job.outputs)
-        same = record.get("argv") == list(job.argv) and record.get("inputs", inputs) == inputs
-        changed = record.get("code", code) != code
-        if complete and same and settled.done.issuperset(job.needs) and not (changed and redo):
-            settled.done.add(job.name)
-            if changed:
-                settled.other_code[job.name] = record["commit"]
-        keys[job.name] = record.get("key", key) if job.name in settled.done else key
+        record = job_records.read(job_records.home(runs, job.name), Done)
+        keys[job.name] = key
+        if record and job.outputs and job.has_outputs and settled.done.issuperset(job.needs):
+            same = record.argv == job.argv and record.inputs in (None, inputs)
+            changed = record.code not in (None, code)
+            if same and not (changed and redo):
+                settled.done.add(job.name)
+                keys[job.name] = record.key or key
+                if changed:
+                    settled.other_code[job.name] = record.commit
         settled.jobs.append(replace(job, identity={"key": key, "code": code, "inputs": inputs}))
     return settled
 
@@ -67,9 +69,9 @@ def written_by(runs: Path, path: Path, writer: Mapping[Path, str], keys: Mapping
     if path in writer:
         return keys[writer[path]]
     if path.is_relative_to(runs):
-        record = job_records.read(job_records.home(runs, str(path.parent.relative_to(runs))) / "done.json")
-        if "key" in record:
-            return record["key"]
+        record = job_records.read(job_records.home(runs, str(path.parent.relative_to(runs))), Done)
+        if record and record.key:
+            return record.key
     return f"{path.stat().st_size} bytes of {path.stat().st_mtime_ns}" if path.exists() else ""
 
 

@@ -1,60 +1,14 @@
 """The graph of jobs: a plan times its rows times the stages asked for; pure data, nothing is run or read."""
 
-import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from runtime.command_line import UserError, one_of
+from runtime.job_graph import Job, Resources
 from slurm.planning.preset import Plan
 from slurm.planning.rows import Row
-from slurm.planning.stage import Resources, Stage
+from slurm.planning.stage import Stage
 from slurm.planning.stages import STAGES
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One command with a name, a place and what it waits for."""
-
-    name: str
-    """Its folder relative to the runs folder, e.g. ``matrix_ssl-demo-seed0/pretrain``."""
-
-    stage: str
-    module: str
-    argv: tuple[str, ...]
-
-    folder: Path
-    """Where it writes."""
-
-    inputs: tuple[Path, ...]
-    """Files that have to exist before it starts."""
-
-    outputs: tuple[Path, ...]
-    """Files that are all there once it is complete; empty: it is never complete."""
-
-    needs: tuple[str, ...] = ()
-    """Names of the jobs that come before it."""
-
-    fan_in: bool = False
-    """Starts when the jobs before it have ended, well or not; every other job needs them to have ended well."""
-
-    resources: Resources
-
-    row: str = ""
-    """The folder of its row; empty for a job of the whole plan."""
-
-    label: str = ""
-    """The row's method and variant."""
-
-    seed: int | None = None
-
-    identity: Mapping = field(default_factory=dict)
-    """What slurm.planning.fingerprint.settle knows of it: key, code, inputs."""
-
-    @property
-    def command(self) -> str:
-        """The command line that does the same by hand."""
-        return shlex.join(["python", "-m", self.module, *self.argv])
 
 
 def build(plan: Plan, stages: Iterable[str], table: dict[str, Stage] = STAGES) -> list[Job]:

@@ -4,25 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.job_graph import Resources
 from slurm.planning.preset import Plan
 from slurm.planning.rows import Row
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What a job asks for."""
-
-    gpus: int = 0
-    """GPUs of the whole job, one task each; 0 is one task without a GPU."""
-
-    cpus: int = 4
-    """CPU cores of each task."""
-
-    mem_gb: float = 8
-    """Memory of each task."""
-
-    hours: float = 1
-    """Time limit of one submission, not of the work: at the limit a job saves, queues itself again and goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import yaml
 import pretrain
 import transfer
 from runtime.command_line import UserError, one_of
-from slurm.planning.graph import Job
+from runtime.job_graph import Job
 from slurm.planning.preset import Plan
 from slurm.planning.rows import RANDOM
 from slurm.planning.stages import STAGES

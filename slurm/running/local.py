@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime import job_records, parent_watch, progress
 from runtime.command_line import UserError
-from slurm.planning.graph import Job
-from slurm.running import job_records
-from slurm.running.stage_call import INTERRUPTED, StageCall, run_stage
-from slurm.watching.console import tail
+from runtime.job_graph import Job
+from slurm.running.stage_call import INTERRUPTED, call_of, run_stage, write_end
 
 YEAR_MIN = 365 * 24 * 60
 CTRL_C = 130
@@ -20,12 +19,6 @@ CTRL_C = 130
 REMINDER_S = 5
 """Between two signals to a job that is to stop. One that comes while submitit starts its tasks is lost: the controller
 has no task yet to pass it on to, or the task lets it pass; and a task that has heard it takes no harm from another."""
-
-
-def call_of(runs: Path, job: Job) -> StageCall:
-    """The picklable call of a job, to be made in the folder we are in now."""
-    home = Path.cwd() / job_records.home(runs, job.name)
-    return StageCall(module=job.module, argv=job.argv, cwd=str(Path.cwd()), home=str(home))
 
 
 class LocalJob:
@@ -40,9 +33,9 @@ class LocalJob:
     def __init__(self, runs: Path, job: Job, *, cores: int, gpus: list[int], code: Path):
         import submitit
 
-        self.job, self.told_at = job, None
+        self.job, self.stopped_at = job, None
         self.home = job_records.home(runs, job.name).absolute()
-        job_records.prepare(runs, job)
+        job_records.write_call(runs, job)
         tasks = max(1, len(gpus))
         executor = submitit.LocalExecutor(folder=self.home)
         executor.update_parameters(
@@ -51,30 +44,37 @@ class LocalJob:
         call = call_of(runs, job)
         path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
         threads = str(max(1, cores // tasks))
-        with environment(OMP_NUM_THREADS=threads, PYTHONPATH=path), working_in(code), interrupts_are_ours():
+        variables = {"OMP_NUM_THREADS": threads, "PYTHONPATH": path, **parent_watch.variables()}
+        with environment(**variables), working_in(code), without_terminal_signals():
             self.submitted = executor.submit(call)
-        job_records.mark_submitted(runs, job, "local", self.submitted.job_id, log=self.submitted.paths.stderr)
+        job_records.write_submission(runs, job, "local", self.submitted.job_id, log=self.submitted.paths.stderr)
 
     def code(self) -> int | None:
         """The worst exit code of its tasks, 1 for a task that ended without a word; None while it runs."""
         if not self.submitted.done():
-            if self.told_at is not None and time.monotonic() > self.told_at + REMINDER_S:
+            if self.stopped_at is not None and time.monotonic() > self.stopped_at + REMINDER_S:
                 self.stop()
             return None
-        return max(self.task_code(rank) for rank in range(self.submitted.num_tasks))
+        worst = max(self.task_code(rank) for rank in range(self.submitted.num_tasks))
+        if worst not in (0, INTERRUPTED) and not job_records.read_ends(self.home):
+            write_end(self.home, 0, self.submitted.job_id, worst, "a task was killed, and recorded no reason")
+        return worst
 
     def task_code(self, rank: int) -> int:
         from submitit.core.utils import pickle_load
 
         path = self.submitted.task(rank).paths.result_pickle
         outcome, value = pickle_load(path) if path.exists() else ("no result", None)
-        if outcome == "no result" and self.told_at is not None and not tail(self.logs):
-            return INTERRUPTED  # told to stop before the stage began: there was nothing to save
+        if outcome == "no result" and self.stopped_at is not None and not self.has_started(rank):
+            return INTERRUPTED  # asked to stop before the stage began: there was nothing to save
         return value if outcome == "success" else 1
+
+    def has_started(self, rank: int) -> bool:
+        return job_records.has_started(self.home, rank, self.submitted.job_id)
 
     def stop(self) -> None:
         """Let it save and end; `code` says it again until it does."""
-        self.told_at = time.monotonic()
+        self.stopped_at = time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(self.submitted.job_id), signal.SIGTERM)
 
@@ -97,26 +97,32 @@ class LocalJob:
 
 
 class DebugJob:
-    """A job in this process: it has ended when it is made. Raises KeyboardInterrupt if it was told to stop."""
+    """A job in this process: it has ended when it is made. Raises KeyboardInterrupt if it was asked to stop."""
 
     logs: tuple[Path, ...] = ()
 
     def __init__(self, runs: Path, job: Job, *, cores: int, gpus: list[int]):
         self.job = job
-        job_records.prepare(runs, job)
+        job_records.write_call(runs, job)
+        home = job_records.home(runs, job.name)
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         began = time.monotonic()
+        progress.record_path = home / "progress.json"
         try:
-            self.ended_with = run_stage(job.module, list(job.argv))
+            end = run_stage(job.module, list(job.argv))
         finally:
+            progress.record_path = None
             signal.signal(signal.SIGINT, before)
-        if self.ended_with in (CTRL_C, INTERRUPTED):  # a signal to this process, which the stage heard in our place
+        if end.code in (CTRL_C, INTERRUPTED):  # a signal to this process, which the stage received in its place
             raise KeyboardInterrupt
-        if self.ended_with == 0:
-            job_records.mark_done(job_records.home(runs, job.name), job.argv, time.monotonic() - began)
+        if end.code == 0:
+            job_records.write_done(home, job.argv, time.monotonic() - began)
+        else:
+            write_end(home, 0, str(os.getpid()), end.code, end.reason)
+        self.exit_code = end.code
 
     def code(self) -> int:
-        return self.ended_with
+        return self.exit_code
 
     def clean(self) -> None:
         """Nothing was left behind."""
@@ -146,12 +152,12 @@ def working_in(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interrupts_are_ours() -> Iterator[None]:
-    """Keep Ctrl-C from the processes started meanwhile.
+def without_terminal_signals() -> Iterator[None]:
+    """Keep Ctrl-C and the loss of the terminal from the processes started meanwhile; the scheduler stops them itself.
 
-    A terminal sends it to all of them; submitit's controller would kill its tasks a second later, too soon to save.
+    A terminal sends both to all of them; submitit's controller would kill its tasks a second later, too soon to save.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

@@ -6,36 +6,41 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from runtime import job_records
+from runtime.job_graph import Job
 from runtime.progress import duration
-from slurm.planning.graph import Job, descendants
-from slurm.running import job_records
+from slurm.planning.graph import descendants
+from slurm.running.outcome import Outcome
 from slurm.running.stage_call import INTERRUPTED
 from slurm.watching.console import View, tail
 
 
+class Process(Protocol):
+    """A running job: slurm.running.local.LocalJob or DebugJob."""
+
+    job: Job
+    logs: Sequence[Path]
+
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def stop(self) -> None:
+        """Let it save and end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def clean(self) -> None:
+        """Remove what it needs no more."""
+
+
 @dataclass(kw_only=True)
-class Outcome:
-    """How a graph ended."""
-
-    failed: dict[str, list[str]] = field(default_factory=dict)
-    """Each job that failed -> the last lines of its log, the path of the log first."""
-
-    never_ran: list[str] = field(default_factory=list)
-    """The jobs that needed one of those."""
-
-    cancelled: list[str] = field(default_factory=list)
-    """The jobs that slurm/cancel.py took out, and those that needed them."""
-
-    interrupted: bool = False
-    """Somebody stopped it, and what was running has saved."""
-
-
-@dataclass(kw_only=True)
-class Started:
+class RunningJob:
     """A running job, the GPUs it holds, and when it began."""
 
-    process: object
+    process: Process
     gpus: list[int]
     began: float = field(default_factory=time.monotonic)
 
@@ -69,7 +74,7 @@ class Schedule:
         self.free_gpus = list(gpus)
         self.done = set(done)
         self.waiting = [job for job in jobs if job.name not in done]
-        self.running: dict[str, Started] = {}
+        self.running: dict[str, RunningJob] = {}
         self.outcome = Outcome()
         self.view = View([job.name for job in jobs])
 
@@ -79,14 +84,14 @@ class Schedule:
             if job.name in self.done:
                 self.view.say(job.name, "done already")
         with stop_requests() as requests:
-            heeded = 0
+            answered = 0
             while self.running or (self.waiting and not requests):
                 if not requests:
                     self.start_ready()
                 self.collect(resume=not requests)
-                if len(requests) > heeded:
-                    heeded += 1
-                    self.stop(at_once=heeded > 1)
+                if len(requests) > answered:
+                    answered += 1
+                    self.stop(at_once=answered > 1)
                 self.show()
             self.outcome.interrupted = bool(requests)
         return self.outcome
@@ -105,7 +110,7 @@ class Schedule:
                 gpus, self.free_gpus = self.free_gpus[:wanted], self.free_gpus[wanted:]
                 self.view.say(job.name, "starts")
                 process = self.start(self.runs, job, cores=self.cores, gpus=gpus)
-                self.running[job.name] = Started(process=process, gpus=gpus)
+                self.running[job.name] = RunningJob(process=process, gpus=gpus)
 
     def may_start(self, job: Job) -> bool:
         """Whether what it needs is done; what gathers the results of others waits only for their end."""
@@ -162,15 +167,17 @@ class Schedule:
     def show(self) -> None:
         """Show how far the oldest running job is, and rest a moment."""
         for name, started in list(self.running.items())[:1]:
-            self.view.moving(name, started.seconds, started.process.logs, others=len(self.running) - 1)
+            home = job_records.home(self.runs, name)
+            self.view.show_progress(name, started.seconds, home, others=len(self.running) - 1)
             time.sleep(0.1)
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """A list that grows by one with each Ctrl-C, SIGTERM or lost terminal."""
+    """A list that grows by one with each Ctrl-C, SIGTERM or lost terminal, which nohup makes us ignore."""
     requests: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda number, frame: requests.append(number)) for number in numbers}
     try:
         yield requests

@@ -12,26 +12,32 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from runtime import command_line, rendezvous, stopping
+from runtime import command_line, job_records, parent_watch, progress, rendezvous, stopping
 from runtime.command_line import UserError
+from runtime.job_graph import Job
+from runtime.job_records import End
 from runtime.rendezvous import Place
-from slurm.running import job_records
 
 INTERRUPTED = stopping.RESUME_ME
 """Exit code of a stage that saved because it was told to stop: resume me."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 
 PATIENCE_S, RETRY_S = 3600, 10
 """How long a job that has saved tries to get back into the queue, and how often."""
 
-ASK_S = 60
+POLL_S = 60
+"""Between two questions of each of the other tasks."""
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JOB_KEY")
+
+REASON_LENGTH = 300
 
 LOST_TASK = re.compile(r"Connection (closed|reset) by peer|Broken pipe|Socket closed|NCCL.*(remote|abort)", re.DOTALL)
 """What gloo and NCCL say in the tasks that are left when one has died."""
@@ -52,25 +58,39 @@ class StageCall:
     """Folder the command was given in: relative paths mean there what they meant here."""
 
     home: str
-    """Folder for the record that it is done."""
+    """Folder of the job's records."""
 
     def __call__(self) -> int:
         """Return 0, or INTERRUPTED where there is no SLURM to queue it again; any failure ends the process."""
         began = time.monotonic()
         if os.getcwd() != self.cwd:
             os.chdir(self.cwd)
-        rank = join_tasks()
-        code = run_stage(self.module, list(self.argv))
-        if code == 0 and rank == 0:
-            job_records.mark_done(Path(self.home), self.argv, time.monotonic() - began)
-        if code == INTERRUPTED and rank == 0:
+        rank, folder, job_id = join_tasks(), Path(self.home), current_job_id()
+        with suppress(UserError):  # records that cannot be written must not end a job
+            job_records.write_start(folder, rank, job_id)
+        if rank == 0:
+            progress.record_path = folder / "progress.json"
+        parent_watch.start()
+        record_end = partial(write_end, folder, rank, job_id)
+        rendezvous.on_lost_task = lambda reason: record_end(1, reason, lost_task=True)
+        try:
+            end = run_stage(self.module, list(self.argv))
+        except BaseException as error:  # a bug of ours, whose traceback goes to the log
+            record_end(1, f"{type(error).__name__}: {error}")
+            raise
+        if end.code == 0:
+            if rank == 0:
+                job_records.write_done(folder, self.argv, time.monotonic() - began)
+            return 0
+        if end.code != INTERRUPTED:
+            record_end(end.code, end.reason, lost_task=end.lost_task)
+            sys.exit(end.code)
+        if rank == 0:
             with suppress(UserError):  # on a full disk the job must still queue itself again
-                job_records.mark_interrupted(Path(self.home), time.monotonic() - began)
-        if code == INTERRUPTED and on_slurm():
-            requeue(rank)
-        if code not in (0, INTERRUPTED):
-            sys.exit(code)
-        return code
+                job_records.write_interruption(folder, job_id, time.monotonic() - began)
+        if on_slurm():
+            requeue(rank, record_end)
+        return INTERRUPTED
 
     def checkpoint(self):
         """For submitit, should a signal come before the stage listens for it: the same call again."""
@@ -79,23 +99,60 @@ class StageCall:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def run_stage(module: str, argv: list[str]) -> int:
-    """The exit code of a stage run in this process; its user errors are one line on stderr, as by hand."""
+def call_of(runs: Path, job: Job) -> StageCall:
+    """The picklable call of a job, to be made in the current folder."""
+    home = Path.cwd() / job_records.home(runs, job.name)
+    return StageCall(module=job.module, argv=job.argv, cwd=str(Path.cwd()), home=str(home))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageEnd:
+    """How a stage ended."""
+
+    code: int
+    """Its exit code."""
+
+    reason: str = ""
+    """Why it failed; empty where it did not say."""
+
+    lost_task: bool = False
+    """It ended because another task of the job had died."""
+
+
+def run_stage(module: str, argv: list[str]) -> StageEnd:
+    """Run a stage in this process; its user errors are one line on stderr, as by hand. A bug is raised as it is."""
+    reasons: list[str] = []
+
+    def stage():
+        try:
+            return importlib.import_module(module).main(argv)
+        except UserError as error:
+            reasons.append(str(error))
+            raise
+
     # A stage that does not listen for a signal has nothing to save but whole files: it may end anywhere.
     before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:
-        command_line.run(lambda: importlib.import_module(module).main(argv))
+        command_line.run(stage)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return StageEnd(code=code, reason="".join(reasons[:1]))
     except RuntimeError as error:
         if not LOST_TASK.search(str(error)):
             raise
         print(f"error: {rendezvous.lost()}", file=sys.stderr)
-        return 1
+        return StageEnd(code=1, reason=rendezvous.lost(), lost_task=True)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return 0
+    return StageEnd(code=0)
+
+
+def write_end(folder: Path, rank: int, job_id: str, code: int, reason: str, *, lost_task: bool = False) -> None:
+    """Record that a task failed; where the disk is full it can only be read in the log."""
+    line = " ".join((reason or f"exit code {code}").split())[:REASON_LENGTH]
+    with suppress(UserError):
+        job_records.write_end(folder, rank, End(job_id=job_id, exit_code=code, reason=line, lost_task=lost_task))
 
 
 def stop(number, frame):
@@ -132,13 +189,19 @@ def on_slurm() -> bool:
     return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
 
 
-def own_id() -> str:
-    """The job's id as SLURM takes it; the number of an array's last element alone would mean the whole array."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+def current_job_id() -> str:
+    """The id in the record of this job's submission: SLURM's, or a process id on this machine.
+
+    Of an array's element it is ``100_3``: the number of the last element alone would mean the whole array.
+    """
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if on_slurm():
+        return os.environ["SLURM_JOB_ID"]
+    return os.environ.get("SUBMITIT_LOCAL_JOB_ID") or str(os.getpid())
 
 
-def requeue(rank: int) -> None:
+def requeue(rank: int, record_end: Callable) -> None:
     """Put this SLURM job back in the queue and end.
 
     Not where SLURM is already taking the job away: a job that its user cancelled must not rise again, and one that
@@ -149,9 +212,9 @@ def requeue(rank: int) -> None:
         print("interrupted; the job goes back into the queue and will resume", file=sys.stderr, flush=True)
         sys.exit(128 + (stopping.latest_signal or signal.SIGUSR2))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit would let it pass, and SLURM wait until it kills
-    job_id = own_id()
+    job_id = current_job_id()
     if rank:
-        outlast_rank_0(job_id)
+        wait_for_requeue(job_id)
         sys.exit(INTERRUPTED)
     end = time.monotonic() + PATIENCE_S
     while True:
@@ -159,8 +222,9 @@ def requeue(rank: int) -> None:
         if state not in ("RUNNING", ""):
             print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
             break
-        if lost_a_task(job_id):
+        if another_task_failed(job_id):
             print(f"error: {rendezvous.lost()}", file=sys.stderr, flush=True)
+            record_end(1, rendezvous.lost(), lost_task=True)
             break
         print(f"interrupted; job {job_id} goes back into the queue and will resume", file=sys.stderr, flush=True)
         answer = ask("scontrol", "requeue", job_id)
@@ -175,7 +239,7 @@ def requeue(rank: int) -> None:
     sys.exit(INTERRUPTED)
 
 
-def outlast_rank_0(job_id: str) -> None:
+def wait_for_requeue(job_id: str) -> None:
     """Wait: the requeue by rank 0 ends every task, and going first would make srun end rank 0.
 
     In a job that SLURM itself is ending srun ends no task; one that stayed would hold the node until it is killed.
@@ -185,7 +249,7 @@ def outlast_rank_0(job_id: str) -> None:
         time.sleep(pause)
         if state_of(job_id) not in ("RUNNING", ""):
             return
-        pause = ASK_S  # every task asks
+        pause = POLL_S
 
 
 def state_of(job_id: str) -> str:
@@ -193,7 +257,7 @@ def state_of(job_id: str) -> str:
     return ask("squeue", "--noheader", "--format=%T", f"--jobs={job_id}").stdout.strip()
 
 
-def lost_a_task(job_id: str) -> bool:
+def another_task_failed(job_id: str) -> bool:
     """Whether it was srun that told this task to end, because another one failed; queued again, it would fail for ever.
 
     That is a SIGTERM, as a preemption is; but of a preemption SLURM knows.

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from slurm.planning.graph import Job
+from runtime.job_graph import Job
 
 
 @dataclass(frozen=True, kw_only=True)

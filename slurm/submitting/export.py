@@ -6,10 +6,9 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime import files
+from runtime import files, job_records
 from runtime.command_line import UserError
-from slurm.planning.graph import Job
-from slurm.running import job_records
+from runtime.job_graph import Job
 from slurm.submitting import arrays, sbatch
 from slurm.submitting.arrays import Group
 from slurm.submitting.cluster import Cluster
@@ -59,7 +58,7 @@ def write(runs: Path, jobs: Sequence[Job], *, done: set[str], cluster: Cluster, 
     lines, ids = [], {}
     for number, job in enumerate(todo, start=1):
         name = f"{number:03}-{job.name.replace('/', '-')}"
-        note = job_records.prepare(runs, job).absolute()
+        note = job_records.write_call(runs, job).absolute()
         one = Group(jobs=[job])
         command = f"{sbatch.python_of(cluster)} -u -m slurm.call {shlex.quote(str(note))}"
         asked = sbatch.parameters(job, cluster, code=code)
@@ -77,7 +76,7 @@ def write(runs: Path, jobs: Sequence[Job], *, done: set[str], cluster: Cluster, 
 
 
 def record_of(job: Job) -> str:
-    """What `ledger.mark_submitted` writes, with @ID@ for the number."""
+    """What `job_records.write_submission` writes, with @ID@ for the number."""
     log = f"jobs/{job.name}/@ID@_0_log.err"
     return json.dumps(
         {"executor": "slurm", "job_id": "@ID@", "host": socket.gethostname(), "argv": list(job.argv), "log": log}

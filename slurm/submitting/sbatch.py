@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime import job_records
 from runtime.command_line import UserError
+from runtime.job_graph import Job
+from runtime.job_records import Call, Submission
 from runtime.provenance import ROOT
 from slurm.planning.fingerprint import settings_in
-from slurm.planning.graph import Job
-from slurm.running import job_records
-from slurm.running.local import call_of
-from slurm.submitting import arrays
+from slurm.running.stage_call import call_of
+from slurm.submitting import arrays, queued_jobs
 from slurm.submitting.arrays import Group
 from slurm.submitting.cluster import Cluster
 from slurm.watching import slurm_queue
@@ -27,9 +28,11 @@ AT_THE_END = [
     'id="${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}"; id="${{id:-$SLURM_JOB_ID}}"',
     'runs() {{ scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }}',
     "case $code in",
-    '    0) rm -f "{folder}/$id"_*.pkl ;;',
+    '    0) rm -f "{folder}/$id"_*.pkl "{folder}/${{id}}_exit" ;;',
     '    140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python',
     '    143) runs "PreemptTime=[0-9]" && scontrol requeue "$id" ;;  # or SIGTERM, at a preemption',
+    "    75) ;;  # saved, and in the queue again",
+    '    *) echo $code > "{folder}/${{id}}_exit" ;;  # of a task that was killed nothing else tells',
     "esac",
     "exit $code",
 ]
@@ -146,7 +149,7 @@ def submit(
     for command in ("sbatch", "srun"):  # submitit asks for both
         if shutil.which(command) is None:
             raise UserError(f"no {command} on this machine; submit from a login node, or say --cluster local")
-    ids = slurm_queue.queued(runs, [job for job in jobs if job.name not in done])
+    ids = queued_jobs.queued(runs, [job for job in jobs if job.name not in done])
     for job in jobs:
         if job.name in ids and differs(runs, job):
             raise UserError(
@@ -168,9 +171,11 @@ def submit(
 
 def differs(runs: Path, job: Job) -> bool:
     """Whether the job of this name that is in the queue has other words, or a recipe that has been edited since."""
-    recipes = job_records.read(job_records.home(runs, job.name) / "call.json").get("inputs", {})
+    home = job_records.home(runs, job.name)
+    call, submission = job_records.read(home, Call), job_records.read(home, Submission)
+    recipes = (call.inputs if call else None) or {}
     edited = any(recipes.get(path, now) != now for path, now in settings_in(job.argv).items())
-    return edited or job_records.submitted(runs, job)["argv"] != list(job.argv)
+    return edited or submission is None or submission.argv != job.argv
 
 
 def overtaken(jobs: Sequence[Job], *, done: set[str], ids: Mapping[str, str]) -> list[str]:
@@ -204,7 +209,7 @@ def submit_group(runs: Path, one: Group, asked: dict, cluster: Cluster) -> dict[
     import submitit
 
     for job in one.jobs:
-        job_records.prepare(runs, job)
+        job_records.write_call(runs, job)
     folder = folder_of(runs, one)
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=REQUEUES, python=python_of(cluster))
     executor.update_parameters(**asked, teardown=[line.format(folder=folder.absolute()) for line in AT_THE_END])
@@ -216,7 +221,7 @@ def submit_group(runs: Path, one: Group, asked: dict, cluster: Cluster) -> dict[
         raise UserError(f"sbatch refused {one.name}: {' '.join(str(error).split())}") from error
     for job in one.jobs:
         log = folder / f"{ids[job.name]}_0_log.err"
-        job_records.mark_submitted(runs, job, "slurm", ids[job.name], log=log)
+        job_records.write_submission(runs, job, "slurm", ids[job.name], log=log)
     return ids
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from runtime import provenance
 from runtime.command_line import UserError
+from runtime.job_graph import Job
 from runtime.provenance import ROOT
 from slurm.planning.fingerprint import own_files
-from slurm.planning.graph import Job
 
 
 def take(runs: Path, jobs: Sequence[Job] = ()) -> Path:

@@ -1,5 +1,6 @@
 """What is seen of jobs while they run: a moving line on a terminal, timed lines in a file."""
 
+import contextlib
 import re
 import shutil
 import sys
@@ -7,9 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.progress import duration
-
-CLOCK = re.compile(r"^\d\d:\d\d:\d\d ")
+from runtime import job_records
+from runtime.command_line import UserError
+from runtime.progress import Snapshot, duration
 
 
 class View:
@@ -21,42 +22,51 @@ class View:
         self.every_s = every_s
         self.last: dict[str, tuple[float, str]] = {}
 
-    def say(self, name: str, words: str) -> None:
+    def say(self, name: str, text: str) -> None:
         """A line that stays, e.g. ``done in 3:20``."""
         self.last[name] = (time.monotonic(), "")
         clear, clock = ("\r\x1b[K", "") if self.terminal else ("", time.strftime("%H:%M:%S "))
-        print(f"{clear}{clock}{self.numbers[name]}: {words}", file=sys.stderr, flush=True)
+        self.print(f"{clear}{clock}{self.numbers[name]}: {text}\n")
 
-    def moving(self, name: str, seconds: float, logs: Sequence[Path], others: int = 0) -> None:
-        """How far a running job is: its own last words, when a line is due."""
-        words = last_words(logs)
+    def show_progress(self, name: str, seconds: float, home: Path, others: int = 0) -> None:
+        """How far a running job is, by the record in its folder ``home``, when a line is due."""
+        text = progress_of(home)
         if self.terminal:
             more = f" and {others} more" if others else ""
-            line = f"{self.numbers[name]}{more}  {duration(seconds)}  {words}"
-            print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
+            line = f"{self.numbers[name]}{more}  {duration(seconds)}  {text}"
+            self.print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
             return
         now = time.monotonic()
-        said_at, said = self.last[name]
-        if words and words != said and now - said_at >= self.every_s:
-            self.say(name, words)
-            self.last[name] = (now, words)
+        printed_at, printed = self.last[name]
+        if text and text != printed and now - printed_at >= self.every_s:
+            self.say(name, text)
+            self.last[name] = (now, text)
+
+    def print(self, text: str) -> None:
+        """A terminal that is gone must not end what it showed."""
+        with contextlib.suppress(OSError):
+            print(text, end="", file=sys.stderr, flush=True)
 
 
-def last_words(logs: Sequence[Path]) -> str:
-    """The last line of progress in the first log, its clock removed; progress is what begins with a clock."""
-    lines = [line for line in tail(logs[:1], lines=100) if CLOCK.match(line)]
-    return CLOCK.sub("", lines[-1]).strip() if lines else ""
+def progress_of(home: Path) -> str:
+    """How far a job is, in one line; empty where it has not recorded it."""
+    with contextlib.suppress(UserError):
+        snapshot = job_records.read(home, Snapshot)
+        return str(snapshot) if snapshot else ""
+    return ""
 
 
 def tail(logs: Sequence[Path], lines: int = 15) -> list[str]:
-    """The last lines of the first log that says anything of its own."""
+    """The last lines of the first log that says anything of its own; a log may go while it is read."""
     for path in logs:
-        if not path.exists():
+        try:
+            with path.open("rb") as file:
+                file.seek(0, 2)
+                file.seek(max(0, file.tell() - 16384))
+                text = file.read().decode(errors="replace")
+        except OSError:
             continue
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 16384))
-            text = file.read().decode(errors="replace")
-        said = [line for line in re.split(r"[\r\n]+", text) if line.strip() and not line.startswith("submitit ")]
-        if said:
-            return said[-lines:]
+        own = [line for line in re.split(r"[\r\n]+", text) if line.strip() and not line.startswith("submitit ")]
+        if own:
+            return own[-lines:]
     return []

@@ -1,99 +1,121 @@
-"""How long a graph would take: each kind of long job runs for a short while, and its speed is read from its log.
+"""How long a graph would take: each kind of long job runs for a short while and records its speed.
 
-Run as a module it is that short while: it calls a stage and tells it to stop.
+Run as a module it is that short run: it calls a stage and asks it to stop.
 """
 
+import heapq
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+from runtime import job_records
 from runtime.command_line import Parser, UserError, run
-from slurm.planning.graph import Job
-from slurm.running import job_records
+from runtime.job_graph import Job
+from runtime.job_records import Submission
+from runtime.progress import Snapshot
+from slurm.running.outcome import Outcome
 from slurm.running.stage_call import INTERRUPTED, run_stage
-from slurm.submitting.arrays import leaf
-from slurm.watching.forecast import Speed, finish, speed_of
 
 STAGES = ("pretrain", "transfer", "linear", "semi")
 """The stages that take long. Time spent in the others is left out of the forecast."""
 
-FOLDER = ".probe"
+FOLDER = ".estimate"
 SECONDS = 90
+
+
+class Speed(NamedTuple):
+    """What a short run has measured."""
+
+    steps: int
+    """Steps of the whole work."""
+
+    per_s: float
+    """Steps per second once it runs."""
+
+    @property
+    def hours(self) -> float:
+        return self.steps / self.per_s / 3600
+
+
+def speed_of(progress: Snapshot | None) -> Speed | None:
+    """The speed between the first and the last report of a run; None where it made no two of them.
+
+    The first step of a process is slow (it fills the loaders, it picks the kernels): measured from its end.
+    """
+    if progress is None:
+        return None
+    steps, seconds = progress.done - progress.first_done, progress.elapsed_s - progress.first_elapsed_s
+    return Speed(steps=progress.total, per_s=steps / seconds) if steps > 0 and seconds > 0 else None
 
 
 def main(argv: list[str] | None = None) -> int:
     """Call MODULE's main for a while; 0 when it saved and stopped, or was through, else its own exit code."""
-    parser = Parser(prog="probe.py", description=__doc__)
+    parser = Parser(prog="estimate.py", description=__doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long (default %(default)s)")
     parser.add_argument("module", metavar="MODULE", help="a stage, such as pretrain.train")
-    options, words = parser.parse_known_args(argv)
+    options, arguments = parser.parse_known_args(argv)
     timer = threading.Timer(options.seconds, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
-    code = run_stage(options.module, words)
+    code = run_stage(options.module, arguments).code
     timer.cancel()
     return 0 if code in (0, INTERRUPTED) else code
 
 
-def kind(job: Job) -> str:
+def speed_key(job: Job) -> str:
     """What has one speed: a method's pretraining, a protocol on a benchmark."""
-    return f"{job.label}/{job.stage}" if job.stage == "pretrain" else f"any/{leaf(job)}"
+    return f"{job.label}/{job.stage}" if job.stage == "pretrain" else f"any/{job.stage_path}"
 
 
-def probes(runs: Path, jobs: Sequence[Job]) -> dict[str, Job]:
-    """Kind -> a short run of its first job, from random weights, in a folder of its own."""
-    found: dict[str, Job] = {}
+def short_runs(runs: Path, jobs: Sequence[Job]) -> dict[str, Job]:
+    """Speed key -> a short run of its first job, from random weights, in a folder of its own."""
+    chosen: dict[str, Job] = {}
     names = {job.name for job in jobs}
     for job in jobs:
-        if job.stage in STAGES and kind(job) not in found:
-            own = {f"{runs}/{job.row}/": f"{runs}/{FOLDER}/{job.row}/"}
-            words = [replaced(word, own) for word in job.argv]
-            if job.stage == "pretrain":
-                words.append("log.every=1")  # else a slow machine says nothing in so short a while
-            if "--weights" in words:
-                words[words.index("--weights") + 1] = "random"
-            here = [need for need in job.needs if need in names and not need.startswith(job.row)]
-            found[kind(job)] = replace(
-                job,
-                name=f"{FOLDER}/{job.name}",
-                module="slurm.watching.estimate",
-                argv=("--seconds", str(SECONDS), job.module, *words),
-                folder=runs / FOLDER / job.name,
-                outputs=(),
-                needs=tuple(here),
-                row="",
-                resources=replace(job.resources, hours=min(0.25, job.resources.hours)),
-            )
-    return found
+        if job.stage not in STAGES or speed_key(job) in chosen:
+            continue
+        argv = [word.replace(f"{runs}/{job.row}/", f"{runs}/{FOLDER}/{job.row}/") for word in job.argv]
+        if job.stage == "pretrain":
+            argv.append("log.every=1")  # else a slow machine reports nothing in so short a while
+        if "--weights" in argv:
+            argv[argv.index("--weights") + 1] = "random"
+        chosen[speed_key(job)] = replace(
+            job,
+            name=f"{FOLDER}/{job.name}",
+            module="slurm.watching.estimate",
+            argv=("--seconds", str(SECONDS), job.module, *argv),
+            folder=runs / FOLDER / job.name,
+            outputs=(),
+            needs=tuple(need for need in job.needs if need in names and not need.startswith(job.row)),
+            row="",
+            resources=replace(job.resources, hours=min(0.25, job.resources.hours)),
+        )
+    return chosen
 
 
-def replaced(word: str, names: dict[str, str]) -> str:
-    for old, new in names.items():
-        word = word.replace(old, new)
-    return word
+def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable[[list[Job]], Outcome]) -> dict[str, Speed]:
+    """Speed key -> speed; ``execute`` runs a list of jobs to their end and returns the outcome.
 
-
-def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable) -> dict[str, Speed]:
-    """Kind -> speed; ``execute`` runs a list of jobs to their end and returns the outcome.
-
-    Raises UserError if a probe fails, or says nothing of its progress.
+    Raises UserError if a short run fails, or records no progress.
     """
-    short = probes(runs, jobs)
+    short = short_runs(runs, jobs)
     first = {need for job in short.values() for need in job.needs}
     outcome = execute([*(job for job in jobs if job.name in first), *short.values()])
     if outcome.interrupted:
         raise KeyboardInterrupt
     speeds = {}
     for name, job in short.items():
-        logs = job_records.logs(runs, job)
-        speed = speed_of(logs[0]) if logs else None
+        home = job_records.home(runs, job.name)
+        speed = speed_of(job_records.read(home, Snapshot))
         if speed is None:
-            raise UserError(f"the probe of {name} tells no speed; its log: {logs[0] if logs else 'none'}")
+            logs = job_records.logs(runs, job.name, job_records.read(home, Submission))
+            raise UserError(f"the short run of {name} recorded no speed; its log: {logs[0] if logs else 'none'}")
         speeds[name] = speed
     for folder in (runs / FOLDER, job_records.home(runs, FOLDER)):
         shutil.rmtree(folder, ignore_errors=True)
@@ -102,15 +124,15 @@ def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable) -> dict[str, 
 
 def forecast(jobs: Sequence[Job], speeds: dict[str, Speed], *, gpus: int) -> str:
     """Hours per cell, GPU-hours, and the date when ``gpus`` GPUs would be through."""
-    hours = {job.name: speeds[kind(job)].hours for job in jobs if job.stage in STAGES}
+    hours = {job.name: speeds[speed_key(job)].hours for job in jobs if job.stage in STAGES}
     rows = [["", "steps", "steps/s", "hours a cell", "cells", "GPU-hours"]]
     total = 0.0
     for name, speed in speeds.items():
-        cells = [job for job in jobs if job.stage in STAGES and kind(job) == name]
-        bill = sum(job.resources.gpus * speed.hours for job in cells)
-        total += bill
-        words = [name, speed.steps, f"{speed.per_s:.3g}", f"{speed.hours:.2f}", len(cells), f"{bill:.1f}"]
-        rows.append([str(word) for word in words])
+        cells = [job for job in jobs if job.stage in STAGES and speed_key(job) == name]
+        gpu_hours = sum(job.resources.gpus * speed.hours for job in cells)
+        total += gpu_hours
+        row = [name, speed.steps, f"{speed.per_s:.3g}", f"{speed.hours:.2f}", len(cells), f"{gpu_hours:.1f}"]
+        rows.append([str(value) for value in row])
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = [
         row[0].ljust(widths[0]) + "".join(f"  {w:>{n}}" for w, n in zip(row[1:], widths[1:], strict=True))
@@ -126,6 +148,30 @@ def forecast(jobs: Sequence[Job], speeds: dict[str, Speed], *, gpus: int) -> str
             f"{total:.1f} GPU-hours; with {what} through in {needed:.1f} h, on {date}, if none of them waits",
         ]
     )
+
+
+def finish(jobs: Sequence[Job], hours: Mapping[str, float], *, gpus: int) -> float:
+    """Hours until the last of ``jobs`` ends, each started as soon as its needs have ended and its GPUs are free.
+
+    Args:
+        hours: of each job; one that is not named takes no time.
+        gpus: how many there are; a job without a GPU takes the place of one.
+    """
+    free, now, ended = gpus, 0.0, set()
+    waiting = list(jobs)
+    names = {job.name for job in jobs}
+    running: list[tuple[float, int, Job]] = []
+    while waiting or running:
+        for job in list(waiting):
+            wanted = min(gpus, max(1, job.resources.gpus))
+            if wanted <= free and ended.issuperset(names.intersection(job.needs)):
+                waiting.remove(job)
+                free -= wanted
+                heapq.heappush(running, (now + hours.get(job.name, 0.0), len(ended) + len(waiting) * 1000, job))
+        now, _, job = heapq.heappop(running)
+        free += min(gpus, max(1, job.resources.gpus))
+        ended.add(job.name)
+    return now
 
 
 if __name__ == "__main__":

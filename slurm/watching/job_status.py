@@ -1,174 +1,247 @@
-"""How each job of a runs folder stands: by what the folder says first, then squeue, then sacct.
+"""The status of each job of a runs folder: by its records first, then squeue, then sacct.
 
 Nothing is written, and nothing has to be there but the folder: without SLURM, and without accounting, less is known.
+The folder may be written to, renamed or removed meanwhile.
 """
 
+import json
 import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime import job_records
 from runtime.command_line import UserError
-from slurm.planning.graph import Job
-from slurm.running import job_records
-from slurm.watching import reasons, slurm_queue
-from slurm.watching.console import CLOCK, tail
+from runtime.job_graph import Job
+from runtime.job_records import Outcome, Submission
+from runtime.progress import Snapshot, duration
+from slurm.running import runs_folder
+from slurm.watching import slurm_queue
+from slurm.watching.console import tail
 from slurm.watching.slurm_queue import Ended, Queued
 
-STATES = ("done", "running", "queued", "stopped", "cancelled", "failed", "missing")
+STATES = ("done", "running", "queued", "stopped", "cancelled", "failed", "lost", "missing")
+"""lost: it began, left the queue or its process is gone, and no record says how it ended."""
 
-FRESH_S = 600
-"""A log that was written to so lately belongs to a command that somebody runs by hand."""
+PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "RESV_DEL_HOLD")
+FAILED = ("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
-ETA = re.compile(r"(\d+)/(\d+) \(\d+%\).*?([\d:?]+) to go")
+FRESH_S, CLOCK_SKEW_S = 600, 60
+"""A file that was written so lately belongs to a process that still runs; by how much clocks of nodes may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How one job stands."""
+class JobStatus:
+    """The status of one job."""
 
     job: Job
     state: str
     """One of STATES."""
 
     detail: str = ""
-    """running: step and time to go; queued: the reason; failed: the last line of its log."""
+    """running: step and time to go; queued: the reason; failed, lost: why, where that is known."""
+
+    progress: Snapshot | None = None
+    """running: how far it is, where it has recorded that."""
 
     log: Path | None = None
     job_id: str = ""
 
     seconds: float = 0
-    """How long it ran, all its submissions together; without accounting those that were told to save, and the last."""
-
-
-def look(runs: Path, jobs: Sequence[Job]) -> list[Standing]:
-    """The standing of every job, in the given order."""
-    records = {job.name: job_records.submitted(runs, job) for job in jobs}
-    done = {job.name: job_records.read(job_records.home(runs, job.name) / "done.json") for job in jobs}
-    open_ids = [
-        record["job_id"]
-        for job in jobs
-        if (record := records[job.name]).get("executor") == "slurm" and not is_done(job, done[job.name])
-    ]
-    known = Known.ask(open_ids)
-    return [standing(runs, job, records[job.name], done[job.name], known) for job in jobs]
-
-
-def is_done(job: Job, record: dict) -> bool:
-    """Ended well with this command, and what it wrote is still there."""
-    return record.get("argv") == list(job.argv) and all(path.exists() for path in job.outputs)
+    """How long it ran, all its submissions together; without accounting those that were stopped, and the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """What SLURM knows of the jobs that the folder does not know to be done."""
+class QueueSnapshot:
+    """What SLURM knows at one moment of the jobs that are not done."""
 
-    queue: Mapping[str, Queued]
-    history: Mapping[str, Ended]
+    queue: Mapping[str, Queued] = field(default_factory=dict)
+    history: Mapping[str, Ended] = field(default_factory=dict)
 
-    silent: str = ""
-    """Why SLURM could not be asked."""
+    silent: bool = False
+    """SLURM did not answer."""
 
     @classmethod
-    def ask(cls, ids: Sequence[str]) -> "Known":
+    def query(cls, ids: Sequence[str]) -> "QueueSnapshot":
         try:
             queue = slurm_queue.squeue(ids)
-        except UserError as error:
-            return cls(queue={}, history={}, silent=str(error))
+        except UserError:
+            return cls(silent=True)
         return cls(queue=queue, history=slurm_queue.sacct(ids))
 
 
-def standing(runs: Path, job: Job, record: dict, done: dict, known: Known) -> Standing:
-    """The standing of one job."""
-    job_id = record.get("job_id", "")
-    logs = job_records.logs(runs, job)
-    about = {"job": job, "log": logs[0] if logs else None, "job_id": job_id}
-    if is_done(job, done):
-        return Standing(state="done", seconds=done["seconds"], **about)
-    if record.get("executor") == "slurm":
-        return of_slurm(runs, job, record, known, logs, about)
-    if record:
-        here = record["host"] == socket.gethostname()
-        if here and job_records.lives(job_id):
-            return Standing(state="running", detail=progress(job, logs), **about)
-        return ended(logs, record, about, where="" if here else f" on {record['host']}")
-    return by_hand(job, about)
+def job_statuses(runs: Path, jobs: Sequence[Job]) -> list[JobStatus]:
+    """The status of every job, in the given order. Raises UserError for a damaged record."""
+    submissions = [job_records.read(job_records.home(runs, job.name), Submission) for job in jobs]
+    outcomes = [job_records.outcome(runs, job, sent) for job, sent in zip(jobs, submissions, strict=True)]
+    snapshot = QueueSnapshot.query(
+        [
+            sent.job_id
+            for sent, outcome in zip(submissions, outcomes, strict=True)
+            if sent and sent.executor == "slurm" and outcome.state != "done"
+        ]
+    )
+    return [job_status(runs, *found, snapshot) for found in zip(jobs, submissions, outcomes, strict=True)]
 
 
-def of_slurm(runs: Path, job: Job, record: dict, known: Known, logs: Sequence[Path], about: dict) -> Standing:
-    """A job that was submitted and is not known to be done."""
-    job_id = record["job_id"]
-    history = known.history.get(job_id)
-    so_far = history.seconds if history else 0
-    if job_id in known.queue:
-        state, reason = known.queue[job_id]
-        if state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "RESV_DEL_HOLD"):
-            return Standing(state="queued", detail=reason, seconds=so_far, **about)
-        return Standing(state="running", detail=progress(job, logs), seconds=so_far, **about)
-    if known.silent:
-        begun = any(map(Path.exists, logs))
-        words = f"{progress(job, logs)} when it last wrote; SLURM is silent" if begun else "SLURM is silent"
-        return Standing(state="running" if begun else "queued", detail=words, **about)
-    if history and history.state == "CANCELLED" and not record.get("cancelled"):
-        words = "by its user or the site" if any(map(Path.exists, logs)) else "because what it needs failed"
-        return Standing(state="cancelled", detail=words, seconds=history.seconds, **about)
-    if not (history or any(map(Path.exists, logs))):
-        return Standing(state="cancelled", detail="left the queue and never ran", **about)
-    return ended(logs, record, about, history=history)
+def job_status(
+    runs: Path, job: Job, submission: Submission | None, outcome: Outcome, snapshot: QueueSnapshot
+) -> JobStatus:
+    """The status of one job."""
+    if submission is None:
+        return by_hand(job, outcome)
+    log = job_records.logs(runs, job.name, submission)[0]
+    if submission.executor == "slurm":
+        history = snapshot.history.get(submission.job_id)
+        seconds = history.seconds if history else outcome.seconds
+        state, detail = state_on_slurm(runs, job, submission, outcome, snapshot)
+    else:
+        seconds = outcome.seconds
+        state, detail = state_of_process(runs, job, submission, outcome)
+    progress = read_progress(runs, job) if state == "running" else None
+    if state == "running":
+        detail = ", ".join(filter(None, [progress_text(job, progress), detail]))
+    return JobStatus(
+        job=job, state=state, detail=detail, progress=progress, log=log, job_id=submission.job_id, seconds=seconds
+    )
 
 
-def ended(
-    logs: Sequence[Path], record: dict, about: dict, *, where: str = "", history: Ended | None = None
-) -> Standing:
-    """A job that no longer runs and is not done."""
-    last = last_line(logs)
-    seconds = history.seconds if history else 0
-    if record.get("cancelled"):
-        return Standing(state="cancelled", detail="by slurm/cancel.py", seconds=seconds, **about)
-    if re.search(r"goes on from|the same command (goes on|resumes)|will resume", last):
-        return Standing(state="stopped", detail=last + where, seconds=seconds, **about)
-    why = f"{history.state}: " if history and history.state not in ("FAILED", "COMPLETED") else ""
-    return Standing(state="failed", detail=f"{why}{last or 'it left no word'}{where}", seconds=seconds, **about)
+def state_on_slurm(
+    runs: Path, job: Job, submission: Submission, outcome: Outcome, snapshot: QueueSnapshot
+) -> tuple[str, str]:
+    """State and detail of a job that was submitted to SLURM."""
+    job_id = submission.job_id
+    if outcome.state == "done":
+        return "done", ""
+    if job_id in snapshot.queue:
+        state, reason = snapshot.queue[job_id]
+        return ("queued", reason) if state in PENDING else ("running", "")
+    begun = any(map(Path.exists, job_records.logs(runs, job.name, submission)))
+    if outcome.state == "cancelled":
+        return "cancelled", "by slurm/cancel.py"
+    if outcome.state == "failed":
+        return "failed", failure(runs, job, submission, outcome, snapshot.history.get(job_id))
+    if snapshot.silent:
+        return ("running", "when it last wrote; SLURM is silent") if begun else ("queued", "SLURM is silent")
+    history = snapshot.history.get(job_id)
+    if history and history.state == "CANCELLED":
+        return "cancelled", "by its user or the site" if begun else "because what it needs failed"
+    if not (history or begun):
+        return "cancelled", "left the queue and never ran"
+    if outcome.state == "stopped":
+        return "stopped", "it saved"
+    state = "failed" if history and history.state in FAILED else "lost"
+    return state, failure(runs, job, submission, outcome, history)
 
 
-def by_hand(job: Job, about: dict) -> Standing:
+def state_of_process(runs: Path, job: Job, submission: Submission, outcome: Outcome) -> tuple[str, str]:
+    """State and detail of a job that runs, or ran, in a process of some machine."""
+    if outcome.state == "done":
+        return "done", ""
+    if runs_folder.runs_here(submission):
+        return "running", ""
+    where = "" if submission.host == socket.gethostname() else f"on {submission.host}"
+    if where and not outcome.state and is_fresh(job_records.home(runs, job.name) / "progress.json"):
+        return "running", where
+    if outcome.state == "cancelled":
+        return "cancelled", "by slurm/cancel.py"
+    if outcome.state == "stopped":
+        return "stopped", f"it saved {where}".strip()
+    detail = failure(runs, job, submission, outcome, None)
+    return outcome.state or "lost", f"{detail} {where}".strip()
+
+
+def by_hand(job: Job, outcome: Outcome) -> JobStatus:
     """A job that was never submitted: its command may have been given by hand."""
-    if job.outputs and all(path.exists() for path in job.outputs):
-        return Standing(state="done", detail="by hand", **about)
-    written = [path for path in (job.folder / "log.jsonl", job.folder / "metrics.json") if path.exists()]
-    if written and time.time() - written[0].stat().st_mtime < FRESH_S:
-        return Standing(state="running", detail=f"by hand, {step_of(written[0])}", **about)
-    return Standing(state="missing", **about)
+    if outcome.state == "done":
+        return JobStatus(job=job, state="done", seconds=outcome.seconds)
+    if job.outputs and job.has_outputs:
+        return JobStatus(job=job, state="done", detail="by hand")
+    written = next(filter(is_fresh, log_files(job)), None)
+    if written:
+        return JobStatus(job=job, state="running", detail=f"by hand, {step_of(written)}")
+    return JobStatus(job=job, state="missing")
 
 
-def progress(job: Job, logs: Sequence[Path]) -> str:
-    """``step 12/250, 20:00 to go``, by the job's own last words; by its records if it says nothing."""
-    lines = [line for line in tail(logs[:1], lines=100) if CLOCK.match(line)]
-    found = next((match for line in reversed(lines) if (match := ETA.search(line))), None)
-    if found:
-        return f"step {found[1]}/{found[2]}, {found[3]} to go"
-    written = [path for path in (job.folder / "log.jsonl", job.folder / "metrics.json") if path.exists()]
-    return step_of(written[0]) if written else "starting"
+def is_fresh(path: Path) -> bool:
+    """Whether a file was written just now; one from the future tells nothing."""
+    try:
+        return -CLOCK_SKEW_S < time.time() - path.stat().st_mtime < FRESH_S
+    except OSError:
+        return False
+
+
+def read_progress(runs: Path, job: Job) -> Snapshot | None:
+    return job_records.read(job_records.home(runs, job.name), Snapshot)
+
+
+def progress_text(job: Job, progress: Snapshot | None) -> str:
+    """``step 12/250, 20:00 to go``; the last step of its log where it has recorded no progress."""
+    if progress is not None:
+        eta = "?" if progress.eta_s is None else duration(progress.eta_s)
+        return f"step {progress.done}/{progress.total}, {eta} to go"
+    steps = [step_of(path) for path in log_files(job) if path.exists()]
+    return steps[0] if steps else "starting"
+
+
+def log_files(job: Job) -> list[Path]:
+    """Where pretraining and fine-tuning log their steps."""
+    return [job.folder / "log.jsonl", job.folder / "metrics.json"]
 
 
 def step_of(path: Path) -> str:
-    """The last step in a file of JSON lines."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 4096))
-        steps = re.findall(rb'"(?:step|iteration)": (\d+)', file.read())
-    return f"step {steps[-1].decode()}" if steps else "starting"
+    """The step in the last whole line of a file of JSON lines."""
+    for line in reversed(tail([path], lines=5)):
+        try:
+            entry = json.loads(line)
+            return f"step {entry.get('step', entry.get('iteration', '?'))}"
+        except (ValueError, AttributeError):
+            continue  # cut off by the seek or by its writer
+    return "starting"
 
 
-def last_line(logs: Sequence[Path]) -> str:
-    """Why a job ended, by the logs of all its tasks; where SLURM wrote none, its last error or its last line."""
-    tasks = re.fullmatch(r"(.+)_0_log\.err", logs[0].name) if logs else None
-    if tasks and (why := reasons.reason(logs[0].parent, tasks[1])):
-        return why
-    for path in logs:
-        lines = [line.strip() for line in tail([path], lines=60)]
-        errors = [line for line in lines if re.match(r"(error: |[\w.]*(Error|Exception|Interrupt)\b)", line)]
-        if lines:
-            return (errors or lines)[-1]
+def failure(runs: Path, job: Job, submission: Submission, outcome: Outcome, history: Ended | None) -> str:
+    """Why a job failed or was lost, in one line: what SLURM says of it, and the cause a task recorded or logged."""
+    why = f"{history.state}: " if history and history.state not in ("FAILED", "COMPLETED") else ""
+    if outcome.reason and not outcome.lost_task:
+        return why + outcome.reason
+    ends = job_records.read_ends(job_records.home(runs, job.name))
+    consequences = {f"error: {end.reason}" for end in ends if end.lost_task}
+    log = job_records.logs(runs, job.name, submission)[0]
+    line = log_excerpt(log.parent, submission.job_id, consequences=consequences)
+    return why + (line or outcome.reason or "it left no record of its end")
+
+
+OWN_ERROR = "error: "
+TASK_DIED = re.compile(
+    r"srun: error: .*: tasks? [\d,-]+: (Killed|Out Of Memory|Segmentation fault|Bus error|Aborted)|oom.kill"
+)
+ENDED_BY_SLURM = re.compile(
+    r"\*\*\* (JOB|STEP) .* (CANCELLED AT \S+ (DUE TO (?!JOB REQUEUE)[A-Z ]+)?|FAILED \(.*\) )\*\*\*"
+    r"|srun: error: .*: Terminated"
+)
+RAISED = re.compile(r"^[A-Za-z_.]+(Error|Exception|Interrupt|Warning)\b.*")
+
+
+def log_excerpt(folder: Path, job_id: str, *, consequences: set[str] = frozenset()) -> str:
+    """The line of a job's logs in ``folder`` that a user wants to see, for display only; empty if there is no log.
+
+    A task's own error goes before an exception, that before what SLURM says; in the logs of all tasks, since the one
+    that failed first need not be the first. ``consequences`` are lines about the death of another task: they go last.
+    """
+    lines, first = [], []
+    for path in sorted(folder.glob(f"{job_id}_*_log.err")):
+        own = [line.strip() for line in tail([path], lines=200)]
+        lines += own
+        first = first or own[-1:]
+    causes = [line for line in lines if line not in consequences]
+    errors = [line for line in causes if line.startswith(OWN_ERROR)]
+    raised = [line for line in causes if RAISED.match(line)]
+    died = [line for line in causes if TASK_DIED.search(line)]
+    ended = [line for line in causes if ENDED_BY_SLURM.search(line)]
+    for chosen in (errors, raised, died, ended, first):
+        if chosen:
+            return chosen[-1]
     return ""

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from slurm.planning.graph import Job
+from runtime.job_graph import Job
 from slurm.planning.preset import Plan
-from slurm.running.scheduler import Outcome
+from slurm.running.outcome import Outcome
 from slurm.submitting.cluster import Cluster
 
 

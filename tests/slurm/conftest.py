@@ -1,5 +1,6 @@
 """A pipeline of four stages that take no time, and a SLURM that is one small script."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def suite(tmp_path, monkeypatch) -> Suite:
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "fakes"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "fakes"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "fakes"), prepend=os.pathsep)
     return Suite(tmp_path)
 
 

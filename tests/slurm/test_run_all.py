@@ -1,6 +1,5 @@
 """The command line on this machine: the same words twice do no harm, and no failure goes unnamed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from runtime import job_records
 from runtime.command_line import UserError
+from runtime.job_records import Done, Interruption, Submission
 from slurm import cancel, run_all
-from slurm.running import job_records
+from slurm.running import runs_folder
 
 LOCAL = ("--cluster", "local")
 DEBUG = ("--cluster", "debug")
@@ -105,8 +106,8 @@ def test_a_stopped_run_saves_and_the_same_command_goes_on(suite, number):
 def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite, capsys):
     def interrupt():
         wait_for(Path("runs/random-seed0/train/steps.txt"))
-        record = job_records.read(Path("runs/jobs/random-seed0/train/submitted.json"))
-        os.kill(int(record["job_id"]), signal.SIGTERM)
+        submission = job_records.read(Path("runs/jobs/random-seed0/train"), Submission)
+        os.kill(int(submission.job_id), signal.SIGTERM)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -114,10 +115,9 @@ def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite,
     thread.join()
     assert "saved and stopped after 0:0" in capsys.readouterr().err
     assert suite.calls("random-seed0/train") == 2
-    spent, whole = (
-        job_records.read(Path(f"runs/jobs/random-seed0/train/{name}.json")) for name in ("interrupted", "done")
-    )
-    assert whole["seconds"] >= 1 > spent["seconds"] > 0, "20 steps of 0.05 s, in two parts"
+    home = Path("runs/jobs/random-seed0/train")
+    assert job_records.read(home, Done).seconds >= 1, "20 steps of 0.05 s, in two parts"
+    assert job_records.read(home, Interruption).seconds > 0
 
 
 def test_what_is_cancelled_meanwhile_saves_and_neither_it_nor_what_needs_it_is_begun_again(suite, capsys, monkeypatch):
@@ -127,8 +127,8 @@ def test_what_is_cancelled_meanwhile_saves_and_neither_it_nor_what_needs_it_is_b
     assert cancel.main(["runs", "--method", "random"]) == 0
     said = capsys.readouterr().out
     assert "cancelled: random-seed0/train" in said and "1 of 2 jobs were running or in the queue; 1 more will" in said
-    left = json.loads(Path("runs/jobs/random-seed0/train/submitted.json").read_text())["job_id"]
-    assert not job_records.lives(left)
+    left = job_records.read(Path("runs/jobs/random-seed0/train"), Submission).job_id
+    assert not runs_folder.is_alive(left)
     assert "cancelled: random-seed0/train, random-seed0/probe" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert [suite.calls(f"random-seed0/{stage}") for stage in ("train", "probe")] == [1, 0]
@@ -144,33 +144,27 @@ def test_what_ends_well_before_it_hears_that_it_is_cancelled_is_not_called_cance
     wait_for(Path("runs/random-seed0/train/steps.txt"))
     assert cancel.main(["runs", "--stage", "train"]) == 0
     said = capsys.readouterr().out
-    assert said.index("told to save and end: random-seed0/train") < said.index(
-        "ended well meanwhile: random-seed0/train"
+    assert said.index("asked to save and end: random-seed0/train") < said.index(
+        "completed meanwhile: random-seed0/train"
     )
     assert "cancelled" not in said
-    assert "cancelled" not in job_records.read(Path("runs/jobs/random-seed0/train/submitted.json"))
+    assert not job_records.read(Path("runs/jobs/random-seed0/train"), Submission).cancelled
     assert process.wait(timeout=60) == 0
 
 
 def test_two_runs_in_one_folder_at_once_are_refused(suite):
-    with job_records.lock(suite.runs), pytest.raises(UserError, match="runs is in use by process"):
+    with runs_folder.lock(suite.runs), pytest.raises(UserError, match="runs is in use by process"):
         suite.main(*LOCAL)
     assert suite.main(*DEBUG) == 0
 
 
-def test_a_job_left_behind_by_a_killed_run_is_not_started_twice(suite):
-    process = start(suite, *LOCAL, *ROW, "train.steps=60")
+def test_the_jobs_of_a_killed_run_end_by_themselves_and_the_same_command_goes_on(suite):
+    process = start(suite, *LOCAL, *ROW, "train.steps=300")
     wait_for(Path("runs/random-seed0/train/steps.txt"))
     process.kill()
     process.wait()
-    with pytest.raises(UserError, match="random-seed0/train is still running as process"):
-        suite.main(*LOCAL, *ROW, "train.steps=60")
-    left = int(job_records.read(Path("runs/jobs/random-seed0/train/submitted.json"))["job_id"])
-    os.kill(left, signal.SIGTERM)
-    end = time.monotonic() + 60
-    while job_records.lives(str(left)) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert suite.main(*LOCAL, *ROW, "train.steps=60") == 0
+    assert suite.main(*LOCAL, *ROW, "train.steps=300") == 0
+    assert suite.calls("random-seed0/train") == 2, "the first was at an end before the second began"
 
 
 def test_dry_run_is_quick_imports_no_torch_and_writes_nothing(tmp_path):

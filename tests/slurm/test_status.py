@@ -1,29 +1,33 @@
 """The table of a runs folder as a to-do list; from the folder alone where there is no SLURM."""
 
 import json
+import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from runtime import job_graph, job_records
 from runtime.command_line import UserError
+from runtime.job_records import End
+from runtime.rendezvous import lost
 from slurm import cancel, status
-from slurm.running import job_records
 from slurm.watching import job_status
 
 SLURM = ("--cluster", "slurm")
 ROW = "random-seed0/train"
 
 
-def standings(capsys) -> dict[str, dict]:
+def statuses(capsys) -> dict[str, dict]:
     capsys.readouterr()
     status.main(["runs", "--json"])
     return {one["job"]: one for one in json.loads(capsys.readouterr().out)}
 
 
 def state_of(capsys) -> dict[str, str]:
-    return {name: one["state"] for name, one in standings(capsys).items()}
+    return {name: one["state"] for name, one in statuses(capsys).items()}
 
 
 def test_a_run_on_this_machine_is_a_table_of_what_is_done_failed_and_missing(suite, capsys):
@@ -36,7 +40,7 @@ def test_a_run_on_this_machine_is_a_table_of_what_is_done_failed_and_missing(sui
     assert lines[2].split() == ["train", "probe"]
     assert lines[3].split() == ["random-seed0", "failed", "missing"]
     assert lines[4].split() == ["matrix_ssl-seed0", "done", "done"]
-    assert "failed: random-seed0/train: error: the data of random is not there; look for it" in out
+    assert "failed: random-seed0/train: the data of random is not there; look for it" in out
     assert "    log: runs/jobs/random-seed0/train/" in out
     assert "    python -m tiny_stage --out runs/random-seed0/probe" in out, "the command that would fill it"
 
@@ -63,28 +67,28 @@ def test_without_slurm_the_folder_is_enough(suite, fake_slurm, capsys, monkeypat
     monkeypatch.setenv("PATH", "/nowhere")
     assert set(state_of(capsys).values()) == {"done"}
     (suite.runs / "jobs/results/done.json").unlink()
-    assert standings(capsys)["results"]["detail"] == "starting when it last wrote; SLURM is silent"
+    assert statuses(capsys)["results"]["detail"] == "starting, when it last wrote; SLURM is silent"
 
 
 def test_a_running_job_tells_its_step_and_the_time_to_go(suite, fake_slurm, capsys):
     suite.main(*SLURM, "--stage", "train", "--methods", "random")
     fake_slurm.state(fake_slurm.jobs()[1], "RUNNING")
-    log = job_records.logs(suite.runs, next(j for j in jobs() if j.stage == "train"))[0]
-    log.write_text("12:00:00 pretrain simclr 30/250 (12%)  1:00 gone, 7:20 to go  loss 3.1\nsome library warns\n")
-    one = standings(capsys)["random-seed0/train"]
-    assert (one["state"], one["detail"]) == ("running", "step 30/250, 7:20 to go")
+    record = {"label": "pretrain simclr", "done": 30, "total": 250, "elapsed_s": 60.0, "eta_s": 440.0}
+    Path(f"runs/jobs/{ROW}/progress.json").write_text(json.dumps(record))
+    status_of_row = statuses(capsys)[ROW]
+    assert (status_of_row["state"], status_of_row["detail"]) == ("running", "step 30/250, 7:20 to go")
+    status.main(["runs"])
+    assert "running 30/250" in capsys.readouterr().out
 
 
 def jobs():
-    from slurm.running import graph_store
-
-    return graph_store.recall(Path("runs"))
+    return job_graph.load(Path("runs"))
 
 
 def test_the_hours_asked_for_are_those_that_the_cluster_lets_one_ask_for(suite, fake_slurm, capsys):
     Path("mine.yaml").write_text("executor: slurm\nhours: 0.5\n")
     suite.main("--cluster", "mine.yaml", "--stage", "train", "--methods", "random", "train.resources.gpus=2")
-    assert standings(capsys)["random-seed0/train"]["gpu_hours_asked"] == 1
+    assert statuses(capsys)["random-seed0/train"]["gpu_hours_asked"] == 1
 
 
 def test_accounting_tells_how_long_all_submissions_of_a_job_took(suite, fake_slurm, monkeypatch, capsys):
@@ -92,17 +96,17 @@ def test_accounting_tells_how_long_all_submissions_of_a_job_took(suite, fake_slu
     fake_slurm.run_queue()
     lines = "101|PREEMPTED|1800\n101|TIMEOUT|3600\n"
     Path("bin/sacct").write_text(f"#!/bin/sh\nprintf '{lines}'\n")
-    one = standings(capsys)["random-seed0/train"]
-    assert one["state"] == "failed" and one["detail"].startswith("TIMEOUT: error: the data")
+    one = statuses(capsys)["random-seed0/train"]
+    assert one["state"] == "failed" and one["detail"].startswith("TIMEOUT: the data")
     assert (one["gpu_hours_asked"], one["gpu_hours_used"]) == (2, 3)
     status.main(["runs"])
-    assert "GPU-hours used of those asked for: train 3.0 of 2; together 3.0 of 2" in capsys.readouterr().out
+    assert "GPU-hours used of those requested: train 3.0 of 2; together 3.0 of 2" in capsys.readouterr().out
 
 
 def test_work_done_by_hand_counts_and_a_moved_folder_still_tells(suite, capsys):
     suite.main("--cluster", "debug", "--stage", "train", "--methods", "random")
     shutil.rmtree("runs/jobs/random-seed0")
-    assert standings(capsys)["random-seed0/train"]["detail"] == "by hand"
+    assert statuses(capsys)["random-seed0/train"]["detail"] == "by hand"
     Path("runs").rename("kept")
     assert status.main(["kept"]) == 0
 
@@ -121,14 +125,103 @@ def test_a_folder_without_a_graph_says_who_writes_it(tmp_path):
         status.main([str(tmp_path)])
 
 
-def test_a_stopped_job_is_neither_failed_nor_running(suite, capsys):
+@pytest.fixture
+def submitted(suite):
+    """A job that was submitted, began and has left; no record says how it ended. Its log holds the lost-task error."""
     suite.main("--cluster", "debug", "--stage", "train", "--methods", "random")
     job = next(job for job in jobs() if job.stage == "train")
-    (suite.runs / "jobs/random-seed0/train/done.json").unlink()
-    log = suite.runs / "jobs/random-seed0/train/1_0_log.err"
-    log.write_text("stopped at step 3 of 9; the same command goes on from there\n")
-    job_records.mark_submitted(suite.runs, job, "local", "1", log=log)
-    assert standings(capsys)["random-seed0/train"]["state"] == "stopped"
+    home = suite.runs / "jobs" / ROW
+    (home / "done.json").unlink()
+    log = home / "1_0_log.err"
+    log.write_text(f"error: {lost()}\n")
+    job_records.write_submission(suite.runs, job, "local", "1", log=log)
+    return home
+
+
+def test_a_job_whose_log_holds_only_the_lost_task_error_is_not_called_stopped(submitted, capsys):
+    """That error says how to go on, as the line of a job that saved does."""
+    assert statuses(capsys)[ROW]["state"] == "lost", "no record"
+    job_records.write_end(submitted, 1, End(job_id="1", exit_code=1, reason=lost(), lost_task=True))
+    assert statuses(capsys)[ROW]["state"] == "failed"
+    job_records.write_end(submitted, 3, End(job_id="1", exit_code=2, reason="no images at /data"))
+    assert statuses(capsys)[ROW]["detail"] == "no images at /data", "the task that knows the cause"
+    assert status.main(["runs"]) == 1
+
+
+def test_a_job_that_saved_is_stopped_until_it_starts_again(submitted, capsys):
+    (submitted / "1_0_log.err").write_text("error: any words\n")
+    job_records.write_interruption(submitted, "1", 30.0)
+    assert statuses(capsys)[ROW]["state"] == "stopped"
+    job_records.write_start(submitted, 0, "1")
+    assert statuses(capsys)[ROW]["state"] == "lost", "that start left no record of its end"
+
+
+def test_a_batch_script_records_the_exit_code_of_a_killed_task(submitted, capsys):
+    for code, state in ((137, "failed"), (75, "lost")):
+        (submitted / "1_exit").write_text(f"{code}\n")
+        assert statuses(capsys)[ROW]["state"] == state
+
+
+def test_a_job_of_another_machine_runs_while_it_records_progress(submitted, capsys):
+    job_records.set_cancelled(Path("runs"), ROW, False)
+    record = json.loads((submitted / "submitted.json").read_text()) | {"host": "gpu7"}
+    (submitted / "submitted.json").write_text(json.dumps(record))
+    assert statuses(capsys)[ROW]["state"] == "lost"
+    (submitted / "progress.json").write_text('{"label": "x", "done": 1, "total": 9, "elapsed_s": 1.0}')
+    assert statuses(capsys)[ROW]["detail"] == "step 1/9, ? to go, on gpu7"
+    os.utime(submitted / "progress.json", (1e9, 1e9))
+    assert statuses(capsys)[ROW]["state"] == "lost"
+
+
+@pytest.mark.parametrize("age, state", [(-3e7, "missing"), (3600, "missing"), (0, "running")])
+def test_a_log_written_just_now_is_that_of_a_command_given_by_hand(suite, capsys, age, state):
+    suite.main("--cluster", "debug", "--stage", "train", "--methods", "random")
+    shutil.rmtree(f"runs/jobs/{ROW}")
+    Path(f"runs/{ROW}/out.txt").unlink()
+    log = Path(f"runs/{ROW}/log.jsonl")
+    log.write_text('{"step": 5}\n{"st')
+    os.utime(log, (time.time() - age,) * 2)
+    one = statuses(capsys)[ROW]
+    assert one["state"] == state and (state == "missing" or one["detail"] == "by hand, step 5")
+
+
+@pytest.mark.parametrize("name", ["graph.json", f"{ROW}/submitted.json", f"{ROW}/done.json", f"{ROW}/ended-0.json"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", '{"argv": 3, "seconds": "x", "job_id": []}', "[" * 9999])
+def test_a_damaged_record_is_named_and_deleting_it_helps(submitted, suite, capsys, name, content):
+    path = Path("runs/jobs") / name
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{path}.*delete it"):
+        status.main(["runs"])
+    path.unlink()
+    if name == "graph.json":
+        suite.main("--cluster", "debug", "--stage", "train", "--methods", "random")
+    status.main(["runs"])
+
+
+def test_status_reads_a_folder_that_is_written_renamed_and_removed_meanwhile(suite, capsys):
+    suite.main("--cluster", "debug", "--methods", "random")
+    graph = jobs()
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            for job in graph:
+                shutil.rmtree(f"runs/jobs/{job.name}", ignore_errors=True)
+                job_records.write_submission(
+                    Path("runs"), job, "local", "1", log=Path(f"runs/jobs/{job.name}/1_0_log.err")
+                )
+                if job.folder.exists():
+                    job.folder.rename("aside")
+                    Path("aside").rename(job.folder)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(100):
+            status.text(Path("runs"), job_status.job_statuses(Path("runs"), graph))
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_cancel_takes_a_row_with_what_needs_it_and_leaves_the_others(suite, fake_slurm, capsys):
@@ -178,16 +271,18 @@ def test_cancel_names_what_it_does_not_know(suite, fake_slurm):
         cancel.main(["runs", "--method", "x", "--stage", "y"])
 
 
-def test_a_thousand_rows_are_looked_at_within_three_seconds_of_a_processor(tmp_path):
+def test_the_cost_of_a_status_grows_with_its_jobs_alone(tmp_path, monkeypatch):
+    """One opened file and one look a job that was never begun; nothing that grows with the square."""
     from slurm.planning.graph import build
     from slurm.planning.preset import Plan
-    from slurm.running import graph_store
 
     plan = Plan(
-        methods=("random",), seeds=tuple(range(1000)), recipe="r", protocols=("p",), benchmarks=("b",), runs=tmp_path
+        methods=("random",), seeds=tuple(range(200)), recipe="r", protocols=("p",), benchmarks=("b",), runs=tmp_path
     )
-    graph_store.remember(tmp_path, build(plan, ["transfer"]))
-    began = time.process_time()
-    found = job_status.look(tmp_path, graph_store.recall(tmp_path))
-    assert "1002 jobs: 1002 missing" in status.text(tmp_path, found)
-    assert time.process_time() - began < 3
+    job_graph.save(tmp_path, build(plan, ["transfer"]))
+    reads = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or read_bytes(path))
+    statuses = job_status.job_statuses(tmp_path, job_graph.load(tmp_path))
+    assert "202 jobs: 202 missing" in status.text(tmp_path, statuses)
+    assert len(reads) <= 2 * 202 + 1

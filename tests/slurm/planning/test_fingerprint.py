@@ -2,8 +2,9 @@
 
 import pytest
 
+from runtime import job_records
+from runtime.job_records import Done
 from slurm.planning import fingerprint
-from slurm.running import job_records
 
 
 @pytest.fixture
@@ -109,6 +110,6 @@ def test_a_recipe_of_ones_own_is_part_of_the_job_and_its_comments_are_not(tmp_pa
 
 def test_the_record_of_a_job_says_what_it_was(suite):
     assert suite.main(*DEBUG) == 0
-    train = job_records.read(suite.runs / "jobs/random-seed0/train/done.json")
-    probe = job_records.read(suite.runs / "jobs/random-seed0/probe/done.json")
-    assert probe["inputs"] == {"runs/random-seed0/train/out.txt": train["key"]} and train["commit"]
+    train = job_records.read(suite.runs / "jobs/random-seed0/train", Done)
+    probe = job_records.read(suite.runs / "jobs/random-seed0/probe", Done)
+    assert probe.inputs == {"runs/random-seed0/train/out.txt": train.key} and train.commit

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from runtime import job_graph
+from slurm.watching import job_status
 from tools.one_node import CONF
 
 MODULES = Path(__file__).parent / "modules"
@@ -186,6 +188,11 @@ class Jobs:
     def reasons(self, stage: str = "pretrain") -> list[str]:
         """The lines on which the tasks say why they failed."""
         return [line for task in range(4) for line in self.log(stage, task).splitlines() if line.startswith("error: ")]
+
+    def why(self, stage: str = "pretrain") -> str:
+        """Why a job failed, as status.py says it."""
+        job = next(job for job in job_graph.load(self.runs) if job.name == self.names[stage])
+        return job_status.job_statuses(self.runs, [job])[0].detail
 
     def about(self, stage: str = "pretrain") -> dict[str, str]:
         """What scontrol knows of a job."""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from slurm.watching.reasons import reason
 from tools.one_node import CONF, FOLDER, services
 
 TWO = {"gpus": 2, "place": {"gpus_per_node": 1}}
@@ -39,10 +38,6 @@ def undisturbed(slurm_jobs) -> str:
     return jobs.weights()
 
 
-def why(jobs) -> str:
-    return reason(jobs.runs / "jobs" / jobs.names["pretrain"], jobs.ids["pretrain"])
-
-
 def goes_on(slurm_jobs, name: str, undisturbed: str, *words: str) -> None:
     """The same command ends with the weights of the undisturbed run."""
     jobs = slurm_jobs.submit(name, *words, **TWO)
@@ -64,7 +59,7 @@ def test_kill_9_of_one_rank_at_random_steps(slurm_jobs, table):
         began = time.monotonic()
         assert jobs.ended(within_s=120) == "FAILED", jobs.log()
         took.append(time.monotonic() - began)
-        said.append(why(jobs))
+        said.append(jobs.why())
     assert reference.ended() == "COMPLETED", reference.log()
     goes_on(slurm_jobs, "killed", reference.weights(), *steps)
     assert all("Killed" in line for line in said), said
@@ -80,7 +75,7 @@ def test_kill_9_of_srun(slurm_jobs, table, undisturbed):
     jobs.kill_processes(b"srun", "SLURM_NNODES=2")
     began = time.monotonic()
     state = jobs.ended(within_s=120)
-    line = f"{state} within {time.monotonic() - began:.0f} s (`{why(jobs)}`)"
+    line = f"{state} within {time.monotonic() - began:.0f} s (`{jobs.why()}`)"
     goes_on(slurm_jobs, "srun", undisturbed)
     table("kill -9 of srun", f"{line}; the same command went on, same weights")
 
@@ -111,7 +106,7 @@ def test_a_node_goes_down(slurm_jobs, table, undisturbed):
     if (first := jobs.state()) in ("FAILED", "NODE_FAIL"):
         goes_on(slurm_jobs, "node", undisturbed)
         table(
-            "a node goes down", f"{first} within {took:.0f} s (`{why(jobs)}`); the same command went on, same weights"
+            "a node goes down", f"{first} within {took:.0f} s (`{jobs.why()}`); the same command went on, same weights"
         )
         return
     assert jobs.ended(within_s=400) == "COMPLETED", jobs.log()
@@ -143,7 +138,7 @@ def test_the_controller_is_away_for_a_minute(slurm_jobs, table, undisturbed):
 def test_a_first_node_whose_name_does_not_resolve(slurm_jobs, table, undisturbed):
     jobs = slurm_jobs.submit("nameless", FIRST_NODE="no-such-node.invalid", **TWO)
     assert jobs.ended(within_s=180) == "FAILED", jobs.log()
-    line = why(jobs)
+    line = jobs.why()
     assert "does not resolve" in line
     goes_on(slurm_jobs, "nameless", undisturbed)
     table("the first node's name does not resolve", f"FAILED (`{line}`); same weights once mended")
@@ -160,7 +155,7 @@ def test_a_run_folder_that_cannot_be_written(slurm_jobs, table, undisturbed, opt
         assert jobs.ended(within_s=120) == "FAILED", jobs.log()
     finally:
         subprocess.run(["umount", str(folder)], check=True)
-    line = why(jobs)
+    line = jobs.why()
     assert words in line
     goes_on(slurm_jobs, name, undisturbed)
     table(
@@ -172,7 +167,7 @@ def test_a_run_folder_that_cannot_be_written(slurm_jobs, table, undisturbed, opt
 def test_a_node_without_the_data(slurm_jobs, table, undisturbed):
     jobs = slurm_jobs.submit("data", NO_DATA_ON="node2", **TWO)
     assert jobs.ended(within_s=120) == "FAILED"
-    line = why(jobs)
+    line = jobs.why()
     assert "no folder of images" in line
     goes_on(slurm_jobs, "data", undisturbed)
     table("one of two nodes lacks the data", f"FAILED (`{short(line)}`); same weights once mended")

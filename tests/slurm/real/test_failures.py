@@ -5,14 +5,8 @@ import time
 
 import pytest
 
-from slurm.watching.reasons import reason
-
 TWO = {"gpus": 2, "place": {"gpus_per_node": 1}}
 """Two tasks, one on each node."""
-
-
-def why(jobs) -> str:
-    return reason(jobs.runs / "jobs" / jobs.names["pretrain"], jobs.ids["pretrain"])
 
 
 def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(slurm_jobs):
@@ -22,7 +16,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(slurm_jobs):
     began = time.monotonic()
     assert jobs.ended(within_s=90) == "FAILED"
     assert time.monotonic() - began < 60
-    assert why(jobs) == "srun: error: node2: task 1: Killed"
+    assert jobs.why() == "srun: error: node2: task 1: Killed"
     jobs = slurm_jobs.submit("killed", **TWO)
     assert jobs.ended() == "COMPLETED", jobs.log()
     assert [line["step"] for line in jobs.curve()] == [1, 2, 3, 4, 5, 6]
@@ -32,7 +26,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(slurm_jobs):
 def test_one_node_without_the_data_ends_all_tasks(slurm_jobs):
     jobs = slurm_jobs.submit("nodata", NO_DATA_ON="node2", **TWO)
     assert jobs.ended(within_s=180) == "FAILED"
-    assert why(jobs).startswith("error: no folder of images at ")
+    assert jobs.why().startswith("no folder of images at ")
 
 
 @pytest.fixture
@@ -48,5 +42,5 @@ def small_disk(slurm_jobs):
 def test_a_full_disk_is_named_and_nothing_half_written_stays(slurm_jobs, small_disk):
     jobs = slurm_jobs.submit("full")
     assert jobs.ended(within_s=180) == "FAILED"
-    assert why(jobs).startswith("error: cannot write ") and "No space left on device" in why(jobs)
+    assert jobs.why().startswith("cannot write ") and "No space left on device" in jobs.why()
     assert not list(small_disk.glob(".*.tmp")) and not (small_disk / "checkpoint.pth").exists()

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from slurm.planning.graph import Job
-from slurm.planning.stage import Resources
+from runtime.job_graph import Job, Resources
 from slurm.running.scheduler import Schedule
-from slurm.watching.console import last_words, tail
+from slurm.watching.console import progress_of, tail
 
 
 def job(name, needs=(), gpus=0):
@@ -65,9 +64,12 @@ def test_a_job_waits_for_free_gpus_and_not_for_a_free_place_alone():
     assert story.index(("starts", "c", (4, 6))) > max(story.index(("ends", name)) for name in "ab")
 
 
-def test_the_last_words_are_progress_and_the_tail_is_without_submitits_own_lines(tmp_path):
+def test_progress_is_read_from_its_record_and_the_tail_leaves_out_submitits_lines(tmp_path):
+    (tmp_path / "progress.json").write_text('{"label": "train", "done": 3, "total": 9, "elapsed_s": 6.0, "eta_s": 12}')
+    assert progress_of(tmp_path) == "train 3/9 (33%)  0:06 gone, 0:12 to go"
+    (tmp_path / "progress.json").write_text("{")
+    assert progress_of(tmp_path) == progress_of(tmp_path / "none") == ""
     log = tmp_path / "log.err"
-    log.write_text("12:00:01 train 3/9 (33%)\nsubmitit WARNING (x) - Bypassing signal\nsome library warns\n")
-    assert last_words([log]) == "train 3/9 (33%)"
-    assert tail([tmp_path / "none", log]) == ["12:00:01 train 3/9 (33%)", "some library warns"]
-    assert tail([]) == [] and last_words([]) == ""
+    log.write_text("submitit WARNING (x) - Bypassing signal\nsome library warns\n")
+    assert tail([tmp_path / "none", log]) == ["some library warns"]
+    assert tail([]) == []

@@ -43,9 +43,11 @@ def test_a_job_whose_other_task_failed_is_not_queued_again(monkeypatch, slurm, n
     monkeypatch.setattr(stopping, "latest_signal", number)
     monkeypatch.setenv("SLURM_NTASKS", str(tasks))
     calls = slurm(squeue="RUNNING\n", scontrol=f"JobId=5 JobState=RUNNING {preempted} Restarts=0\n")
+    ends = []
     with pytest.raises(SystemExit):
-        stage_call.requeue(0)
+        stage_call.requeue(0, lambda code, reason, lost_task: ends.append(lost_task))
     assert (("scontrol", "requeue") in calls) == requeued
+    assert ends == ([] if requeued else [True]), "recorded as the death of another task"
 
 
 def test_the_other_tasks_of_a_cancelled_job_do_not_stay_until_they_are_killed(monkeypatch, slurm):
@@ -55,6 +57,6 @@ def test_the_other_tasks_of_a_cancelled_job_do_not_stay_until_they_are_killed(mo
     monkeypatch.setattr(stage_call, "state_of", lambda job_id: answers.pop(0))
     monkeypatch.setattr(stage_call.time, "sleep", pauses.append)
     with pytest.raises(SystemExit) as end:
-        stage_call.requeue(1)
+        stage_call.requeue(1, None)
     assert end.value.code == stage_call.INTERRUPTED and not answers and pauses == [10, 60, 60]
     assert not calls, "it asks for no place in the queue"

@@ -13,7 +13,7 @@ from runtime.provenance import ROOT
 from slurm.planning import graph
 from slurm.planning.preset import Plan
 from slurm.submitting import cluster, sbatch
-from slurm.watching import console, slurm_queue
+from slurm.watching import console, follow, slurm_queue
 
 SLURM = ("--cluster", "slurm")
 
@@ -170,7 +170,7 @@ def test_a_cancelled_job_does_not_rise_again(suite, fake_slurm, monkeypatch, cap
     monkeypatch.setattr(stage_call.subprocess, "run", lambda command, **_: calls.append(command[0]) or answer)
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     with pytest.raises(SystemExit) as end:
-        stage_call.requeue(0)
+        stage_call.requeue(0, None)
     assert end.value.code == stage_call.INTERRUPTED and calls == ["squeue"]
     assert "left to SLURM" in capfd.readouterr().err
 
@@ -186,7 +186,7 @@ def test_the_tasks_of_a_job_find_each_other(suite, fake_slurm):
 
 def test_wait_follows_to_the_end_and_names_the_failure(suite, fake_slurm, capsys, monkeypatch):
     looks = []
-    monkeypatch.setattr(slurm_queue.time, "sleep", lambda seconds: looks.append(seconds) or fake_slurm.run_queue())
+    monkeypatch.setattr(follow.time, "sleep", lambda seconds: looks.append(seconds) or fake_slurm.run_queue())
     assert suite.main(*SLURM, "--wait", "train.fails=random") == 1
     err = capsys.readouterr().err
     assert "failed: random-seed0/train" in err and "the data of random is not there" in err
@@ -202,8 +202,8 @@ def test_wait_tells_how_far_a_job_is_and_outlives_a_slurm_that_is_silent(suite, 
         draw = next(iter(fake_slurm.jobs()), None)
         if len(asked) == 3:
             fake_slurm.state(draw, "RUNNING")
-            log = "12:00:00 draw 30/250 (12%)  1:00 gone, 7:20 to go\n"
-            (suite.runs / f"jobs/draw/{draw.name}_0_log.err").write_text(log)
+            record = '{"label": "draw", "done": 30, "total": 250, "elapsed_s": 60.0}'
+            (suite.runs / "jobs/draw/progress.json").write_text(record)
         elif len(asked) == 4:
             raise UserError("squeue does not answer (no controller)")
         elif len(asked) == 5:
@@ -212,8 +212,8 @@ def test_wait_tells_how_far_a_job_is_and_outlives_a_slurm_that_is_silent(suite, 
         return ask(ids)
 
     monkeypatch.setattr(slurm_queue, "squeue", answer)
-    monkeypatch.setattr(slurm_queue.time, "sleep", lambda _: None)
-    monkeypatch.setattr(slurm_queue, "View", lambda names: console.View(names, every_s=0))
+    monkeypatch.setattr(follow.time, "sleep", lambda _: None)
+    monkeypatch.setattr(follow, "View", lambda names: console.View(names, every_s=0))
     assert suite.main(*SLURM, "--wait", "--methods", "random") == 0
     err = capsys.readouterr().err
     assert "draw: draw 30/250 (12%)" in err and "squeue does not answer (no controller)" in err

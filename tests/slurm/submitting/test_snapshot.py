@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime import provenance
+from runtime import job_records, provenance
 from runtime.command_line import UserError
-from slurm.running import job_records
+from runtime.job_records import Done
 from slurm.submitting import snapshot
 
 ASK = "import runtime.provenance as p; print(p.ROOT, p.commit())"
@@ -69,8 +69,8 @@ def test_a_job_runs_the_copy_even_when_submitted_from_the_checkout(suite, fake_s
     if where == "slurm":
         fake_slurm.run_queue()
     copy = next(Path("runs/.code").iterdir())
-    record = job_records.read(Path("runs/jobs/random-seed0/train/done.json"))
-    assert record["commit"] == json.loads((copy / "snapshot.json").read_text())["commit"]
+    record = job_records.read(Path("runs/jobs/random-seed0/train"), Done)
+    assert record.commit == json.loads((copy / "snapshot.json").read_text())["commit"]
 
 
 RECIPE = ("--cluster", "slurm", "--stage", "train", "--methods", "random", "train.recipe=mine.yaml")

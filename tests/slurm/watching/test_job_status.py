@@ -1,9 +1,9 @@
-"""The one line of a failed job's logs that a user wants to see."""
+"""The line of a failed job's logs that is shown, and states by records, whatever the logs say."""
 
 import pytest
 
 from runtime.rendezvous import lost
-from slurm.watching.reasons import reason
+from slurm.watching.job_status import log_excerpt
 
 KILLED = "srun: error: node1: task 1: Killed"
 MISSING = "error: no folder of images at /data; give an existing one"
@@ -36,8 +36,8 @@ def test_the_line_that_says_most(tmp_path, first, second, expected):
     (tmp_path / "7_0_log.err").write_text("\n".join(first))
     (tmp_path / "7_1_log.err").write_text("\n".join(second))
     (tmp_path / "8_0_log.err").write_text("error: of another job\n")
-    assert reason(tmp_path, "7") == expected
+    assert log_excerpt(tmp_path, "7", consequences={f"error: {lost(k)}" for k in (None, 0, 1)}) == expected
 
 
 def test_no_log_no_reason(tmp_path):
-    assert reason(tmp_path, "7") == ""
+    assert log_excerpt(tmp_path, "7") == ""

@@ -1,0 +1,42 @@
+"""A process that was started for another one saves and ends soon after that one was killed."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+VARIABLE = "RUN_PROCESS"
+"""Environment variable with the process to watch: its number and its start, as numbers are used again."""
+
+POLL_S, GRACE_S = 0.5, 3.5
+"""How often to look, and the time a process then has to save."""
+
+
+def variables() -> dict[str, str]:
+    """The environment of processes that are to end when this one does."""
+    return {VARIABLE: f"{os.getpid()} {started(os.getpid())}"}
+
+
+def started(process: int) -> str:
+    """When a process started, in the system's own ticks; empty if it is gone."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def start() -> None:
+    """Watch the process that the environment names, if it names one, and this process's parent."""
+    number, _, ticks = os.environ.get(VARIABLE, "").partition(" ")
+    if number.isdigit() and ticks:
+        watch = threading.Thread(target=_watch, args=(int(number), ticks, os.getppid()), daemon=True)
+        watch.start()
+
+
+def _watch(process: int, ticks: str, parent: int) -> None:
+    while started(process) == ticks and os.getppid() == parent:
+        time.sleep(POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os.kill(os.getpid(), signal.SIGKILL)
