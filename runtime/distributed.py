@@ -14,7 +14,7 @@ from torch import Tensor
 
 from runtime import rendezvous
 from runtime.command_line import UserError, one_of
-from runtime.rendezvous import Lifelines, Place
+from runtime.rendezvous import Lifelines, RankInfo
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -37,35 +37,35 @@ def init(device: str = "auto") -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but torch finds no CUDA GPU; use device=cpu, or see `make doctor`")
     cuda = device != "cpu" and torch.cuda.is_available()
-    place = _place()
-    local = place.local_rank if place else 0
+    info = _rank_info()
+    local = info.local_rank if info else 0
     if cuda and local >= torch.cuda.device_count():
         raise UserError(f"local rank {local} has no GPU: {torch.cuda.device_count()} visible; start one task per GPU")
     chosen = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(chosen)
-    if place and not dist.is_initialized():
-        _join(place, "nccl" if cuda else "gloo")
+    if info and not dist.is_initialized():
+        _join(info, "nccl" if cuda else "gloo")
     return chosen
 
 
-def _join(place: Place, backend: str) -> None:
+def _join(info: RankInfo, backend: str) -> None:
     """Make the process group: by torchrun's own store, or by one of the first task's that all others are told of."""
     global _lifelines
-    if not place.key:
+    if not info.key:
         dist.init_process_group(backend, timeout=WAIT)
         return
-    if place.rank == 0:
-        server = rendezvous.listen(place.key)
-        store = dist.TCPStore("localhost", 0, place.world_size, is_master=True, wait_for_workers=False, timeout=WAIT)
-        _lifelines = rendezvous.invite(place, server, store.port)
+    if info.rank == 0:
+        server = rendezvous.listen(info.key)
+        store = dist.TCPStore("localhost", 0, info.world_size, is_master=True, wait_for_workers=False, timeout=WAIT)
+        _lifelines = rendezvous.invite(info, server, store.port)
     else:
-        port, _lifelines = rendezvous.join(place)
-        store = dist.TCPStore(place.host, port, place.world_size, is_master=False, timeout=WAIT)
-    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world_size, timeout=WAIT)
+        port, _lifelines = rendezvous.join(info)
+        store = dist.TCPStore(info.host, port, info.world_size, is_master=False, timeout=WAIT)
+    dist.init_process_group(backend, store=store, rank=info.rank, world_size=info.world_size, timeout=WAIT)
 
 
-def _place() -> Place | None:
+def _rank_info() -> RankInfo | None:
     """Where this process stands, from torchrun's variables (no key), a job's (with one) or SLURM's; None if alone."""
     found = {name: os.environ[name] for name in TORCHRUN if name in os.environ}
     if "RANK" not in found and "WORLD_SIZE" not in found:
@@ -74,7 +74,7 @@ def _place() -> Place | None:
     missing = [name for name in TORCHRUN if name not in found and not (key and name == "MASTER_PORT")]
     if missing:
         raise UserError(f"the environment sets {', '.join(found)} but not {', '.join(missing)}; start with torchrun")
-    return Place(
+    return RankInfo(
         rank=int(found["RANK"]),
         world_size=int(found["WORLD_SIZE"]),
         local_rank=int(found["LOCAL_RANK"]),

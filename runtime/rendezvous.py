@@ -1,9 +1,9 @@
 """How the tasks of a job find each other, and how they notice that one of them has died.
 
-The first task listens on a port that follows from the job's key; where that is taken, on the next of a fixed list. The
-others try the list until somebody answers with the key, so two jobs on a node, or a job and its former self, never mix.
+The first task listens on a port derived from the job's key; where that is taken, on the next of a fixed list. The
+others try the list until a process answers with the key, so two jobs on a node, or two starts of one job, never mix.
 The connections stay open as lifelines: one that breaks without a good-bye means that a task is gone, and the
-others end, whatever they wait for. No torch here: a job looks at this before it imports anything large.
+others end, whatever they wait for. No torch here: a job reads this before it imports anything large.
 """
 
 import hashlib
@@ -21,8 +21,9 @@ from runtime.command_line import UserError
 FIRST_PORT, PORTS, TRIES = 20000, 12000, 16
 """Below the ports (32768 and up) that Linux gives to outgoing connections by itself."""
 
-JOIN_S = 300.0
-"""How long the tasks wait for each other: nodes import torch from a shared disk at very different speeds."""
+JOIN_S, NOTICE_S = 300.0, 5.0
+"""How long the tasks wait for each other: nodes import torch from a shared disk at very different speeds. And when they
+say for whom."""
 
 RESOLVE_S = 15.0
 GRACE_S = 20.0
@@ -35,8 +36,8 @@ on_lost_task: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Which task of a job this is, and where the first one is."""
+class RankInfo:
+    """Which task of a job this process is, and where the first one is."""
 
     rank: int
     world_size: int
@@ -44,7 +45,7 @@ class Place:
     host: str
 
     key: str
-    """Known to the tasks of this very start of the job."""
+    """The same for all tasks of one start of a job; another start has another."""
 
     def variables(self) -> dict[str, str]:
         """As torchrun's environment variables, with the key in the place of its port."""
@@ -52,16 +53,28 @@ class Place:
         return {name: str(value) for name, value in numbers.items()} | {"MASTER_ADDR": self.host, "JOB_KEY": self.key}
 
 
-def of_slurm(variables: Mapping[str, str]) -> Place | None:
-    """The place of a task that srun started; None for a single one, and for a batch script itself."""
-    if int(variables.get("SLURM_NTASKS", 1)) < 2 or "SLURM_PROCID" not in variables:
+def of_slurm(variables: Mapping[str, str]) -> RankInfo | None:
+    """The rank of a task that srun started; None for a single one, and where srun did not start this process.
+
+    SLURM gives a batch script, which is one process, the same number of tasks and rank 0: only a step has a list of
+    nodes of its own.
+    """
+    tasks = int(variables.get("SLURM_NTASKS", 1))
+    if tasks < 2 or "SLURM_PROCID" not in variables:
+        return None
+    if "SLURM_STEP_NODELIST" not in variables:
+        print(
+            f"SLURM has {tasks} tasks for this job, but srun did not start this process: it runs alone; "
+            "to start one process per task: srun python ...",
+            file=sys.stderr,
+        )
         return None
     start = (variables["SLURM_JOB_ID"], variables.get("SLURM_STEP_ID", "0"), variables.get("SLURM_RESTART_COUNT", "0"))
-    return Place(
+    return RankInfo(
         rank=int(variables["SLURM_PROCID"]),
         world_size=int(variables["SLURM_NTASKS"]),
         local_rank=int(variables["SLURM_LOCALID"]),
-        host=first_host(variables.get("SLURM_STEP_NODELIST") or variables["SLURM_JOB_NODELIST"]),
+        host=first_host(variables["SLURM_STEP_NODELIST"]),
         key="slurm-" + ".".join(start),
     )
 
@@ -93,8 +106,8 @@ def listen(key: str) -> socket.socket:
 class Lifelines:
     """The open connections between the first task and the others; made by `invite` and `join`."""
 
-    def __init__(self, place: Place, lines: dict[int, socket.socket]):
-        self.place, self.lines = place, lines
+    def __init__(self, info: RankInfo, lines: dict[int, socket.socket]):
+        self.info, self.lines = info, lines
         self.closing = False
         # Loader processes would keep a dead task's connections open.
         os.register_at_fork(after_in_child=self._let_go)
@@ -143,32 +156,36 @@ def lost(rank: int | None = None) -> str:
     return f"{who} of this job died; its own log says why; the same command goes on from the last checkpoint"
 
 
-def invite(place: Place, server: socket.socket, store_port: int) -> Lifelines:
+def invite(info: RankInfo, server: socket.socket, store_port: int) -> Lifelines:
     """Tell every other task, as it comes, the port of the store; the first task's half of `join`.
 
     Raises UserError that names the tasks that did not come.
     """
     lines: dict[int, socket.socket] = {}
-    end = time.monotonic() + JOIN_S
+    began, noticed = time.monotonic(), False
     with server:
-        while len(lines) < place.world_size - 1:
-            server.settimeout(max(0.01, end - time.monotonic()))
+        while len(lines) < info.world_size - 1:
+            server.settimeout(max(0.01, began + (JOIN_S if noticed else min(NOTICE_S, JOIN_S)) - time.monotonic()))
             try:
                 line, _ = server.accept()
             except TimeoutError as error:
-                missing = sorted(set(range(1, place.world_size)) - lines.keys())
+                missing = ", ".join(str(rank) for rank in range(1, info.world_size) if rank not in lines)
+                if time.monotonic() - began < JOIN_S:
+                    noticed = True
+                    print(f"waits for tasks {missing} of {info.world_size} of this job", file=sys.stderr, flush=True)
+                    continue
                 raise UserError(
-                    f"tasks {', '.join(map(str, missing))} of {place.world_size} did not come within {JOIN_S:.0f} s; "
-                    f"do they reach {place.host}? Their own logs say more"
+                    f"tasks {missing} of {info.world_size} did not come within {JOIN_S:.0f} s; "
+                    f"do they reach {info.host}? Their own logs say more"
                 ) from error
             line.settimeout(5.0)
             key, _, rank = read_line(line).partition(" ")
-            if key == place.key and rank.isdigit() and answered(line, f"{place.key} {store_port}\n"):
+            if key == info.key and rank.isdigit() and answered(line, f"{info.key} {store_port}\n"):
                 line.settimeout(None)
                 lines[int(rank)] = line
             else:
                 line.close()
-    return Lifelines(place, lines)
+    return Lifelines(info, lines)
 
 
 def answered(line: socket.socket, text: str) -> bool:
@@ -180,33 +197,36 @@ def answered(line: socket.socket, text: str) -> bool:
     return True
 
 
-def join(place: Place) -> tuple[int, Lifelines]:
+def join(info: RankInfo) -> tuple[int, Lifelines]:
     """Find the first task; return the port of its store, and the line to it. Raises UserError if it is not found."""
-    began = time.monotonic()
+    began, noticed = time.monotonic(), False
     while True:
-        for port in ports_of(place.key):
+        for port in ports_of(info.key):
             try:
-                line = socket.create_connection((place.host, port), timeout=5.0)
+                line = socket.create_connection((info.host, port), timeout=5.0)
             except socket.gaierror as error:
                 if time.monotonic() - began > RESOLVE_S:
                     raise UserError(
-                        f"the first node {place.host!r} does not resolve to an address on {socket.gethostname()}; "
+                        f"the first node {info.host!r} does not resolve to an address on {socket.gethostname()}; "
                         "check DNS or /etc/hosts"
                     ) from error
                 break
             except OSError:
                 continue  # nobody there, yet
             try:
-                line.sendall(f"{place.key} {place.rank}\n".encode())
+                line.sendall(f"{info.key} {info.rank}\n".encode())
                 key, _, store = read_line(line).partition(" ")
             except OSError:
                 key = ""
-            if key == place.key:
+            if key == info.key:
                 line.settimeout(None)
-                return int(store), Lifelines(place, {0: line})
+                return int(store), Lifelines(info, {0: line})
             line.close()  # another job's
+        if not noticed and time.monotonic() - began > NOTICE_S:
+            noticed = True
+            print(f"waits for the first task of this job, on {info.host}", file=sys.stderr, flush=True)
         if time.monotonic() - began > JOIN_S:
-            raise UserError(f"no first task of this job on {place.host} within {JOIN_S:.0f} s; can nodes reach it?")
+            raise UserError(f"no first task of this job on {info.host} within {JOIN_S:.0f} s; can nodes reach it?")
         time.sleep(0.2)
 
 

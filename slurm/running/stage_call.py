@@ -22,7 +22,7 @@ from runtime import command_line, job_records, parent_watch, progress, rendezvou
 from runtime.command_line import UserError
 from runtime.job_graph import Job
 from runtime.job_records import End
-from runtime.rendezvous import Place
+from runtime.rendezvous import RankInfo
 
 INTERRUPTED = stopping.RESUME_ME
 """Exit code of a stage that saved because it was told to stop: resume me."""
@@ -169,20 +169,20 @@ def join_tasks() -> int:
     if "SUBMITIT_EXECUTOR" not in os.environ:
         return 0
     if on_slurm():
-        place = rendezvous.of_slurm(os.environ)
+        info = rendezvous.of_slurm(os.environ)
     else:
         import submitit
 
         here = submitit.JobEnvironment()
         key = f"local-{os.getuid()}-{here.job_id}"
         ranks = {"rank": here.global_rank, "local_rank": here.local_rank, "world_size": here.num_tasks}
-        place = Place(**ranks, host="127.0.0.1", key=key) if here.num_tasks > 1 else None
-    if place is None:
+        info = RankInfo(**ranks, host="127.0.0.1", key=key) if here.num_tasks > 1 else None
+    if info is None:
         return 0
     for name in TORCHRUN:
         os.environ.pop(name, None)  # of a job that started this one
-    os.environ.update(place.variables())
-    return place.rank
+    os.environ.update(info.variables())
+    return info.rank
 
 
 def on_slurm() -> bool:

@@ -98,18 +98,19 @@ def test_half_set_environment_names_what_is_missing(monkeypatch):
         distributed.init("cpu")
 
 
-def test_slurm_tasks_become_ranks(monkeypatch):
+def test_slurm_tasks_become_ranks(monkeypatch, capsys):
     for name in (*distributed.TORCHRUN, "JOB_KEY"):
         monkeypatch.delenv(name, raising=False)
-    slurm = {"NTASKS": "4", "PROCID": "3", "LOCALID": "1", "JOB_ID": "1234567", "JOB_NODELIST": "node1,node2"}
+    slurm = {"NTASKS": "4", "PROCID": "3", "LOCALID": "1", "JOB_ID": "1234567", "STEP_NODELIST": "node1,node2"}
     for name, value in slurm.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    found = distributed._place()
+    found = distributed._rank_info()
     assert (found.rank, found.world_size, found.local_rank, found.host) == (3, 4, 1, "node1")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert distributed._place().key != found.key, "a requeued job must not meet what is left of its former self"
-    monkeypatch.delenv("SLURM_PROCID")  # a batch script that srun did not start is a single process
-    assert distributed._place() is None
+    assert distributed._rank_info().key != found.key, "a requeued job must not meet what is left of its former self"
+    monkeypatch.delenv("SLURM_STEP_NODELIST")  # SLURM gives a batch script all the rest, and it is one process
+    assert distributed._rank_info() is None
+    assert "runs alone" in capsys.readouterr().err
 
 
 def test_batch_norm_stays_itself_with_one_process():

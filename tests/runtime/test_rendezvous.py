@@ -11,15 +11,15 @@ import pytest
 
 from runtime import rendezvous
 from runtime.command_line import UserError
-from runtime.rendezvous import Place
+from runtime.rendezvous import RankInfo
 
 
-def place(rank, world_size=2, key="job-7", host="127.0.0.1"):
-    return Place(rank=rank, world_size=world_size, local_rank=rank, host=host, key=key)
+def task(rank, world_size=2, key="job-7", host="127.0.0.1"):
+    return RankInfo(rank=rank, world_size=world_size, local_rank=rank, host=host, key=key)
 
 
-def meet(first: Place, *others: Place):
-    """The ports that the others were told, and all lifelines, the first task's first."""
+def meet(first: RankInfo, *others: RankInfo):
+    """The ports that the others received, and all lifelines, the first task's first."""
     server = rendezvous.listen(first.key)
     told = {}
 
@@ -40,8 +40,8 @@ def test_first_host_of_a_slurm_node_list(nodes, first):
     assert rendezvous.first_host(nodes) == first
 
 
-def test_all_tasks_hear_the_port_of_the_store():
-    ports, lines = meet(place(0, 3), place(1, 3), place(2, 3))
+def test_all_tasks_receive_the_port_of_the_store():
+    ports, lines = meet(task(0, 3), task(1, 3), task(2, 3))
     assert ports == [4242, 4242]
     for line in lines:
         line.close(well=True)
@@ -51,9 +51,9 @@ def test_a_taken_port_is_passed_over_by_both_sides():
     """By a program that says nothing, and by another job's first task."""
     ports = rendezvous.ports_of("job-8")
     with socket.create_server(("", ports[0])), socket.create_server(("", ports[1])) as other_job:
-        other = threading.Thread(target=rendezvous.invite, args=(place(0, key="other"), other_job, 1))
+        other = threading.Thread(target=rendezvous.invite, args=(task(0, key="other"), other_job, 1))
         other.start()
-        told, lines = meet(place(0, key="job-8"), place(1, key="job-8"))
+        told, lines = meet(task(0, key="job-8"), task(1, key="job-8"))
         for line in lines:
             line.close(well=True)
         with socket.create_connection(("127.0.0.1", ports[1])) as its_own_task:
@@ -80,9 +80,9 @@ def test_a_task_that_goes_before_it_has_its_answer_is_waited_for_again(monkeypat
 
     monkeypatch.setattr(rendezvous, "read_line", read_and_lose)
     told = []
-    again = threading.Thread(target=lambda: told.extend(rendezvous.join(place(1, key="job-10"))))
+    again = threading.Thread(target=lambda: told.extend(rendezvous.join(task(1, key="job-10"))))
     again.start()
-    lines = rendezvous.invite(place(0, key="job-10"), server, 4242)
+    lines = rendezvous.invite(task(0, key="job-10"), server, 4242)
     again.join()
     assert told[0] == 4242
     for line in (lines, told[1]):
@@ -98,20 +98,25 @@ def test_ports_stay_below_those_that_the_system_gives_away():
 def test_a_name_that_does_not_resolve_is_one_line(monkeypatch):
     monkeypatch.setattr(rendezvous, "RESOLVE_S", 0.1)
     with pytest.raises(UserError, match="first node 'no-such-node.invalid' does not resolve"):
-        rendezvous.join(place(1, host="no-such-node.invalid"))
+        rendezvous.join(task(1, host="no-such-node.invalid"))
 
 
-def test_tasks_that_do_not_come_are_named(monkeypatch):
-    monkeypatch.setattr(rendezvous, "JOIN_S", 0.1)
+def test_tasks_that_do_not_come_are_named_soon_and_again_at_the_end(monkeypatch, capsys):
+    monkeypatch.setattr(rendezvous, "JOIN_S", 0.2)
+    monkeypatch.setattr(rendezvous, "NOTICE_S", 0.05)
     with pytest.raises(UserError, match="tasks 1, 2 of 3 did not come"):
-        rendezvous.invite(place(0, 3), rendezvous.listen("job-9"), 1)
+        rendezvous.invite(task(0, 3), rendezvous.listen("job-9"), 1)
+    assert capsys.readouterr().err == "waits for tasks 1, 2 of 3 of this job\n"
+    with pytest.raises(UserError, match="no first task"):
+        rendezvous.join(task(1, key="job-nobody"))
+    assert "waits for the first task of this job, on 127.0.0.1" in capsys.readouterr().err
 
 
 SURVIVOR = """
 import os, sys, time
 from runtime import rendezvous
 rendezvous.GRACE_S = 0.2
-mine = rendezvous.Place(rank=int(sys.argv[1]), world_size=2, local_rank=0, host="127.0.0.1", key=sys.argv[2])
+mine = rendezvous.RankInfo(rank=int(sys.argv[1]), world_size=2, local_rank=0, host="127.0.0.1", key=sys.argv[2])
 if mine.rank:
     lines = rendezvous.join(mine)[1]
     child = os.fork()  # a loader process, which outlives its parent

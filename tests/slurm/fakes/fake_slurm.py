@@ -78,7 +78,7 @@ def srun(arguments: list[str]) -> int:
     folder = next((word.removeprefix("--chdir=") for word in arguments if word.startswith("--chdir=")), None)
     tasks = []
     for rank in range(int(os.environ["SLURM_NTASKS"])):
-        place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_JOB_NODELIST": "localhost"}
+        place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_STEP_NODELIST": "localhost"}
         names = {"%j": "SLURM_JOB_ID", "%A": "SLURM_ARRAY_JOB_ID", "%a": "SLURM_ARRAY_TASK_ID"}
         task_logs = [name.replace("%t", str(rank)) for name in logs]
         for pattern, variable in names.items():
