@@ -48,30 +48,49 @@ def test_a_measure_of_a_representation_may_be_any_finite_number():
         results.Record(metric="rankme", value=float("inf"), **common)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"records": [{"method": "x"}]}', '{"records": [{"extra": 1}]}'])
-def test_what_is_no_result_is_one_line(tmp_path, text):
+BAD_FILES = ["", "[]", "{}", "[" * 100_000, '{"records": {}}', '{"records": [1]}', '{"records": [{"method": "x"}]}']
+
+
+@pytest.mark.parametrize("text", [*BAD_FILES, '{"records": [{"extra": 1}]}'], ids=lambda text: text[:20])
+def test_a_damaged_result_is_named_with_the_remedy(tmp_path, text):
     (tmp_path / "result.json").write_text(text)
-    with pytest.raises(UserError, match="is no result file"):
+    with pytest.raises(results.DamagedResult, match=r"result.json .*; delete it and run the same command again"):
         results.read(tmp_path / "result.json")
+    assert results.context(tmp_path / "result.json") == {}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("changes", "message"),
     [
-        ({"seed": "0"}, "seed is '0', expected int"),
-        ({"n": None}, "n is None, expected int"),
-        ({"method": None}, "method is None, expected str"),
-        ({"metric": ["AP"]}, r"metric is \['AP'\], expected str"),
-        ({"value": True}, "value is True, expected float"),
+        ({"seed": "0"}, "seed is '0', expected a whole number"),
+        ({"n": None}, "n is None, expected a whole number"),
+        ({"n": -1}, "n is -1 and"),
+        ({"method": None}, "method is None, expected a text"),
+        ({"method": "m" * 5000}, "expected a text of at most 1000 characters"),
+        ({"metric": ["AP"]}, r"metric is \['AP'\], expected a text"),
+        ({"task": "boxes"}, "task is 'boxes', expected one of bbox"),
+        ({"value": True}, "value is True, expected a number"),
+        ({"value": 10**400}, "record 1: int too large"),
+        ({"value": float("nan")}, "record 1: bbox AP is nan, not a percentage"),
     ],
 )
-def test_a_value_of_another_kind_is_named(tmp_path, wrong, message):
-    entry = {**COMMON, "task": "bbox", "metric": "AP", "value": 40, **wrong}
+def test_a_value_of_another_type_is_named(tmp_path, changes, message):
+    entry = {**COMMON, "task": "bbox", "metric": "AP", "value": 40, **changes}
     (tmp_path / "result.json").write_text(json.dumps({"records": [entry]}))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(results.DamagedResult, match=message):
         results.read(tmp_path / "result.json")
 
 
-def test_a_missing_result_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
+@pytest.mark.parametrize("context", [{"protocol_version": "2"}, {"scale": 1.5}, {"changed_from_protocol": [1]}])
+def test_context_of_another_type_is_named(tmp_path, context):
+    results.write(tmp_path / "result.json", [], **context)
+    with pytest.raises(results.DamagedResult, match=f"{next(iter(context))} is .*, expected"):
+        results.read_result(tmp_path / "result.json")
+
+
+def test_a_missing_result_is_no_damaged_one(tmp_path):
+    with pytest.raises(results.NoResult, match="does not exist"):
+        results.read(tmp_path / "result.json")
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(results.DamagedResult, match="is no file"):
         results.read(tmp_path / "result.json")
