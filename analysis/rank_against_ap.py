@@ -14,8 +14,8 @@ from pathlib import Path
 
 from analysis.measures.correlation import FEWEST, Correlation, correlate
 from analysis.measures.figures import COLOURS, GRID, INK, MARKERS, MUTED, save
+from analysis.results_table.measurements import Measurement, collect, unique
 from analysis.results_table.model import Column, Row
-from analysis.results_table.records import Found, collect, unique
 from runtime.command_line import Parser, UserError, run
 from runtime.files import write_json
 
@@ -58,7 +58,7 @@ class Panel:
         return f"too few rows (n = {len(self.points)})" if few else f"no order: one value for all {len(self.points)}"
 
 
-def panels(found: Sequence[Found]) -> list[Panel]:
+def panels(found: Sequence[Measurement]) -> list[Panel]:
     """A panel for each rank and each score that some backbone has both of; those of detection first."""
     ranks: dict[str, dict[Row, dict[int, float]]] = {}
     scores: dict[str, dict[Row, dict[int, float]]] = {}
@@ -79,7 +79,7 @@ def panels(found: Sequence[Found]) -> list[Panel]:
     for score, above in scores.items():
         for rank, along in ranks.items():
             points = [
-                _point(row, along[row], above[row]) for row in sorted(along.keys() & above, key=lambda r: r.place)
+                _point(row, along[row], above[row]) for row in sorted(along.keys() & above, key=lambda r: r.sort_key)
             ]
             points = [point for point in points if point.seeds]
             both = correlate([p.rank for p in points], [p.score for p in points])
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("runs", type=Path, metavar="RUNS", help="the folder whose result.json files are collected")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figure")
     arguments = parser.parse_args(argv)
-    made = panels(collect(arguments.runs))
+    made = panels(collect(arguments.runs).measurements)
     if not made:
         raise UserError(
             f"no backbone below {arguments.runs} has both a rank and a score; "

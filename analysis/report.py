@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import rank_against_ap
-from analysis.report_page import commands, cost, jobs, pictures, representations, results, training, unfinished
+from analysis.report_page import commands, cost, job_states, jobs, pictures, representations, result_tables, training
 from analysis.report_page.document import document
-from analysis.report_page.folder import Folder
 from analysis.report_page.markup import Section, escape, paragraph
-from analysis.results_table import build
-from analysis.results_table.records import Found, collect
+from analysis.report_page.runs_folder import RunsFolder
+from analysis.results_table.build_tables import build_tables
+from analysis.results_table.measurements import Measurement, collect
 from runtime.command_line import Parser, UserError, run
 from runtime.files import write_text
 from runtime.provenance import commit
@@ -28,15 +28,15 @@ def page(runs: Path, *, title: str, status: Path | None = None) -> str:
     """The HTML of a runs folder. Raises UserError if it is no folder, or if ``status`` is not the status of a graph."""
     if not runs.is_dir():
         raise UserError(f"{runs} is not a folder of runs; give the --runs folder of slurm/run_all.py")
-    folder = Folder(runs)
+    folder = RunsFolder(runs)
     found, fault = measured(runs)
-    tables = build.build(found) if found else []
+    tables = build_tables(found) if found else []
     if found and not tables:
         fault = "None of the results has a place in a table."
     todo = jobs.read(folder, status)
     sections = [
-        results.results(tables, fault),
-        unfinished.unfinished(todo),
+        result_tables.results(tables, fault),
+        job_states.unfinished(todo),
         training.training(folder),
         representations.against(rank_against_ap.panels(found)),
         representations.representations(folder),
@@ -47,15 +47,15 @@ def page(runs: Path, *, title: str, status: Path | None = None) -> str:
     return document(title, facts(folder, found), [*sections, *unread(folder)])
 
 
-def measured(runs: Path) -> tuple[list[Found], str]:
+def measured(runs: Path) -> tuple[list[Measurement], str]:
     """The records with their paths below ``runs``; or none, and why."""
     try:
-        return [entry._replace(path=entry.path.relative_to(runs)) for entry in collect(runs)], ""
+        return [entry._replace(path=entry.path.relative_to(runs)) for entry in collect(runs).measurements], ""
     except UserError as error:
         return [], f"No table: {error}"
 
 
-def facts(folder: Folder, found: Sequence[Found]) -> str:
+def facts(folder: RunsFolder, found: Sequence[Measurement]) -> str:
     """What stands below the title."""
     commits = sorted({entry.record.commit for entry in found})
     known = {
@@ -68,7 +68,7 @@ def facts(folder: Folder, found: Sequence[Found]) -> str:
     return f'<dl class="facts">{lines}</dl>\n'
 
 
-def unread(folder: Folder) -> list[Section]:
+def unread(folder: RunsFolder) -> list[Section]:
     """The files that are damaged, if there are any."""
     if not folder.faults:
         return []

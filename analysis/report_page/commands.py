@@ -4,9 +4,9 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from analysis.report_page.folder import Folder, leaves
 from analysis.report_page.jobs import Job
 from analysis.report_page.markup import Section, details, escape, paragraph
+from analysis.report_page.runs_folder import RunsFolder, leaves
 from runtime.settings import flat
 
 SETTINGS_ONLY = (
@@ -15,7 +15,7 @@ SETTINGS_ONLY = (
 )
 
 
-def commands(folder: Folder, jobs: Sequence[Job]) -> Section:
+def commands(folder: RunsFolder, jobs: Sequence[Job]) -> Section:
     """Per row the recorded commands in their order; where none was recorded, what the row's files tell."""
     recorded: dict[str, list[str]] = {}
     for job in jobs:
@@ -36,7 +36,7 @@ def commands(folder: Folder, jobs: Sequence[Job]) -> Section:
     return Section(id="commands", title="Commands", body=body)
 
 
-def by_settings(folder: Folder, row) -> list[list[str]]:
+def by_settings(folder: RunsFolder, row) -> list[list[str]]:
     """The commands of one row, from config.yaml, conversion.json, run.json and result.json."""
     here, made = folder.name(row), []
     config = folder.yaml(row / "pretrain" / "config.yaml")

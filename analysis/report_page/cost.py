@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from analysis.report_page.folder import Folder, numbers
 from analysis.report_page.jobs import Job
 from analysis.report_page.markup import Section, grid, paragraph
+from analysis.report_page.runs_folder import RunsFolder, numbers
 from runtime.command_line import UserError
 
 UNKNOWN = "–"
@@ -17,7 +17,7 @@ COUNTED = (
 )
 
 
-def cost(folder: Folder, jobs: Sequence[Job]) -> Section:
+def cost(folder: RunsFolder, jobs: Sequence[Job]) -> Section:
     """A line per job that ran, the sums, and a line per network."""
     ran = [job for job in jobs if job.seconds]
     body = ""
@@ -68,7 +68,7 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def speed(folder: Folder, path: Path) -> list[str]:
+def speed(folder: RunsFolder, path: Path) -> list[str]:
     """Training images per second, and on what: of pretraining from its log, of a detector from its seconds a step."""
     context = folder.json(path / "result.json")
     where = context.get("device", UNKNOWN)
@@ -81,7 +81,7 @@ def speed(folder: Folder, path: Path) -> list[str]:
     return [f"{batch / seconds[len(seconds) // 2]:.1f}" if batch else UNKNOWN, where]
 
 
-def networks(folder: Folder) -> tuple[list[list[str]], list[str]]:
+def networks(folder: RunsFolder) -> tuple[list[list[str]], list[str]]:
     """A line for the backbone and one for each protocol's detector that was begun here; and what was not counted."""
     protocols: dict[str, int] = {}
     for path in sorted(folder.path.glob("*/*/run.json")):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.report_page.folder import Folder, leaves
+from analysis.report_page.runs_folder import RunsFolder, leaves
 from runtime.command_line import UserError
 
 DONE, BEGUN, MISSING = "done", "begun", "missing"
@@ -48,13 +48,13 @@ class Job:
         return self.name.removeprefix(f"{self.row}/")
 
 
-def read(folder: Folder, status: Path | None = None) -> list[Job]:
+def read(folder: RunsFolder, status: Path | None = None) -> list[Job]:
     """Every job that is known of. Raises UserError if ``status`` is not what ``slurm/status.py --json`` prints."""
     jobs = remembered(folder) or by_hand(folder)
     return told(jobs, status) if status else jobs
 
 
-def remembered(folder: Folder) -> list[Job]:
+def remembered(folder: RunsFolder) -> list[Job]:
     """The jobs of jobs/graph.json that fill a cell."""
     path = folder.path / "jobs" / "graph.json"
     try:
@@ -67,7 +67,7 @@ def remembered(folder: Folder) -> list[Job]:
         return []
 
 
-def of_entry(folder: Folder, entry: dict) -> Job:
+def of_entry(folder: RunsFolder, entry: dict) -> Job:
     asked, home = entry["resources"], folder.path / "jobs" / entry["name"]
     there = [(folder.path / output).exists() for output in entry["outputs"]]
     begun = (home / "submitted.json").exists() or any(there)
@@ -85,7 +85,7 @@ def of_entry(folder: Folder, entry: dict) -> Job:
     )
 
 
-def by_hand(folder: Folder) -> list[Job]:
+def by_hand(folder: RunsFolder) -> list[Job]:
     """What the folders of the rows tell."""
     rows = folder.rows
     inside = dict.fromkeys(path.relative_to(row).as_posix() for row in rows for path in leaves(row))

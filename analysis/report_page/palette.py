@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from analysis.results_table.records import unique
+from analysis.results_table.measurements import unique
 
 
 class Look(NamedTuple):

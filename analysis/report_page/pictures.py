@@ -5,8 +5,8 @@ import io
 
 from PIL import Image
 
-from analysis.report_page.folder import Folder
 from analysis.report_page.markup import Section, escape, paragraph
+from analysis.report_page.runs_folder import RunsFolder
 
 WIDEST_PX = 1200
 QUALITY = 72
@@ -14,7 +14,7 @@ MOST = 40
 """Sheets in one page, at about 60 kB each."""
 
 
-def pictures(folder: Folder) -> Section:
+def pictures(folder: RunsFolder) -> Section:
     """One sheet per detector, ground truth above, prediction below."""
     paths = [path for row in folder.rows for path in sorted(row.glob("*/predictions.png"))]
     figures = []

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from analysis.report_page.folder import Folder
 from analysis.report_page.markup import details, grid, paragraph
+from analysis.report_page.runs_folder import RunsFolder
 
 RANKS = {"rank-intra": "within classes", "rank-inter": "between classes", "rank-total": "all images"}
 """Kinds of effective rank, and where they look."""
@@ -15,7 +15,7 @@ READING = (
 )
 
 
-def ranks(folder: Folder) -> str:
+def ranks(folder: RunsFolder) -> str:
     """One table per benchmark of the effective ranks, with their n and intervals; below it what n decides."""
     groups: dict[str, list[list[str]]] = {}
     limits: list[str] = []

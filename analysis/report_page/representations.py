@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from analysis.measures.correlation import FEWEST
 from analysis.rank_against_ap import Panel
 from analysis.report_page.chart import Series, cloud, keys, lines, scatter
-from analysis.report_page.folder import Folder
 from analysis.report_page.markup import Section, details, escape, grid, paragraph
 from analysis.report_page.palette import Palette
 from analysis.report_page.ranks import ranks
-from analysis.results_table.records import unique
+from analysis.report_page.runs_folder import RunsFolder
+from analysis.results_table.measurements import unique
 
 OPEN = 2
 """Scores that are shown at once against every rank; the others open below them."""
@@ -78,7 +78,7 @@ def line(panel: Panel) -> list[str]:
     return [panel.score, panel.rank, str(c.n), *figures]
 
 
-def representations(folder: Folder) -> Section:
+def representations(folder: RunsFolder) -> Section:
     """Effective ranks with what limits them, eigenvalues of every row, and the t-SNE panels of every picture."""
     body = ranks(folder) + spectra(folder) + panels(folder)
     if not body:
@@ -88,7 +88,7 @@ def representations(folder: Folder) -> Section:
     return Section(id="representations", title="Ranks, spectra and t-SNE", body=body)
 
 
-def spectra(folder: Folder) -> str:
+def spectra(folder: RunsFolder) -> str:
     """One chart per benchmark: shares of the variance over the rank of the eigenvalue, both logarithmic."""
     groups: dict[str, list[Series]] = {}
     palette = Palette(row.name for row in folder.rows)
@@ -116,7 +116,7 @@ def spectra(folder: Folder) -> str:
     return f'<h3>Spectra</h3>\n<div class="charts">\n{"".join(charts)}</div>\n' if any(charts) else ""
 
 
-def panels(folder: Folder) -> str:
+def panels(folder: RunsFolder) -> str:
     """Every t-SNE or UMAP whose coordinates are there, drawn anew, so that the panels flow with the page."""
     parts = []
     for path in [*folder.find("tsne-*.json"), *folder.find("umap-*.json")]:

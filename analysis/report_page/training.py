@@ -1,9 +1,9 @@
 """Curves of the report: losses and ranks while a backbone was pretrained, losses of the detectors, kept checkpoints."""
 
 from analysis.report_page.chart import Series, lines
-from analysis.report_page.folder import Folder, numbers
 from analysis.report_page.markup import Section, escape, paragraph
 from analysis.report_page.palette import Palette
+from analysis.report_page.runs_folder import RunsFolder, numbers
 from pretrain.methods import available, title
 
 RANKS = {
@@ -16,7 +16,7 @@ NO_TERMS = {"step", "lr", "images_per_s", *RANKS}
 """What a log line holds besides the terms whose sum is the loss."""
 
 
-def training(folder: Folder) -> Section:
+def training(folder: RunsFolder) -> Section:
     """Losses of one method in one chart: those of two methods have no common scale. Ranks of all runs in one."""
     palette = Palette(row.name for row in folder.rows)
     body = group("Pretraining", pretraining(folder, palette))
@@ -35,7 +35,7 @@ def group(name: str, charts: list[str]) -> str:
     return f'<h3>{escape(name)}</h3>\n<div class="charts">\n{"".join(charts)}</div>\n' if charts else ""
 
 
-def pretraining(folder: Folder, palette: Palette) -> list[str]:
+def pretraining(folder: RunsFolder, palette: Palette) -> list[str]:
     logs = {row.name: folder.log(row / "pretrain" / "log.jsonl") for row in folder.rows}
     logs = {name: log for name, log in logs.items() if log}
     groups: dict[str, list[Series]] = {}
@@ -59,7 +59,7 @@ def loss(entry: dict) -> float | None:
     return sum(terms) if terms else None
 
 
-def checkpoints(folder: Folder, palette: Palette) -> str:
+def checkpoints(folder: RunsFolder, palette: Palette) -> str:
     """Ranks of kept checkpoints, from every curves.json (analysis/curves.py)."""
     parts, paths = [], folder.find("curves.json")
     if paths:
@@ -80,7 +80,7 @@ def checkpoints(folder: Folder, palette: Palette) -> str:
     return "".join(parts)
 
 
-def detectors(folder: Folder, palette: Palette) -> list[str]:
+def detectors(folder: RunsFolder, palette: Palette) -> list[str]:
     """Training losses of the detectors, a chart per protocol and benchmark."""
     groups: dict[str, list[Series]] = {}
     for row in folder.rows:

@@ -1,52 +1,61 @@
-"""Runs that departed from their protocol: by a setting of the command line, or by a smaller batch (``--scale``).
+"""Runs that deviate from their protocol: by a setting of the command line, or by a smaller batch (``--scale``).
 
 They stay in the protocol's column, where their reader looks for them, with a mark and what was changed below the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from analysis.results_table.records import FIRST_VERSION, Found, unique
+from analysis.results_table.measurements import FIRST_VERSION, Measurement, unique
 
 MARK = "‡"
 
 UNKNOWN = "not recorded"
-"""Of results written before departures were: whether there were any, nobody can say now."""
+"""Of results that were written before deviations were recorded."""
+
+MOST_NAMED = 20
+"""Rows that a footnote names; the others are counted."""
 
 
-def has_settings(found: Found) -> bool:
+def has_settings(measurement: Measurement) -> bool:
     """Whether a record's protocol is a file of settings; of neighbours and features the name says all."""
-    return found.record.task != "representation" and not found.record.protocol.startswith("knn")
+    return measurement.record.task != "representation" and not measurement.record.protocol.startswith("knn")
 
 
-def departure(found: Found) -> str:
-    """``--scale 8, SOLVER.MAX_ITER 9000``: what of the run behind a record is not its protocol's; mostly empty."""
-    scale = found.about.get("scale", 1)
-    changed = [f"{key} {value}" for key, value in found.about.get("changed_from_protocol", {}).items()]
+def deviation(measurement: Measurement) -> str:
+    """``--scale 8, SOLVER.MAX_ITER 9000``: what differs from the protocol in the run of a record; mostly empty."""
+    scale = measurement.context.get("scale", 1)
+    changed = [f"{key} {value}" for key, value in measurement.context.get("changed_from_protocol", {}).items()]
     return ", ".join(([f"--scale {scale}"] if scale != 1 else []) + changed)
 
 
-def silence(found: Found) -> str:
-    """What a record means that names no departure."""
-    return UNKNOWN if has_settings(found) and "changed_from_protocol" not in found.about else "none"
+def described(measurement: Measurement) -> str:
+    """The deviation of a run, ``none``, or ``not recorded``."""
+    unknown = has_settings(measurement) and "changed_from_protocol" not in measurement.context
+    return deviation(measurement) or (UNKNOWN if unknown else "none")
 
 
-def conditions(found: Found) -> str:
-    """How far a record's protocol was followed, and which version of it; empty where it has no settings."""
-    if not has_settings(found):
+def conditions(measurement: Measurement) -> str:
+    """Which version of its protocol a record is of and how the run deviates from it; empty where it has no settings."""
+    if not has_settings(measurement):
         return ""
-    version = found.about.get("protocol_version", f"{UNKNOWN}, taken for {FIRST_VERSION}")
-    return f"protocol version {version}; departures from its settings: {departure(found) or silence(found)}"
+    version = measurement.context.get("protocol_version", f"{UNKNOWN}, taken for {FIRST_VERSION}")
+    return f"protocol version {version}; deviations from its settings: {described(measurement)}"
 
 
-def of_seeds(found: Sequence[Found]) -> str:
-    """The departure of the runs of one cell, seed by seed where they are not alike."""
-    each = [departure(entry) or silence(entry) for entry in found]
-    if len(unique(each)) < 2:
-        return each[0] if each else ""
-    return "; ".join(f"seed {entry.record.seed}: {words}" for entry, words in zip(found, each, strict=True))
+def of_seeds(measurements: Sequence[Measurement]) -> str:
+    """The deviation of the runs of one cell, seed by seed where they are not alike."""
+    texts = [described(entry) for entry in measurements]
+    if len(set(texts)) < 2:
+        return texts[0] if texts else ""
+    return "; ".join(f"seed {entry.record.seed}: {text}" for entry, text in zip(measurements, texts, strict=True))
 
 
-def note(rows: dict[str, str]) -> str:
-    """The footnote of the rows (name -> departure) that carry the mark."""
-    said = "; ".join(f"{', '.join(n for n in rows if rows[n] == words)} ({words})" for words in unique(rows.values()))
-    return f"{MARK} Not under the protocol's own settings: {said}."
+def note(rows: Mapping[str, str]) -> str:
+    """The footnote of the rows (name -> deviation) that carry the mark."""
+    groups = []
+    for text in unique(rows.values()):
+        names = [name for name in rows if rows[name] == text]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        groups.append(f"{', '.join(names[:MOST_NAMED])}{more} ({text})")
+    more = f"; and {len(groups) - MOST_NAMED} other deviations" if len(groups) > MOST_NAMED else ""
+    return f"{MARK} Not under the protocol's own settings: {'; '.join(groups[:MOST_NAMED])}{more}."

@@ -1,12 +1,12 @@
-"""Tables for a browser: a page that stands alone, and the fragment of it that a report takes in."""
+"""Tables for a browser: a page of its own, and the fragment of it that a report includes."""
 
-from html import escape
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from analysis.results_table.explain import address, explain
-from analysis.results_table.model import Column, Row, Table
+from analysis.results_table.explain import cell_address, explain
+from analysis.results_table.model import TEXT_COLUMNS, Column, Row, Table
+from analysis.results_table.quote import for_html
 from analysis.results_table.significance import BEST, CLOSE
-from analysis.results_table.text import LEFT, group_of
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --quiet: #666; --shade: #8881; }
@@ -28,57 +28,68 @@ tbody th { font-weight: normal; }
 
 
 def html(table: Table) -> str:
-    """A page with the table; a cell shows what is behind it when pointed at."""
-    title = escape(f"{table.benchmark}, {table.title}")
+    """A page with the table; a cell shows its provenance when pointed at."""
+    title = for_html(f"{table.benchmark}, {table.title}")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title><style>{STYLE}</style></head>\n<body>\n{fragment(table)}</body></html>\n"
+        f"<title>{title}</title><style>{STYLE}</style></head>\n<body>\n{fragment(table, table.rows)}</body></html>\n"
     )
 
 
-def fragment(table: Table) -> str:
-    """The table and its footnotes; every cell carries its address (``data-cell``) and its pedigree (``title``)."""
-    bodies = [
-        "\n".join(_line(table, row) for row in table.rows if bool(row.source) == published)
-        for published in (False, True)
-    ]
-    body = "\n".join(f"<tbody>\n{rows}\n</tbody>" for rows in bodies if rows)
-    notes = "".join(f"<p>{escape(note)}</p>" for note in table.footnotes)
+def fragment(table: Table, rows: Sequence[Row], *, provenance: bool = True) -> str:
+    """``rows`` of the table, and its footnotes; every cell carries its address (``data-cell``).
+
+    Args:
+        provenance: whether a cell shows its records when pointed at (``title``).
+    """
+    bodies = []
+    for is_published in (False, True):
+        lines = [_line(table, row, provenance) for row in rows if bool(row.source) == is_published]
+        if lines:
+            bodies.append("<tbody>\n" + "\n".join(lines) + "\n</tbody>")
+    notes = "".join(f"<p>{for_html(note)}</p>" for note in table.footnotes)
     return (
-        f'<div class="scroll"><table id="{escape(table.name)}">\n<caption>{escape(table.caption)}</caption>\n'
-        f'<thead>\n{_heads(table)}\n</thead>\n{body}\n</table></div>\n<div class="notes">{notes}</div>\n'
+        f'<div class="scroll"><table id="{for_html(table.name)}">\n<caption>{for_html(table.caption)}</caption>\n'
+        f"<thead>\n{_heads(table)}\n</thead>\n{_joined(bodies)}\n</table></div>\n"
+        f'<div class="notes">{notes}</div>\n'
     )
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n".join(parts)
 
 
 def _heads(table: Table) -> str:
-    groups = [(name, len(list(columns))) for name, columns in groupby(table.columns, lambda c: group_of(table, c))]
+    groups = [(name, len(list(columns))) for name, columns in groupby(table.columns, table.group)]
     lines = []
     if any(name for name, _ in groups):
-        cells = [f'<th colspan="{width}" class="group" scope="colgroup">{escape(name)}</th>' for name, width in groups]
-        lines.append(f'<tr><th colspan="{len(table.labels)}"></th>{"".join(cells)}<th></th></tr>')
-    words = [*table.labels, *(column.label for column in table.columns), "seeds"]
-    heads = [f"<th{_word(k)} scope='col'>{escape(word)}</th>" for k, word in enumerate(words)]
-    return "\n".join([*lines, f"<tr>{''.join(heads)}</tr>"])
+        cells = [
+            f'<th colspan="{width}" class="group" scope="colgroup">{for_html(name)}</th>' for name, width in groups
+        ]
+        lines.append(f'<tr><th colspan="{len(table.row_heads)}"></th>{"".join(cells)}<th></th></tr>')
+    names = [*table.row_heads, *(column.label for column in table.columns), "seeds"]
+    heads = [f'<th{_text_class(k)} scope="col">{for_html(name)}</th>' for k, name in enumerate(names)]
+    return _joined([*lines, f"<tr>{''.join(heads)}</tr>"])
 
 
-def _word(place: int) -> str:
-    return ' class="word"' if place < LEFT else ""
+def _text_class(column: int) -> str:
+    return ' class="word"' if column < TEXT_COLUMNS else ""
 
 
-def _line(table: Table, row: Row) -> str:
-    name, *rest = map(escape, table.label(row))
+def _line(table: Table, row: Row, provenance: bool) -> str:
+    name, *labels = map(for_html, table.row_labels(row))
     cells = [f'<th class="word" scope="row">{name}</th>']
-    cells += [f"<td{_word(k)}>{word}</td>" for k, word in enumerate(rest, 1)]
-    cells += [_cell(table, row, column) for column in table.columns]
+    cells += [f"<td{_text_class(k)}>{label}</td>" for k, label in enumerate(labels, 1)]
+    cells += [_cell(table, row, column, provenance) for column in table.columns]
     kind = ' class="published"' if row.source else ""
-    return f"<tr{kind}>{''.join(cells)}<td>{escape(table.seeds(row))}</td></tr>"
+    return f"<tr{kind}>{''.join(cells)}<td>{for_html(table.seeds(row))}</td></tr>"
 
 
-def _cell(table: Table, row: Row, column: Column) -> str:
-    text, mark = escape(table.text(row, column)), table.marks.get((row, column))
+def _cell(table: Table, row: Row, column: Column, provenance: bool) -> str:
+    text, mark = for_html(table.text(row, column)), table.marks.get((row, column))
     if (row, column) not in table.cells:
         return f"<td>{text}</td>"
     shown = f"<strong>{text}</strong>" if mark == BEST else f"{text} †" if mark == CLOSE else text
-    about = escape("\n".join(explain(table, row, column)), quote=True)
-    return f'<td data-cell="{escape(address(table, row, column), quote=True)}" title="{about}">{shown}</td>'
+    title = f' title="{for_html(_joined(explain(table, row, column)))}"' if provenance else ""
+    return f'<td data-cell="{for_html(cell_address(table, row, column))}"{title}>{shown}</td>'

@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 from analysis.results_table import deviations, significance
+from analysis.results_table.measurements import FIRST_VERSION, Measurement, unique, versioned
 from analysis.results_table.published import FOREIGN_METHODS, Published
-from analysis.results_table.records import FIRST_VERSION, Found, unique, versioned
 from pretrain.methods import available, title
 
 MISSING = "–"
@@ -19,6 +19,17 @@ METRICS = {"AP50": "AP50", "AP": "AP", "AP75": "AP75", "top1": "top-1", "top5": 
 
 ITALICS = "In italics: published, not measured here; a dash for seeds where the source does not say."
 
+TEXT_COLUMNS = 2
+"""Columns, from the left, that name the row in words and are flush left; numbers are flush right."""
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@cache
+def method_titles() -> dict[str, str]:
+    """Method -> its display name."""
+    return FOREIGN_METHODS | {name: title(name) for name in available()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -29,13 +40,21 @@ class Row:
     variant: str
     epochs: int
     source: str = ""
-    """Where a paper's row was read, all places of it; empty for a measured row."""
+    """Every place in which a paper's row was read; empty for a measured row."""
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> "Row":
+        """The row of a measurement."""
+        record = measurement.record
+        source = "" if record.source == "measured" else record.source
+        return cls(
+            method=record.method, recipe=record.recipe, variant=record.variant, epochs=record.epochs, source=source
+        )
 
     @property
     def name(self) -> str:
         """The display name."""
-        known = FOREIGN_METHODS | {name: title(name) for name in available()}
-        return known.get(self.method, self.method)
+        return method_titles().get(self.method, self.method)
 
     @property
     def label(self) -> str:
@@ -44,21 +63,28 @@ class Row:
     @property
     def address(self) -> str:
         """``Matrix-SSL/demo/8ep``."""
-        return "/".join(word for word in (self.label, self.recipe, f"{self.epochs}ep" if self.epochs else "") if word)
+        return "/".join(part for part in (self.label, self.recipe, f"{self.epochs}ep" if self.epochs else "") if part)
 
     @property
-    def place(self) -> tuple:
-        """Where a row stands: measured before published, from scratch first, then by name and length."""
-        return bool(self.source), self.method != "random", self.name.lower(), self.epochs, numeric(self.variant)
+    def sort_key(self) -> tuple:
+        """Measured before published, from scratch first, then by name and length."""
+        return (
+            bool(self.source),
+            self.method != "random",
+            self.name.lower(),
+            self.epochs,
+            variant_sort_key(self.variant),
+        )
 
 
-def numeric(variant: str) -> tuple:
+def variant_sort_key(variant: str) -> tuple:
     """``gamma=0.3`` sorts by its number, other variants by their letters, none first."""
-    word = variant.rpartition("=")[2]
+    setting, _, value = variant.rpartition("=")
     try:
-        return variant != "", variant.rpartition("=")[0], float(word), word
+        number = float(value)
     except ValueError:
-        return variant != "", variant.rpartition("=")[0], float("inf"), word
+        number = float("inf")
+    return variant != "", setting, number, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +98,10 @@ class Column:
     """Of the protocol."""
 
     @classmethod
-    def of(cls, found: Found) -> "Column":
-        """The column of a record."""
-        record = found.record
-        return cls(protocol=record.protocol, version=found.version, task=record.task, metric=record.metric)
+    def of(cls, measurement: Measurement) -> "Column":
+        """The column of a measurement."""
+        record = measurement.record
+        return cls(protocol=record.protocol, version=measurement.version, task=record.task, metric=record.metric)
 
     @property
     def versioned(self) -> str:
@@ -84,7 +110,7 @@ class Column:
 
     @property
     def group(self) -> str:
-        """What stands above the metric: box and mask, or the protocol of a probe."""
+        """The head above the metric: box and mask, or the protocol of a probe."""
         return TASKS[self.task] or (self.versioned.replace("knn", "kNN") if self.task == "classification" else "")
 
     @property
@@ -96,35 +122,43 @@ class Column:
         return f"{self.group} {self.label}".strip()
 
     @property
-    def place(self) -> tuple:
-        """Where a column stands: by task, then protocol, then metric."""
-        order = list(METRICS).index(self.metric) if self.metric in METRICS else len(METRICS)
-        words = re.split(r"(\d+)", self.versioned)  # 1 percent stands before 10
-        protocol = tuple(int(word) if k % 2 else word for k, word in enumerate(words))
+    def sort_key(self) -> tuple:
+        """By task, then protocol, then metric."""
+        metrics = list(METRICS)
+        order = metrics.index(self.metric) if self.metric in METRICS else len(metrics)
+        parts = re.split(r"(\d+)", self.versioned)  # 1 percent before 10
+        protocol = tuple(int(part) if k % 2 else part for k, part in enumerate(parts))
         return list(TASKS).index(self.task), protocol, order, self.metric
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is known of one row in one column: records of several seeds, or what papers print."""
+    """One row in one column: measurements of several seeds, or what papers print."""
 
-    found: tuple[Found, ...] = ()
-    printed: tuple[Published, ...] = ()
+    measured: tuple[Measurement, ...] = ()
+    published: tuple[Published, ...] = ()
 
     @property
     def values(self) -> list[float]:
-        return [entry.record.value for entry in self.found] or [entry.value for entry in self.printed[:1]]
+        return [entry.record.value for entry in self.measured] or [entry.value for entry in self.published[:1]]
 
     @property
     def n(self) -> int | None:
         """Seeds averaged; None where a paper does not say."""
-        return len(self.found) or self.printed[0].n
+        return len(self.measured) or self.published[0].n
 
     def text(self, *, percent: bool) -> str:
-        """Mean and spread, over our seeds or as printed."""
-        if self.printed and self.printed[0].std is not None:
-            return f"{self.printed[0].value:.1f} ± {self.printed[0].std:.1f}"
+        """Mean and spread, over our seeds or as published."""
+        if self.published and self.published[0].std is not None:
+            return f"{self.published[0].value:.1f} ± {self.published[0].std:.1f}"
         return significance.mean_and_spread(self.values, percent=percent)
+
+    @property
+    def caveats(self) -> list[str]:
+        return unique(entry.caveat for entry in self.published if entry.caveat)
+
+
+CellKey = tuple[Row, Column]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,93 +169,68 @@ class Table:
     """Of its files."""
     benchmark: str
     title: str
-    cells: dict[tuple[Row, Column], Cell]
-    swept: str = ""
+    cells: dict[CellKey, Cell]
+    swept_setting: str = ""
     """The setting that differs from row to row, if the table is a sweep."""
-    extra: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     """Footnotes of its own."""
 
     @cached_property
     def rows(self) -> list[Row]:
-        return sorted(unique([row for row, _ in self.cells]), key=lambda row: row.place)
+        return sorted(unique(row for row, _ in self.cells), key=lambda row: row.sort_key)
 
     @cached_property
     def columns(self) -> list[Column]:
-        return sorted(unique([column for _, column in self.cells]), key=lambda column: column.place)
+        return sorted(unique(column for _, column in self.cells), key=lambda column: column.sort_key)
+
+    @cached_property
+    def measured_rows(self) -> list[Row]:
+        return [row for row in self.rows if not row.source]
 
     @property
+    def published_rows(self) -> list[Row]:
+        return self.rows[len(self.measured_rows) :]
+
+    @cached_property
     def percent(self) -> bool:
         return all(column.task != "representation" for column in self.columns)
 
-    @property
-    def labels(self) -> list[str]:
-        """The heads of the columns that say which row it is."""
-        return [self.swept or "method", "recipe", "epochs"]
+    # Heads and labels
 
-    def label(self, row: Row) -> list[str]:
-        """Which row it is; a published one names its footnote."""
+    @property
+    def row_heads(self) -> list[str]:
+        """The heads of the columns that say which row it is."""
+        return [self.swept_setting or "method", "recipe", "epochs"]
+
+    @property
+    def heads(self) -> list[str]:
+        """The names of all columns; where boxes of two protocols are side by side, each says which."""
+        groups = [self.group(column) for column in self.columns]
+        names = [f"{group} {column.label}".strip() for group, column in zip(groups, self.columns, strict=True)]
+        return [*self.row_heads, *names, "seeds"]
+
+    def group(self, column: Column) -> str:
+        """The head above a column's metric, with the protocol where the table has several for one task."""
+        if column.task == "classification" or len(self._protocols[column.task]) < 2:
+            return column.group
+        return f"{column.versioned} {column.group}".strip()
+
+    @cached_property
+    def _protocols(self) -> dict[str, set[str]]:
+        protocols: dict[str, set[str]] = {}
+        for column in self.columns:
+            protocols.setdefault(column.task, set()).add(column.versioned)
+        return protocols
+
+    def row_labels(self, row: Row) -> list[str]:
+        """Which row it is, a text for each of ``row_heads``; a published one names its footnote."""
         name = row.label
-        if self.swept:
+        if self.swept_setting:
             name = row.variant.rpartition("=")[2] or "recipe's own"
-        recipe = f"published [{self.letter(row)}]" if row.source else row.recipe or MISSING
+        recipe = f"published [{footnote_letter(self._source_numbers[row])}]" if row.source else row.recipe or MISSING
         return [name, recipe, str(row.epochs) if row.epochs else MISSING]
 
-    def letter(self, row: Row) -> str:
-        """The footnote of a published row."""
-        place = self.sources.index(_source(row, self))
-        return chr(ord("a") + place) if place < 26 else f"a{chr(ord('a') + place - 26)}"
-
-    @cached_property
-    def sources(self) -> list[str]:
-        """The footnotes of published rows: source and caveats, each once, in the order of the rows."""
-        return unique([_source(row, self) for row in self.rows if row.source])
-
-    @cached_property
-    def marks(self) -> dict[tuple[Row, Column], str]:
-        """Cells to be set in bold or with a dagger, by the rule of
-        ``analysis.results_table.significance``; published ones never are."""
-        found = {}
-        for column in self.columns if self.percent else ():
-            if len({self.departed.get((row, column), "") for row in self.measured if (row, column) in self.cells}) > 1:
-                continue  # runs under different settings are not compared
-            if column in self.uneven:
-                continue  # nor are runs on different images
-            measured = {row: self.cells[row, column].values for row in self.measured if (row, column) in self.cells}
-            marked = significance.marks(measured, counted=self.counted(column))
-            found |= {(row, column): mark for row, mark in marked.items()}
-        return found
-
-    @cached_property
-    def departed(self) -> dict[tuple[Row, Column], str]:
-        """Cells of runs that were not under their protocol's own settings, and what was changed."""
-        departed = {
-            place: cell.found for place, cell in self.cells.items() if any(map(deviations.departure, cell.found))
-        }
-        return {place: deviations.of_seeds(found) for place, found in departed.items()}
-
-    @cached_property
-    def uneven(self) -> dict[Column, list[int]]:
-        """Columns of percentages whose records are not all of as many images, and how many they are of."""
-        counts = {column: set() for column in self.columns if column.task != "representation"}
-        for (_, column), cell in self.cells.items():
-            counts.get(column, set()).update(entry.record.n for entry in cell.found)
-        return {column: sorted(numbers) for column, numbers in counts.items() if len(numbers) > 1}
-
-    def counted(self, column: Column) -> int | None:
-        """The fewest images that an accuracy of a column was counted on; None for other metrics."""
-        if column.task != "classification":
-            return None
-        cells = [self.cells[row, column] for row in self.measured if (row, column) in self.cells]
-        return min((entry.record.n for cell in cells for entry in cell.found), default=None)
-
-    @property
-    def measured(self) -> list[Row]:
-        return [row for row in self.rows if not row.source]
-
-    def seeds(self, row: Row) -> str:
-        """Over how many seeds the fullest cell of a row is averaged."""
-        known = [self.cells[row, column].n for column in self.columns if (row, column) in self.cells]
-        return str(max((n for n in known if n), default=MISSING))
+    # Cells
 
     def text(self, row: Row, column: Column) -> str:
         """A cell without its marks; one averaged over fewer seeds than its row says so itself."""
@@ -229,43 +238,116 @@ class Table:
         if cell is None:
             return MISSING
         fewer = not row.source and str(cell.n) != self.seeds(row)
-        mark = f" {deviations.MARK}" if (row, column) in self.departed else ""
+        mark = f" {deviations.MARK}" if (row, column) in self.deviations else ""
         return cell.text(percent=self.percent) + (f" (n={cell.n})" if fewer else "") + mark
+
+    def seeds(self, row: Row) -> str:
+        """Over how many seeds the fullest cell of a row is averaged."""
+        n = self._most_seeds.get(row, 0)
+        return str(n) if n else MISSING
+
+    @cached_property
+    def _most_seeds(self) -> dict[Row, int]:
+        most: dict[Row, int] = {}
+        for (row, _), cell in self.cells.items():
+            most[row] = max(most.get(row, 0), cell.n or 0)
+        return most
+
+    @cached_property
+    def marks(self) -> dict[CellKey, str]:
+        """Cells to be set in bold or with a dagger, by the rule of
+        ``analysis.results_table.significance``; published ones never are."""
+        marks = {}
+        for column in self.columns if self.percent else ():
+            cells = {row: self.cells[row, column] for row in self.measured_rows if (row, column) in self.cells}
+            if len({self.deviations.get((row, column), "") for row in cells}) > 1:
+                continue  # runs under different settings are not compared
+            if column in self.image_counts:
+                continue  # nor are runs on different images
+            values = {row: cell.values for row, cell in cells.items()}
+            for row, mark in significance.marks(values, images=self._fewest_images(column)).items():
+                marks[row, column] = mark
+        return marks
+
+    @cached_property
+    def deviations(self) -> dict[CellKey, str]:
+        """Cells of runs that were not under their protocol's own settings, and what was changed."""
+        return {
+            key: deviations.of_seeds(cell.measured)
+            for key, cell in self.cells.items()
+            if any(deviations.deviation(entry) for entry in cell.measured)
+        }
+
+    @cached_property
+    def image_counts(self) -> dict[Column, list[int]]:
+        """Columns of percentages whose records are not all of as many images, and how many they are of."""
+        counts: dict[Column, set[int]] = {}
+        for (_, column), cell in self.cells.items():
+            if column.task != "representation":
+                counts.setdefault(column, set()).update(entry.record.n for entry in cell.measured)
+        return {column: sorted(counts[column]) for column in self.columns if len(counts.get(column, ())) > 1}
+
+    def _fewest_images(self, column: Column) -> int | None:
+        """The fewest images that an accuracy of a column was counted on; None for other metrics."""
+        if column.task != "classification":
+            return None
+        cells = [self.cells[row, column] for row in self.measured_rows if (row, column) in self.cells]
+        return min((entry.record.n for cell in cells for entry in cell.measured), default=None)
+
+    # Words around the table
 
     @property
     def caption(self) -> str:
         first = self.columns[0].versioned  # the probes beside a detector have images of their own
-        found = [found for (_, column), cell in self.cells.items() if column.versioned == first for found in cell.found]
-        images = unique([entry.record.n for entry in found])
-        counted = f", {' or '.join(map(str, sorted(images)))} images" if images else ""
+        counts = {
+            entry.record.n
+            for (_, column), cell in self.cells.items()
+            if column.versioned == first
+            for entry in cell.measured
+        }
+        images = f", {' or '.join(map(str, sorted(counts)))} images" if counts else ""
         unit = "percent, " if self.percent else ""
-        return f"{self.benchmark}, {self.title}{counted}; {unit}mean ± standard deviation over seeds"
+        return f"{self.benchmark}, {self.title}{images}; {unit}mean ± standard deviation over seeds"
 
-    @property
+    @cached_property
+    def sources(self) -> list[str]:
+        """The footnotes of published rows: source and caveats, each once, in the order of the rows."""
+        return unique(self._sources.values())
+
+    @cached_property
+    def _sources(self) -> dict[Row, str]:
+        sources = {}
+        for row in self.published_rows:
+            cells = [self.cells[row, column] for column in self.columns if (row, column) in self.cells]
+            caveats = unique(caveat for cell in cells for caveat in cell.caveats)
+            sources[row] = f"{row.source}: {'; '.join(caveats)}" if caveats else row.source
+        return sources
+
+    @cached_property
+    def _source_numbers(self) -> dict[Row, int]:
+        numbers = {source: number for number, source in enumerate(self.sources)}
+        return {row: numbers[source] for row, source in self._sources.items()}
+
+    @cached_property
     def footnotes(self) -> list[str]:
         """What a reader must know, the sources of published rows last."""
-        notes = list(self.extra)
-        if self.percent and len(self.measured) > 1:
+        notes = list(self.notes)
+        if self.percent and len(self.measured_rows) > 1:
             notes.append(significance.RULE)
         if significance.CLOSE in self.marks.values():
             notes.append(significance.CLOSE_NOTE)
-        if self.uneven:
-            said = unique([" and ".join(map(str, numbers)) for numbers in self.uneven.values()])
-            which = ", ".join(column.name for column in self.uneven)
-            notes.append(f"Measured on {'; '.join(said)} images, which are not the same ones ({which}): none is bold.")
-        if self.departed:
-            who = {row.address: words for (row, _), words in self.departed.items()}
-            notes.append(deviations.note(who))
+        if self.image_counts:
+            counts = "; ".join(unique(" and ".join(map(str, numbers)) for numbers in self.image_counts.values()))
+            names = ", ".join(column.name for column in self.image_counts)
+            notes.append(f"Measured on {counts} images, which are not the same ones ({names}): none is bold.")
+        if self.deviations:
+            notes.append(deviations.note({row.address: text for (row, _), text in self.deviations.items()}))
         if self.sources:
             notes.append(ITALICS)
-        return notes + [f"[{self._letter_at(k)}] {source}" for k, source in enumerate(self.sources)]
-
-    @staticmethod
-    def _letter_at(place: int) -> str:
-        return chr(ord("a") + place) if place < 26 else f"a{chr(ord('a') + place - 26)}"
+        return notes + [f"[{footnote_letter(number)}] {source}" for number, source in enumerate(self.sources)]
 
 
-def _source(row: Row, table: Table) -> str:
-    cells = [table.cells[row, column] for column in table.columns if (row, column) in table.cells]
-    caveats = unique([entry.caveat for cell in cells for entry in cell.printed if entry.caveat])
-    return ": ".join([row.source, "; ".join(caveats)]) if caveats else row.source
+def footnote_letter(number: int) -> str:
+    """0, 1, ... -> a, b, ..., z, aa, ab, ..."""
+    first, last = divmod(number, len(LETTERS))
+    return (footnote_letter(first - 1) if first else "") + LETTERS[last]

@@ -17,11 +17,6 @@ from collections.abc import Hashable, Mapping, Sequence
 SINGLE_SEED_GAP = 0.3
 """Points, of percent."""
 
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5% points of Student's t for 1 .. 10 degrees of freedom; between those that follow, the lower one counts."""
-
-T_MORE = ((120, 1.980), (60, 2.000), (40, 2.021), (30, 2.042), (20, 2.086), (15, 2.131), (12, 2.179), (10, 2.228))
-
 BEST, CLOSE = "best", "close"
 
 RULE = (
@@ -33,12 +28,12 @@ RULE = (
 CLOSE_NOTE = "† Single seeds no farther from the best than that: within the random variation of one run."
 
 
-def marks(column: Mapping[Hashable, Sequence[float]], *, counted: int | None = None) -> dict[Hashable, str]:
+def marks(column: Mapping[Hashable, Sequence[float]], *, images: int | None = None) -> dict[Hashable, str]:
     """Which rows of a column to mark, row -> ``BEST`` or ``CLOSE``.
 
     Args:
         column: row -> its values, one per seed, higher is better; rows without values are not there.
-        counted: the images of which each value is the percentage that was right; None for other metrics.
+        images: the images of which each value is the percentage that was right; None for other metrics.
     """
     if len(column) < 2:
         return {}
@@ -46,28 +41,29 @@ def marks(column: Mapping[Hashable, Sequence[float]], *, counted: int | None = N
     best, pooled = ranked[0], pooled_spread(list(column.values()))
     gaps = {row: statistics.fmean(column[best]) - statistics.fmean(column[row]) for row in ranked[1:]}
     p = statistics.fmean(column[best]) / 100
-    least = max(SINGLE_SEED_GAP, 100 * math.sqrt(2 * p * (1 - p) / counted) if counted else 0)
+    least = max(SINGLE_SEED_GAP, 100 * math.sqrt(2 * p * (1 - p) / images) if images else 0)
     near = [row for row, gap in gaps.items() if gap < least and 1 in (len(column[best]), len(column[row]))]
     if near:
         return {row: CLOSE for row in [best, *near] if len(column[row]) == 1}
     if pooled is None:
         return {best: BEST}
-    ahead = all(gap > noise(column[best], column[row], pooled=pooled) for row, gap in gaps.items())
+    ahead = all(gap > welch_half_width(column[best], column[row], pooled=pooled) for row, gap in gaps.items())
     return {best: BEST} if ahead else {}
 
 
-def noise(first: Sequence[float], second: Sequence[float], *, pooled: float) -> float:
+def welch_half_width(first: Sequence[float], second: Sequence[float], *, pooled: float) -> float:
     """Half width of the 95% interval of the difference of two means (Welch); ``pooled`` stands in for a lone seed."""
-    shares, freedoms = [], []
+    from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes a second to import
+
+    total, squares = 0.0, 0.0
     for values in (first, second):
         spread = statistics.stdev(values) if len(values) > 1 else pooled
-        shares.append(spread**2 / len(values))
-        freedoms.append(max(len(values) - 1, 1))
-    total = sum(shares)
-    if total == 0:
+        share = spread**2 / len(values)
+        total += share
+        squares += share**2 / max(len(values) - 1, 1)
+    if squares == 0:
         return 0.0
-    freedom = total**2 / sum(share**2 / free for share, free in zip(shares, freedoms, strict=True))
-    return quantile(freedom) * math.sqrt(total)
+    return float(stdtrit(total**2 / squares, 0.975)) * math.sqrt(total)
 
 
 def pooled_spread(columns: Sequence[Sequence[float]]) -> float | None:
@@ -77,13 +73,6 @@ def pooled_spread(columns: Sequence[Sequence[float]]) -> float | None:
         return None
     within = sum(statistics.variance(values) * (len(values) - 1) for values in columns if len(values) > 1)
     return math.sqrt(within / degrees)
-
-
-def quantile(freedom: float) -> float:
-    """The 97.5% point of Student's t, of the next lower tabulated degrees of freedom."""
-    if freedom < len(T_975) + 1:
-        return T_975[max(int(freedom), 1) - 1]
-    return next(value for least, value in T_MORE if freedom >= least)
 
 
 def mean_and_spread(values: Sequence[float], *, percent: bool = True) -> str:

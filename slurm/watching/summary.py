@@ -71,10 +71,11 @@ def results(runs: Path, jobs: Sequence[Job]) -> str:
     """The tables and where they are; what was written, if the graph made no table."""
     if not any(job.stage == "tables" for job in jobs):
         return "\n".join(["done:", *(f"    {path}" for job in jobs for path in job.outputs)])
-    from analysis import tables
-    from analysis.results_table import records
+    from analysis.results_table.build_tables import build_tables
+    from analysis.results_table.measurements import collect
+    from analysis.results_table.terminal import text
 
-    lines = [tables.text(table) for table in tables.build(records.collect(runs))]
+    lines = [text(table) for table in build_tables(collect(runs).measurements)]
     lines += [f"table: {path}" for path in sorted((runs / "results").glob("*.md"))]
     lines += [f"report: {job.folder / 'report.html'}" for job in jobs if job.stage == "report"]
     pictures = [job.folder / "predictions.png" for job in jobs]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.results_table import build
+from analysis.results_table.build_tables import build_tables
+from analysis.results_table.measurements import Measurement
 from analysis.results_table.published import Published
-from analysis.results_table.records import Found
 from runtime.results import Record, write
 
 
@@ -56,8 +56,10 @@ def tables():
 
     def make(records, printed=()):
         about = {"protocol_version": 1, "scale": 1, "changed_from_protocol": {}}
-        found = [Found(entry, Path(f"runs/{entry.method}-seed{entry.seed}/result.json"), about) for entry in records]
-        return build.build(found, printed)
+        found = [
+            Measurement(entry, Path(f"runs/{entry.method}-seed{entry.seed}/result.json"), about) for entry in records
+        ]
+        return build_tables(found, printed)
 
     return make
 

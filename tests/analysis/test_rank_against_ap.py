@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis import rank_against_ap
-from analysis.results_table.records import Found
+from analysis.results_table.measurements import Measurement
 from runtime.results import write
 
 
@@ -25,7 +25,7 @@ def backbones(record):
 
 
 def panels(records):
-    return rank_against_ap.panels([Found(entry, Path("result.json")) for entry in records])
+    return rank_against_ap.panels([Measurement(entry, Path("result.json")) for entry in records])
 
 
 def test_a_point_is_the_mean_over_the_seeds_that_have_both_numbers(backbones, record):

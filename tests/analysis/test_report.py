@@ -9,9 +9,10 @@ import pytest
 
 from analysis import report
 from analysis.report_page import cost, jobs, training
-from analysis.report_page.folder import Folder
-from analysis.results_table import build, records
-from analysis.results_table.explain import address
+from analysis.report_page.runs_folder import RunsFolder
+from analysis.results_table.build_tables import build_tables
+from analysis.results_table.explain import cell_address
+from analysis.results_table.measurements import collect
 from pretrain.monitoring.rank_monitor import PER_CLASS
 from runtime.command_line import UserError
 from runtime.results import write
@@ -77,16 +78,16 @@ def test_every_number_has_its_records_behind_it(full_runs, full_page):
     structure = Structure(full_page.read_text(encoding="utf-8"))
     assert structure.cells and set(structure.cells) == set(structure.articles)
     measured = 0
-    for table in build.build(records.collect(full_runs)):
+    for table in build_tables(collect(full_runs).measurements):
         for (row, column), cell in table.cells.items():
-            behind = structure.articles[address(table, row, column)].splitlines()
-            for found in cell.found:
+            behind = structure.articles[cell_address(table, row, column)].splitlines()
+            for found in cell.measured:
                 record, measured = found.record, measured + 1
                 facts = [record.seed, f"{record.value:.4f}", f"{record.n} images", record.commit]
                 facts += [record.weights_sha256 or "none: untrained weights of the seed"]
                 facts += [found.path.relative_to(full_runs)]
                 assert set(map(str, facts)) <= set(behind), (facts, behind)
-            for entry in cell.printed:
+            for entry in cell.published:
                 assert entry.source in behind and (entry.caveat or "none known") in behind
     assert measured > 20
 
@@ -97,7 +98,7 @@ def test_a_run_under_other_settings_is_marked_on_the_page_too(quick, record, tmp
     write(tmp_path / "runs" / "a" / "moco-c4-1x-coco_2017" / "result.json", [record()], **short)
     page = report.page(tmp_path / "runs", title="t")
     assert "40.0 ‡" in page and "(SOLVER.MAX_ITER 9000)" in page
-    assert "protocol version 2; departures from its settings: SOLVER.MAX_ITER 9000" in page
+    assert "protocol version 2; deviations from its settings: SOLVER.MAX_ITER 9000" in page
 
 
 def test_measured_and_published_rows_look_different(full_page):
@@ -213,7 +214,7 @@ def test_a_protocol_of_several_seeds_has_a_command_and_a_state_for_each(quick, r
             f"--out {row.name}/voc-24k-voc_2007_2012/seed{seed} --seed {seed} --scale 8 SOLVER.MAX_ITER 90 "
             "INPUT.MIN_SIZE_TRAIN '[480, 512]'"
         ) in words
-    states = {job.name: job.state for job in jobs.by_hand(Folder(tmp_path))}
+    states = {job.name: job.state for job in jobs.by_hand(RunsFolder(tmp_path))}
     assert states == {
         f"{row.name}/voc-24k-voc_2007_2012/seed{seed}": state
         for seed, state in enumerate((jobs.DONE, jobs.DONE, jobs.MISSING))

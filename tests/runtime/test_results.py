@@ -5,7 +5,6 @@ import json
 import pytest
 
 from runtime import results
-from runtime.command_line import UserError
 
 COMMON = {
     "method": "matrix_ssl",

@@ -5,11 +5,12 @@ import io
 
 import pytest
 
-from analysis.results_table import build
+from analysis.results_table.build_tables import build_tables
+from analysis.results_table.csv_file import to_csv
 from analysis.results_table.explain import explain
 from analysis.results_table.latex import latex
-from analysis.results_table.records import collect
-from analysis.results_table.text import markdown, to_csv
+from analysis.results_table.markdown import markdown
+from analysis.results_table.measurements import collect
 from runtime.results import write
 
 
@@ -20,7 +21,7 @@ def table_of(tmp_path):
     def make(entries):
         for number, (entry, context) in enumerate(entries):
             write(tmp_path / f"{number}" / "result.json", [entry], **context)
-        [table] = build.build(collect(tmp_path), [])
+        [table] = build_tables(collect(tmp_path).measurements, [])
         return table
 
     return make
@@ -35,7 +36,7 @@ def test_a_shorter_schedule_is_marked_named_and_never_bold(record, table_of):
     assert r"40.0 $^\ddagger$" in latex(table) and "‡" not in latex(table)
     assert [line["changed"] for line in csv.DictReader(io.StringIO(to_csv(table)))] == ["none", "SOLVER.MAX_ITER 9000"]
     ours = next(row for row in table.rows if row.method == "matrix_ssl")
-    assert explain(table, ours, table.columns[0])[-1].endswith("departures from its settings: SOLVER.MAX_ITER 9000")
+    assert explain(table, ours, table.columns[0])[-1].endswith("deviations from its settings: SOLVER.MAX_ITER 9000")
 
 
 def test_rows_that_departed_alike_are_compared(record, table_of):
@@ -50,13 +51,13 @@ def test_seeds_that_were_not_alike_are_told_apart(record, table_of):
     assert "(seed 0: none; seed 1: --scale 8)" in said
 
 
-def test_a_result_that_records_no_departures_is_not_taken_for_one_without_any(record, table_of):
+def test_a_result_that_records_no_deviations_is_not_taken_for_one_without_any(record, table_of):
     """Departures have not been recorded from the first: nobody can say now what such a run was under."""
     table = table_of([(record(value=40.0), {}), (record(value=41.0, seed=1), {"changed_from_protocol": {}})])
     assert "‡" not in markdown(table)
     [line] = csv.DictReader(io.StringIO(to_csv(table)))
     assert line["changed"] == "seed 0: not recorded; seed 1: none"
-    behind = [line for line in explain(table, table.rows[0], table.columns[0]) if "departures" in line]
+    behind = [line for line in explain(table, table.rows[0], table.columns[0]) if "deviations" in line]
     assert [line.rpartition(": ")[2] for line in behind] == ["not recorded", "none"]
 
 
@@ -64,5 +65,5 @@ def test_a_probe_without_settings_has_nothing_to_depart_from(record, table_of):
     """The name of a nearest-neighbour probe says all of it."""
     probe = {"protocol": "knn-20-T0.07", "task": "classification", "metric": "top1"}
     table = table_of([(record(**probe), {})])
-    assert "departures" not in "\n".join(explain(table, table.rows[0], table.columns[0]))
+    assert "deviations" not in "\n".join(explain(table, table.rows[0], table.columns[0]))
     assert [line["changed"] for line in csv.DictReader(io.StringIO(to_csv(table)))] == ["none"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.results_table.explain import address, explain, find
+from analysis.results_table.explain import cell_address, explain, find_cells
 from runtime.command_line import UserError
 
 
@@ -14,7 +14,7 @@ def made(tables, record, printed):
 
 
 def asked(made, words) -> list[str]:
-    return [line for place in find(made, words) for line in explain(*place)]
+    return [line for place in find_cells(made, words) for line in explain(*place)]
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,10 @@ def test_every_spelling_of_a_cell_finds_it(made, words):
         "matrix_ssl/demo/8ep/coco_2017/moco-c4-1x/bbox/AP: 40.5 ± 0.7 (n = 2)",
         "  seed 0: 40.0000 on 5000 images, in runs/matrix_ssl-seed0/result.json",
         "    commit abc123, weights sha256 sha-matrix_ssl-0",
-        "    protocol version 1; departures from its settings: none",
+        "    protocol version 1; deviations from its settings: none",
         "  seed 1: 41.0000 on 5000 images, in runs/matrix_ssl-seed1/result.json",
         "    commit abc123, weights sha256 sha-matrix_ssl-1",
-        "    protocol version 1; departures from its settings: none",
+        "    protocol version 1; deviations from its settings: none",
     ]
 
 
@@ -60,24 +60,22 @@ def test_several_cells_are_all_explained(made):
 def test_the_address_of_a_cell_whose_names_have_slashes_finds_it(tables, record):
     made = tables([record(recipe="mine/a", variant="lr=1/3"), record("byol")])
     place = made[0], next(row for row in made[0].rows if row.variant), made[0].columns[0]
-    assert find(made, address(*place)) == [place]
+    assert find_cells(made, cell_address(*place)) == [place]
 
 
 def test_an_unknown_cell_is_answered_with_near_ones(made):
-    with pytest.raises(
-        UserError, match="no cell is called 'matrix_sll/moco-c4-1x/bbox/AP'; near ones: matrix_ssl/demo"
-    ):
-        find(made, "matrix_sll/moco-c4-1x/bbox/AP")
-    with pytest.raises(UserError, match="near ones: "):
-        find(made, "nothing/like/this")
+    with pytest.raises(UserError, match="no cell is called 'matrix_sll/moco-c4-1x/bbox/AP'; similar: matrix_ssl/demo"):
+        find_cells(made, "matrix_sll/moco-c4-1x/bbox/AP")
+    with pytest.raises(UserError, match="similar: "):
+        find_cells(made, "nothing/like/this")
 
 
 def test_no_cell_at_all_asks_for_more(made):
-    with pytest.raises(UserError, match="names 4 cells, say more; among them: "):
-        find(made, "/")
+    with pytest.raises(UserError, match="names 4 cells, at most 12 are shown; among them: "):
+        find_cells(made, "/")
 
 
 def test_no_two_cells_share_an_address(tables, record, printed):
     made = tables([record()], [printed("byol", 37.9), printed("byol", 38.0, source="Table 2")])
     places = [(table, row, column) for table in made for row, column in table.cells]
-    assert len({address(*place) for place in places}) == len(places)
+    assert len({cell_address(*place) for place in places}) == len(places)

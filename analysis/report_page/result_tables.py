@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.report_page.markup import Section, details, escape, paragraph
 from analysis.results_table.deviations import conditions
-from analysis.results_table.explain import address
+from analysis.results_table.explain import cell_address
 from analysis.results_table.html import fragment
 from analysis.results_table.model import MISSING, Cell, Column, Row, Table
 
@@ -28,12 +28,12 @@ def one(table: Table) -> str:
     articles = "".join(provenance(table, *place) for place in places)
     spelled = details(f"Where the {len(places)} numbers come from", articles)
     title = escape(f"{table.benchmark}: {table.title}")
-    return f'<section class="table">\n<h3>{title}</h3>\n{fragment(table)}{spelled}</section>\n'
+    return f'<section class="table">\n<h3>{title}</h3>\n{fragment(table, table.rows)}{spelled}</section>\n'
 
 
 def provenance(table: Table, row: Row, column: Column) -> str:
     """A cell's records with seed, value, code, weights, file and n; or its sources and caveats."""
-    cell, about = table.cells[row, column], address(table, row, column)
+    cell, about = table.cells[row, column], cell_address(table, row, column)
     title = f"{row.label}, {column.name}: {cell.text(percent=table.percent)}"
     kind = "published" if row.source else "measured"
     body = published(cell) if row.source else measured(cell)
@@ -46,17 +46,17 @@ def provenance(table: Table, row: Row, column: Column) -> str:
 def measured(cell: Cell) -> str:
     """A list of facts per seed."""
     lists = []
-    for found in cell.found:
-        record = found.record
+    for measurement in cell.measured:
+        record = measurement.record
         facts = {
             "seed": record.seed,
             "value": f"{record.value:.4f}",
             "n": f"{record.n} images",
             "commit": record.commit,
             "weights sha256": record.weights_sha256 or "none: untrained weights of the seed",
-            "file": found.path,
+            "file": measurement.path,
         }
-        facts |= {"protocol": said} if (said := conditions(found)) else {}
+        facts |= {"protocol": said} if (said := conditions(measurement)) else {}
         lists.append(record_list(facts))
     return "".join(lists)
 
@@ -64,7 +64,7 @@ def measured(cell: Cell) -> str:
 def published(cell: Cell) -> str:
     """A list of facts per source."""
     lists = []
-    for entry in cell.printed:
+    for entry in cell.published:
         facts = {
             "value": f"{entry.value:g}" + (f" ± {entry.std:g}" if entry.std is not None else ""),
             "seeds": entry.n if entry.n is not None else f"{MISSING} (the source does not say)",

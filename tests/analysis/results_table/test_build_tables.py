@@ -1,8 +1,7 @@
 """Which records meet in a table: the papers' column order, one protocol a column, published beside measured."""
 
-from analysis.results_table import build
+from analysis.results_table.build_tables import RANKS
 from analysis.results_table.model import MISSING
-from analysis.results_table.text import head
 
 
 def top1(record, value, **more):
@@ -21,7 +20,7 @@ def test_columns_stand_in_the_papers_order_and_random_init_first(tables, record,
         + [record(metric="APs", value=1.0)]
     )
     boxes = [f"{kind} {metric}" for kind in ("box", "mask") for metric in ("AP50", "AP", "AP75")]
-    assert head(table) == ["method", "recipe", "epochs", *boxes, "kNN-20 top-1", "seeds"]
+    assert table.heads == ["method", "recipe", "epochs", *boxes, "kNN-20 top-1", "seeds"]
     random, ours = table.rows
     assert [random.name, *cells(table, random)] == [
         *("random init", "44.0", "26.4", "27.8", "46.9", "29.3", "30.8", MISSING)
@@ -43,14 +42,14 @@ def test_two_probes_of_a_kind_share_a_table_but_no_column(tables, record):
         + [top1(record, 45.0, protocol="semi-vicreg-1pct"), top1(record, 58.0, protocol="knn-20")]
     )
     assert [table.name for table in (linear, semi, knn)] == ["imagenet-linear", "imagenet-semi", "imagenet-knn"]
-    assert head(linear)[3:-1] == ["linear-matrix-ssl top-1", "linear-moco top-1"]
+    assert linear.heads[3:-1] == ["linear-matrix-ssl top-1", "linear-moco top-1"]
 
 
 def test_every_number_of_neighbours_has_a_table_and_the_first_stands_beside_the_boxes(tables, record):
     votes = [record(value=v, task="classification", metric="top1", protocol=f"knn-{k}") for k, v in ((20, 1), (200, 2))]
     detection, knn = tables([record(), *votes])
-    assert head(detection)[3:-1] == ["box AP", "kNN-20 top-1"]
-    assert head(knn)[3:-1] == ["kNN-20 top-1", "kNN-200 top-1"]
+    assert detection.heads[3:-1] == ["box AP", "kNN-20 top-1"]
+    assert knn.heads[3:-1] == ["kNN-20 top-1", "kNN-200 top-1"]
 
 
 def test_measures_of_a_representation_have_a_table_of_their_own_and_no_best(tables, record):
@@ -61,7 +60,7 @@ def test_measures_of_a_representation_have_a_table_of_their_own_and_no_best(tabl
     )
     assert table.name == "coco_2017-features-backbone" and "percent" not in table.caption
     assert [cells(table, row) for row in table.rows] == [["0.853", "120.0"], [MISSING, "593.2"]]
-    assert not table.marks and table.footnotes == [build.RANKS]
+    assert not table.marks and table.footnotes == [RANKS]
 
 
 def test_two_recipes_and_a_variant_of_one_method_are_three_rows(tables, record):
@@ -80,16 +79,16 @@ def test_a_sweep_is_a_table_by_value_with_the_recipes_own_row(tables, record, pr
     paper += [printed("matrix_ssl", 70.9, variant="order=3", **quoted)]
     main, sweep = tables([*records, top1(record, 58.0, protocol="linear-moco")], paper)
     assert [row.variant for row in main.rows] == [""]
-    assert head(sweep) == ["gamma", "recipe", "epochs", "linear-matrix-ssl top-1", "seeds"]
-    assert [sweep.label(row)[0] for row in sweep.rows] == ["recipe's own", "0", "0.3", "1.3", "0", "0.5"]
-    assert sweep.label(sweep.rows[-1])[1].startswith("published")
+    assert sweep.heads == ["gamma", "recipe", "epochs", "linear-matrix-ssl top-1", "seeds"]
+    assert [sweep.row_labels(row)[0] for row in sweep.rows] == ["recipe's own", "0", "0.3", "1.3", "0", "0.5"]
+    assert sweep.row_labels(sweep.rows[-1])[1].startswith("published")
 
 
 def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol_only(tables, record, printed):
     paper = [printed("byol", 37.9), printed("matrix_ssl", 41.0, protocol="moco-c4-2x"), printed("mec", 1, metric="APs")]
     [table] = tables([record(value=38.0)], paper)
     measured, quoted = table.rows
-    assert (quoted.name, cells(table, quoted), table.label(quoted)[1]) == ("BYOL", ["37.9"], "published [a]")
+    assert (quoted.name, cells(table, quoted), table.row_labels(quoted)[1]) == ("BYOL", ["37.9"], "published [a]")
     assert not measured.source and table.footnotes[-1] == "[a] Table 5: rate searched"
 
 
@@ -126,7 +125,7 @@ def test_table_1_of_the_paper_is_there_whole_and_every_protocol_of_it_has_a_colu
 
 def test_one_percent_stands_before_ten(tables, record):
     [table] = tables([top1(record, 1.0, protocol=f"semi-vicreg-{percent}pct") for percent in (10, 1)])
-    assert head(table)[3:-1] == ["semi-vicreg-1pct top-1", "semi-vicreg-10pct top-1"]
+    assert table.heads[3:-1] == ["semi-vicreg-1pct top-1", "semi-vicreg-10pct top-1"]
 
 
 def test_the_suites_own_file_gives_the_papers_rows(tables, record):

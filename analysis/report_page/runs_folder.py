@@ -14,7 +14,7 @@ MARKERS = ("pretrain", "convert")
 
 
 @dataclass
-class Folder:
+class RunsFolder:
     """A runs folder, and what in it could not be read."""
 
     path: Path

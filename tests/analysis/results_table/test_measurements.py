@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.results_table.records import collect
+from analysis.results_table.measurements import collect
 from runtime.command_line import UserError
 from runtime.results import write
 
@@ -10,7 +10,7 @@ from runtime.results import write
 def test_records_come_with_their_files_in_the_order_of_the_paths(tmp_path, record):
     write(tmp_path / "b" / "p" / "result.json", [record("random", 26.0)])
     write(tmp_path / "a" / "p" / "result.json", [record(value=40.0), record(value=60.0, metric="AP50")])
-    found = collect(tmp_path)
+    found = collect(tmp_path).measurements
     assert [(entry.record.value, entry.path.parent.parent.name) for entry in found] == [(40, "a"), (60, "a"), (26, "b")]
 
 
@@ -31,7 +31,7 @@ def test_a_seed_given_twice_in_one_file_is_refused_too(tmp_path, record):
 
 def test_variants_of_a_recipe_are_different_measurements(tmp_path, record):
     write(tmp_path / "a" / "result.json", [record(), record(variant="gamma=0.3")])
-    assert len(collect(tmp_path)) == 2
+    assert len(collect(tmp_path).measurements) == 2
 
 
 def test_a_folder_without_results_and_no_folder_say_what_to_do(tmp_path):
