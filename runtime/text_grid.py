@@ -18,8 +18,7 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     lines = []
     for row in shown:
-        cells = [
-            text.ljust(w) if k < left else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(GAP.join(cells).rstrip() if left >= len(widths) else GAP.join(cells))
+        cells = [text.ljust(width) for text, width in zip(row[:left], widths, strict=False)]
+        cells += [text.rjust(width) for text, width in zip(row[left:], widths[left:], strict=True)]
+        lines.append(GAP.join(cells))
     return lines

@@ -75,10 +75,8 @@ def for_html(value: object) -> str:
 
 def for_latex(value: object) -> str:
     """``value`` so that LaTeX prints it as it is, in a cell, a caption or a footnote."""
-    text = "".join(
-        LATEX.get(letter, letter) for letter in LIGATURES.sub(lambda match: f"{match[0]}\0", printable(value))
-    )
-    text = text.replace("\0", "{}")
+    parted = LIGATURES.sub(lambda match: f"{match[0]}\0", printable(value))
+    text = "".join("{}" if letter == "\0" else LATEX.get(letter, letter) for letter in parted)
     return f"{{}}{text}" if text.startswith(("[", "*")) else text  # after \\ they would be an argument
 
 
