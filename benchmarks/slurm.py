@@ -39,13 +39,13 @@ from time import process_time as cpu, time as wall
 began = wall(), cpu()
 import torch
 ready = wall(), cpu()
-import pretrain.train
+import pretrain.training_loop
 from slurm.running.stage_call import StageCall
-embed, first = pretrain.train.embed, []
+embed, first = pretrain.training_loop.embed, []
 def noted(*arguments):
     first.append((wall(), cpu()))
     return embed(*arguments)
-pretrain.train.embed = noted
+pretrain.training_loop.embed = noted
 out = sys.argv[1]
 argv = ["--method", "simsiam", "--recipe", "demo", "--out", out + "/run", "epochs=1"]
 argv += ["data.root=" + out + "/scenes/unlabelled"]

@@ -1,22 +1,121 @@
-"""Settings of a pretraining run: frozen dataclasses; defaults < the method's recipe < a recipe file < KEY=VALUE."""
+"""Settings of a pretraining run: defaults < the method's recipe < a recipe file < KEY=VALUE. No torch here."""
 
-import ast
-import dataclasses
-import inspect
-import textwrap
-import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from pretrain import methods
-from pretrain.data.datasets import DataConfig
-from pretrain.data.views import ViewsConfig
-from pretrain.optimisation.optimizers import OptimConfig
-from runtime.settings import parse_pairs, read_recipe, updated
+from pretrain.data import view_recipes
+from runtime.command_line import Faults, UserError
+from runtime.provenance import ROOT, as_submitted
+from runtime.read import read_yaml
+from runtime.settings import (
+    ABOVE_0,
+    AT_LEAST_1,
+    BELOW_1,
+    NOT_NEGATIVE,
+    SHARE,
+    SHARE_ABOVE_0,
+    choice,
+    limit,
+    parse_pairs,
+    updated,
+)
+
+RECIPES = ROOT / "pretrain" / "recipes"
+FORMATS = ("folder", "cifar100", "cifar10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    root: str = ""
+    """Folder of the training images (required): ImageNet's layout or any tree of images; for CIFAR, the folder that
+    holds cifar-10-batches-py or cifar-100-python."""
+
+    format: str = field(default="folder", metadata=choice(*FORMATS))
+    """folder, cifar100 or cifar10 (the published archives, unpacked; nothing is downloaded)."""
+
+    workers: int = field(default=4, metadata=NOT_NEGATIVE)
+    """Loader processes per rank; 0 loads in the training process."""
+
+    max_unreadable: float = field(default=0.01, metadata=SHARE)
+    """Share of images that may be unreadable before the run stops; each is named, skipped and counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsConfig:
+    recipe: str = field(default="asymmetric", metadata=choice(*view_recipes.RECIPES))
+    """Named recipe of random views (pretrain/data/views.py): asymmetric, symmetric, simclr, supervised, cifar,
+    cifar-asymmetric, cifar-solarize or scenes."""
+
+    size: int = field(default=224, metadata=AT_LEAST_1)
+    """Side of a view, pixels."""
+
+    min_scale: float = field(default=0.2, metadata=SHARE_ABOVE_0)
+    """Smallest crop, share of the image's area."""
+
+    small: int = field(default=0, metadata=NOT_NEGATIVE)
+    """Small views besides, drawn like the recipe's first one (SwAV's multi-crop: 6)."""
+
+    small_size: int = field(default=96, metadata=AT_LEAST_1)
+    """Side of a small view, pixels."""
+
+    small_min_scale: float = field(default=0.05, metadata=SHARE_ABOVE_0)
+    """Smallest crop of a small view, share of the image's area."""
+
+    small_max_scale: float = field(default=0.14, metadata=SHARE_ABOVE_0)
+    """Largest crop of a small view, share of the image's area."""
+
+    interpolation: str = field(default="bilinear", metadata=choice(*view_recipes.INTERPOLATIONS))
+    """bilinear or bicubic."""
+
+    normalisation: str = field(default="imagenet", metadata=choice(*view_recipes.NORMALISATIONS))
+    """imagenet, swav (a standard deviation of 0.228 for red), cifar10, cifar10-moco, cifar100 or none (values in
+    [0, 1]); it goes along with the backbone, to Detectron2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    name: str = field(default="sgd", metadata=choice("sgd", "lars", "larc", "adamw"))
+    """sgd, lars (You et al., arXiv 1708.03888, as timm has it), larc (lars with the rate of each layer clipped at the
+    global rate, as solo-learn has it for CIFAR) or adamw."""
+
+    lr: float = field(default=0.5, metadata=NOT_NEGATIVE)
+    """Base learning rate; scale_lr says how the peak rate follows from it."""
+
+    scale_lr: str = field(default="linear", metadata=choice("linear", "sqrt", "none"))
+    """linear: lr x batch_size / 256 (Goyal et al., arXiv 1706.02677); sqrt: lr x sqrt(batch_size) (SimCLR, appendix
+    B.1); none: lr as it is."""
+
+    momentum: float = field(default=0.9, metadata=BELOW_1)
+    """SGD's and LARS's momentum; AdamW's first beta."""
+
+    weight_decay: float = field(default=1e-5, metadata=NOT_NEGATIVE)
+    """On every parameter, biases and norms included, unless exclude_1d says otherwise."""
+
+    exclude_1d: bool = False
+    """Biases and norms take no weight decay and no LARS adaptation (SimCLR, BYOL, Barlow Twins, VICReg)."""
+
+    bias_lr: float = field(default=1.0, metadata=NOT_NEGATIVE)
+    """Rate of biases and norms, as a multiple of the others' (Barlow Twins: 0.0048 / 0.2)."""
+
+    trust: float = field(default=0.001, metadata=ABOVE_0)
+    """LARS's trust coefficient: the length of a layer's step as a share of its weights' norm, at rate 1."""
+
+    warmup_epochs: float = field(default=10.0, metadata=NOT_NEGATIVE)
+    """Epochs over which the rate rises linearly to the peak; a cosine follows, step by step."""
+
+    warmup_start: float = field(default=0.0, metadata=NOT_NEGATIVE)
+    """Rate at the beginning of the warm-up, not scaled with the batch."""
+
+    final_lr: float = field(default=0.0, metadata=NOT_NEGATIVE)
+    """Rate at the end of the cosine, as a share of the peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    stem: str = "imagenet"
+    stem: str = field(default="imagenet", metadata=choice("imagenet", "cifar"))
     """imagenet (7x7, stride 2, max-pool) or cifar (3x3, stride 1; cannot be transferred to Detectron2)."""
 
     zero_init_residual: bool = True
@@ -25,19 +124,19 @@ class BackboneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig:
-    every: int = 50
+    every: int = field(default=50, metadata=AT_LEAST_1)
     """Steps between two lines in log.jsonl and TensorBoard."""
 
-    checkpoint_every: int = 1000
+    checkpoint_every: int = field(default=1000, metadata=AT_LEAST_1)
     """Steps between two writes of checkpoint.pth (one is written at SIGTERM, SIGUSR2 and Ctrl-C as well)."""
 
-    keep_last: int = 2
+    keep_last: int = field(default=2, metadata=AT_LEAST_1)
     """How many of the newest checkpoints stay; should the newest be damaged, the run goes on from the one before."""
 
-    keep_every: int = 0
+    keep_every: int = field(default=0, metadata=NOT_NEGATIVE)
     """Checkpoints of every so many steps stay for good, as checkpoints/step-000100.pth; 0 keeps none."""
 
-    probe_every: int = 0
+    probe_every: int = field(default=0, metadata=NOT_NEGATIVE)
     """Steps between two measurements of the backbone's effective ranks on fixed images, a multiple of log.every; 0
     measures none. At the default 256 images they cost what 90 views of a step cost: under 1% from 50 steps on, even at
     batch size 64."""
@@ -45,34 +144,34 @@ class LogConfig:
     probe_root: str = ""
     """Folder of these images, sorted into classes for the ranks within and between them; empty: training images."""
 
-    probe_images: int = 256
+    probe_images: int = field(default=256, metadata=NOT_NEGATIVE)
     """How many: 32 of each of the first classes, or any where there are no classes."""
 
-    collapse_rank: float = 1.2
+    collapse_rank: float = field(default=1.2, metadata=NOT_NEGATIVE)
     """The run stops when the effective rank of the embeddings stays below this (1 is total collapse); 0 never stops."""
 
-    collapse_patience: int = 3
+    collapse_patience: int = field(default=3, metadata=AT_LEAST_1)
     """Logged steps in a row below collapse_rank, after the warm-up, that count as a collapse."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    epochs: int = 100
+    epochs: int = field(default=100, metadata=AT_LEAST_1)
     """Passes over the training images."""
 
-    batch_size: int = 1024
+    batch_size: int = field(default=1024, metadata=limit("at least 2", 2))
     """Images per step over all processes."""
 
-    seed: int = 0
+    seed: int = field(default=0, metadata=NOT_NEGATIVE)
     """Fixes initial weights, image order and augmentations."""
 
     variant: str = ""
     """How this run differs from its recipe, in a word ("gamma=0.3"): a row of its own in the tables."""
 
-    device: str = "auto"
+    device: str = field(default="auto", metadata=choice("auto", "cpu", "cuda"))
     """auto, cpu or cuda."""
 
-    precision: str = "bf16"
+    precision: str = field(default="bf16", metadata=choice("bf16", "fp32"))
     """bf16 (autocast; losses and batch statistics stay in float32) or fp32."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -80,46 +179,73 @@ class TrainConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     log: LogConfig = field(default_factory=LogConfig)
-    method: typing.Any = None
+    method: Any = None
 
 
-def resolve(method: str, recipe: str, pairs: list[str]) -> TrainConfig:
+def defaults(method: str) -> TrainConfig:
+    """The settings of a method before its recipe. Raises UserError for a method that is not known."""
+    return TrainConfig(method=methods.settings_of(method).Config())
+
+
+def resolve(method: str, recipe: str, pairs: Iterable[str]) -> TrainConfig:
     """The settings of a run. ``recipe`` is a name in pretrain/recipes or a yaml file; ``pairs`` are KEY=VALUE.
 
-    Raises UserError naming every unknown key (with the known ones), every value of the wrong type and every number
-    outside its limits.
+    Raises UserError naming every unknown key (with the known ones), every value of the wrong type, every number outside
+    its limits; what does not go together is for `check`.
     """
-    module = methods.load(method)
-    config = TrainConfig(method=module.Config())
-    layers = [(f"pretrain/methods/{method}.py", getattr(module, "RECIPE", {}))]
-    layers += read_recipe(recipe, method)
-    layers.append(("the command line", parse_pairs(pairs)))
+    config = defaults(method)
+    faults = Faults()
+    layers: list[tuple[str, Any]] = [(f"pretrain/methods/settings/{method}.py", methods.settings_of(method).RECIPE)]
+    with faults.collected():
+        layers.extend(read_recipe(recipe, method))
+    with faults.collected():
+        layers.append(("the command line", parse_pairs(pairs)))
     for source, values in layers:
-        config = updated(config, values, source)
+        with faults.collected():
+            config = updated(config, values, source)
+    faults.check()
     return config
 
 
-def describe(config, prefix: str = "") -> str:
-    """Every setting with its default and its sentence, for --help."""
-    sentences = _sentences(type(config))
-    lines = []
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
-            lines.append(describe(value, f"{prefix}{f.name}."))
-            continue
-        text = f"{sentences[f.name]} (default: {'none' if value is None else repr(value)})"
-        lines.append(
-            f"  {prefix}{f.name}\n" + textwrap.fill(text, 100, initial_indent="      ", subsequent_indent="      ")
+def read_recipe(recipe: str, method: str) -> list[tuple[str, Any]]:
+    """The layers of a recipe file: what it says for every method, then what it says ``for`` this one.
+
+    Raises UserError for a name that is not known and a file that is not yaml.
+    """
+    path = RECIPES / f"{recipe}.yaml"
+    if not path.is_file():
+        path = Path(recipe)
+    if not (path.suffix in (".yaml", ".yml") and as_submitted(path).is_file()):
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise UserError(f"unknown recipe {recipe!r}; known: {known}, or the path of a yaml file")
+    values = read_yaml(as_submitted(path))
+    if not isinstance(values, dict | None):
+        raise UserError(f"{path} holds a {type(values).__name__}, not settings like 'epochs: 100'")
+    common = dict(values or {})
+    by_method = common.pop("for", None) or {}
+    if not isinstance(by_method, dict):
+        raise UserError(f"{path}: 'for' holds a {type(by_method).__name__}, not a group of settings for each method")
+    return [(str(path), common), (f"{path} (for {method})", by_method.get(method) or {})]
+
+
+def check(method: str, config: TrainConfig) -> None:
+    """Raise UserError naming all settings that do not go together."""
+    faults = Faults()
+    views, log = config.views, config.log
+    fewest, most = methods.takes_views(method)
+    count = len(view_recipes.RECIPES[views.recipe]) + views.small
+    if count < fewest or (most is not None and count > most):
+        faults.append(
+            f"{method} takes {fewest}{' or more' if most is None else ''} views of an image, but views.recipe="
+            f"{views.recipe} with views.small={views.small} makes {count}; change one of them"
         )
-    return "\n".join(lines)
-
-
-def _sentences(cls: type) -> dict[str, str]:
-    """The string under each field of a dataclass; a field without one is a mistake of ours."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
-    found = {}
-    for statement, after in zip(body, body[1:], strict=False):
-        if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
-            found[statement.target.id] = " ".join(after.value.value.split())
-    return found
+    if views.small_min_scale > views.small_max_scale:
+        faults.append(
+            f"views.small_min_scale={views.small_min_scale} must be at most views.small_max_scale="
+            f"{views.small_max_scale}; change one of them"
+        )
+    if log.probe_every % log.every:
+        faults.append(f"log.probe_every={log.probe_every} must be a multiple of log.every={log.every}")
+    with faults.collected():
+        methods.check_settings(method, config.method, config.batch_size)
+    faults.check()

@@ -6,7 +6,7 @@ import difflib
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,12 +97,17 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     """Return ``name`` if it is among ``known``; else raise a UserError that lists them."""
     known = sorted(known)
     if name not in known:
-        listed = ", ".join(known)
-        if len(listed) > LINE // 2:  # the middle of a longer line is cut out: similar ones first
-            near = difflib.get_close_matches(shortened(name, 60), known, n=3)
-            listed = ", ".join(dict.fromkeys([*near, *known]))
-        raise UserError(f"unknown {kind} {shortened(repr(name), 60)}; known: {listed}")
+        raise UserError(f"unknown {kind} {shortened(repr(name), 60)}; known: {listed(name, known)}")
     return name
+
+
+def listed(name: str, known: Sequence[str]) -> str:
+    """The ``known`` names between commas; where they are many, those like ``name`` first, for a long line is cut."""
+    text = ", ".join(known)
+    if len(text) <= LINE // 2:
+        return text
+    near = difflib.get_close_matches(shortened(name, 60), known, n=3)
+    return ", ".join(dict.fromkeys([*near, *known]))
 
 
 def words(text: str) -> list[str]:

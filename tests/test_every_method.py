@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pretrain import methods, train
+from pretrain import methods, train, training_loop
 from transfer.checkpoints.conversion import convert
 
 
@@ -29,10 +29,10 @@ def test_trains_on_scenes_stops_goes_on_and_converts(name, scenes, tmp_path, mon
     batch = 8 if name == "supervised" else 16  # three steps of each
     call = ["--method", name, "--recipe", "demo", "--out", str(tmp_path / "run"), f"data.root={root}", "epochs=1"]
     call += [f"batch_size={batch}", "precision=fp32", "data.workers=0", "optim.warmup_epochs=0", "log.every=1"]
-    monkeypatch.setattr(train, "StopRequest", lambda: StopAfter(2))
+    monkeypatch.setattr(training_loop, "StopRequest", lambda: StopAfter(2))
     assert train.main(call) == 75 and "stopped at step 2 of 3" in capsys.readouterr().err
     assert not (tmp_path / "run" / "backbone.pth").exists()
-    monkeypatch.setattr(train, "StopRequest", lambda: StopAfter(-1))
+    monkeypatch.setattr(training_loop, "StopRequest", lambda: StopAfter(-1))
     assert train.main(call) == 0
 
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pretrain.config import DataConfig, TrainConfig
 from pretrain.data import views
 from pretrain.data.decode import UnreadableImage, read_image
 from runtime import distributed
-from runtime.command_line import UserError, one_of
+from runtime.command_line import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
-FORMATS = ("folder", "cifar100", "cifar10")
 NO_LABEL = -1
 
 
@@ -32,22 +31,6 @@ class Batch(NamedTuple):
     """(b,) class numbers, NO_LABEL where the images have no classes."""
     unreadable: list[str]
     """Images that could not be read, and for which the next one stands in."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    root: str = ""
-    """Folder of the training images (required): ImageNet's layout or any tree of images; for CIFAR, the folder that
-    holds cifar-10-batches-py or cifar-100-python."""
-
-    format: str = "folder"
-    """folder, cifar100 or cifar10 (the published archives, unpacked; nothing is downloaded)."""
-
-    workers: int = 4
-    """Loader processes per rank; 0 loads in the training process."""
-
-    max_unreadable: float = 0.01
-    """Share of images that may be unreadable before the run stops; each is named, skipped and counted."""
 
 
 class ImageFolder:
@@ -113,9 +96,6 @@ class Cifar:
 
 def images(config: DataConfig) -> ImageFolder | Cifar:
     """The training images a config names."""
-    one_of("data.format", config.format, FORMATS)
-    if not config.root:
-        raise UserError("data.root is not set; give the folder of training images, e.g. data.root=/data/imagenet/train")
     return ImageFolder(config.root) if config.format == "folder" else Cifar(config.root, config.format)
 
 
@@ -178,7 +158,9 @@ def begin_worker(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def batches(source: ImageFolder | Cifar, settings, *, total_steps: int, start: int, device: torch.device) -> DataLoader:
+def batches(
+    source: ImageFolder | Cifar, settings: TrainConfig, *, total_steps: int, start: int, device: torch.device
+) -> DataLoader:
     """A loader of this rank's `Batch`es from step ``start`` on. ``settings`` is a run's TrainConfig."""
     sampler = StepSampler(
         len(source), batch_size=settings.batch_size, total_steps=total_steps, seed=settings.seed, start=start

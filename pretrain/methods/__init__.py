@@ -1,14 +1,14 @@
 """The self-supervised methods: this folder is the registry, a file is a method, its name is the option.
 
-A file holds a ``Config``, a ``RECIPE`` and a ``Method(backbone, config)``. The class may say ``takes_views = (fewest,
-most)``, if that is not two (most is None where there is no limit), and ``learns_from_labels = True``, if its loss reads
-labels; then it has ``classes``, the number of classes of its images.
+A method is two files. NAME.py holds the loss and the ``Method(backbone, config)``, with torch. settings/NAME.py holds
+what the command line needs to know of it, without torch: see its package. A method that learns from labels has
+``classes``, the number of classes of its images.
 """
 
-import ast
+import functools
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtime.command_line import one_of
 
@@ -27,30 +27,41 @@ class Embeddings(NamedTuple):
     """(B,) class numbers, for a method that learns from labels; the loop puts them in."""
 
 
-def available() -> list[str]:
+@functools.cache
+def available() -> tuple[str, ...]:
     """The names of the methods."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+    return tuple(sorted(path.stem for path in (FOLDER / "settings").glob("*.py") if path.stem != "__init__"))
 
 
-def load(name: str):
-    """The module of a method: its ``Config``, ``Method`` and ``RECIPE``. UserError lists the known ones."""
+def load(name: str) -> Any:
+    """The module of a method, with ``Method`` and ``Config``. Raises UserError that lists the known ones."""
     one_of("method", name, available())
     return importlib.import_module(f"{__name__}.{name}")
 
 
+def settings_of(name: str) -> Any:
+    """The settings module of a method, imported without torch. Raises UserError that lists the known ones."""
+    one_of("method", name, available())
+    return importlib.import_module(f"{__name__}.settings.{name}")
+
+
 def title(name: str) -> str:
-    """The display name: the docstring's first words, up to the colon."""
-    return ast.get_docstring(_parsed(name)).split(":")[0]
+    """The name of a method in tables."""
+    return settings_of(name).TITLE
 
 
 def learns_from_labels(name: str) -> bool:
-    """Whether its ``Method`` says so."""
-    method = next(node for node in _parsed(name).body if isinstance(node, ast.ClassDef) and node.name == "Method")
-    said = {ast.unparse(node) for node in method.body if isinstance(node, ast.Assign)}
-    return "learns_from_labels = True" in said
+    """Whether the loss of a method reads labels."""
+    return settings_of(name).LEARNS_FROM_LABELS
 
 
-def _parsed(name: str) -> ast.Module:
-    """A method's file, read and not imported: nobody shall wait for torch."""
-    one_of("method", name, available())
-    return ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+def takes_views(name: str) -> tuple[int, int | None]:
+    """The fewest and the most views of an image that a method takes; None where there is no limit."""
+    return getattr(settings_of(name), "TAKES_VIEWS", (2, 2))
+
+
+def check_settings(name: str, config: Any, batch_size: int) -> None:
+    """Raise UserError if settings of a method do not go together, or with the global batch."""
+    module = settings_of(name)
+    if hasattr(module, "check"):
+        module.check(config, batch_size)

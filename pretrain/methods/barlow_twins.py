@@ -3,14 +3,13 @@
 Letters: B samples in the global batch, D features; C is the (D, D) cross-correlation matrix.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.barlow_twins import Config
 from pretrain.networks.heads import mlp
 from pretrain.networks.joint_embedding import JointEmbedding
 
@@ -44,36 +43,6 @@ def correlation_terms(z1: Tensor, z2: Tensor, *, redundancy: float, matmul: Matm
         "invariance": (1 - diagonal).square().sum(),
         "redundancy": redundancy * (all_squares - diagonal.square().sum()),
     }
-
-
-# The released code: weights at 0.2 x batch / 256, biases and norms at 0.0048, the cosine down to a thousandth.
-RECIPE = {
-    "batch_size": 2048,
-    "optim": {
-        "name": "lars",
-        "lr": 0.2,
-        "bias_lr": 0.024,
-        "final_lr": 0.001,
-        "weight_decay": 1e-6,
-        "exclude_1d": True,
-    },
-    "views": {"recipe": "asymmetric", "min_scale": 0.08, "interpolation": "bicubic"},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    redundancy: float = 0.0051
-    """Weight of the off-diagonal squares, the paper's lambda (released code 0.0051; paper 0.005)."""
-
-    scale: float = 1.0
-    """Factor of the whole loss (solo-learn on CIFAR: 0.1); what LARS adapts hardly feels it, biases and norms do."""
-
-    layers: int = 3
-    """Linear layers of the projector (paper and released code)."""
-
-    projector_width: int = 8192
-    """Width of all layers of the projector, and D (the paper's Figure 4: wider is better up to 16384)."""
 
 
 class Method(JointEmbedding):

@@ -3,13 +3,12 @@
 Letters: B samples in the global batch, D features; q is the predictor's output, z the teacher's projection.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.byol import Config
 from pretrain.networks import ema
 from pretrain.networks.heads import mlp
 from pretrain.optimisation import schedules
@@ -18,35 +17,6 @@ from pretrain.optimisation import schedules
 def regression(q: Tensor, z: Tensor) -> Tensor:
     """|q/|q| - z/|z||^2 = 2 - 2 cos, the mean over rows (eq. 2); (B, D) both. Gradients go through both."""
     return 2 - 2 * F.cosine_similarity(q, z, dim=1).mean()
-
-
-# The released code for 100 epochs: 0.45 x batch / 256 = 7.2. For 300 epochs it takes 0.3, for 1000 epochs 0.2 with
-# weight decay 1.5e-6.
-RECIPE = {
-    "batch_size": 4096,
-    "optim": {"name": "lars", "lr": 0.45, "weight_decay": 1e-6, "exclude_1d": True},
-    "views": {"recipe": "asymmetric", "min_scale": 0.08, "interpolation": "bicubic"},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    teacher_momentum: float = 0.99
-    """The teacher's momentum at the start; a cosine raises it to 1 (the released code: 0.97 for 40 epochs, 0.99 for
-    100 and 300, 0.996 for 1000)."""
-
-    separate_start: bool = True
-    """Give the teacher initial weights of its own, as the released code does by a second seed; false: a copy of the
-    student's."""
-
-    projector_width: int = 4096
-    """Hidden width of the projector (paper and released code)."""
-
-    predictor_width: int = 4096
-    """Hidden width of the predictor (paper and released code)."""
-
-    output_width: int = 256
-    """Width of the outputs of projector and predictor, D (paper and released code)."""
 
 
 class Method(nn.Module):

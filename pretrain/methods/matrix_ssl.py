@@ -4,8 +4,6 @@ Letters: B samples in the global batch, D features; C11 is the covariance of the
 branch, C12 between them. Log_n is the Taylor logarithm of order n about I.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +12,9 @@ from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul
 from pretrain.losses.unit_rows import centred_unit_rows
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.matrix_ssl import Config
 from pretrain.networks.siamese import Siamese
-from runtime.command_line import UserError, one_of
+from runtime.command_line import UserError
 
 
 def released_terms(
@@ -100,48 +99,11 @@ def _log_traces(online: Tensor, target: Tensor, *, ridge: float, order: int | No
 
 VARIANTS = {"released": released_terms, "paper": paper_terms}
 
-# The released code's ImageNet recipe for 100 epochs. What it shares with the suite's defaults is not repeated.
-RECIPE = {"batch_size": 1024, "optim": {"lr": 0.5, "weight_decay": 1e-5}, "views": {"recipe": "asymmetric"}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    variant: str = "released"
-    """released (the authors' code, what produced the published numbers) or paper (eq. 14); two different losses."""
-
-    gamma: float = 1.0
-    """Weight of the alignment term (eq. 13; the paper's Table 5 finds 1 best)."""
-
-    ridge: float = 1.0
-    """Multiple of I added to a covariance before its logarithm (mce_mu, 1 in the release's README); near 1, or the
-    Taylor series is a different loss."""
-
-    target_scale: float = 1.0
-    """Multiple of I that uniformity aims at, for the released variant (mce_lambd, 1 in its README; the paper: 1/D)."""
-
-    order: int | None = 4
-    """Order of the Taylor logarithm (Table 6 tries 3, 4, 5); none: the exact logarithm, where one exists."""
-
-    projector_width: int = 2048
-    """Width of all three layers of the projector, and D of the covariances (released code)."""
-
-    predictor_width: int = 512
-    """Hidden width of the predictor (released code)."""
-
-    teacher_momentum: float = 0.996
-    """The teacher's momentum at the start; a cosine raises it to 1 at the end (released code)."""
-
 
 class Method(Siamese):
     """The shared network with a teacher; the loss of both directions, averaged."""
 
     def __init__(self, backbone: nn.Module, config: Config):
-        one_of("method.variant", config.variant, VARIANTS)
-        if config.variant == "paper" and config.target_scale != 1:
-            raise UserError(
-                f"method.target_scale={config.target_scale} is a setting of method.variant=released; "
-                f"the paper's uniformity aims at I/D: leave it out"
-            )
         super().__init__(
             backbone,
             projector_width=config.projector_width,

@@ -4,7 +4,6 @@ Letters: B samples in the global batch, D features; the released code's lambda_i
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from pretrain.losses import convergence, taylor_traces
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.mec import Config
 from pretrain.networks.siamese import Siamese
 
 
@@ -34,35 +34,6 @@ def series_norm(online: Tensor, target: Tensor, *, lambda_inv: float) -> float:
     """|Z^T P| / lambda_inv, at most B / lambda_inv (all features alike); the series converges if it is below 1."""
     online, target = F.normalize(online.detach(), dim=1), F.normalize(target.detach(), dim=1)
     return taylor_traces.series_norm(online, target, scale=1 / lambda_inv)
-
-
-# The released code's recipe for 100 epochs, the one Matrix-SSL took over.
-RECIPE = {"batch_size": 1024, "optim": {"lr": 0.5, "weight_decay": 1e-5}, "views": {"recipe": "asymmetric"}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    distortion: float = 64.0
-    """Squared coding error eps^2 (released code); lambda_inv = batch x eps^2 / D, 32 at batch 1024 and D = 2048."""
-
-    warmup_factor: float = 8.0
-    """lambda_inv begins this many times larger, against a series that diverges while features are still alike (released
-    code; were they all one, its norm would be D / (eps^2 x this): 4 at D = 2048, where it converges below 1)."""
-
-    warmup_share: float = 0.1
-    """Share of training over which it comes down, linearly (the released code: 10 of 100 epochs)."""
-
-    order: int = 4
-    """Order of the Taylor logarithm (released code)."""
-
-    projector_width: int = 2048
-    """Width of all three layers of the projector, and D (released code)."""
-
-    predictor_width: int = 512
-    """Hidden width of the predictor (released code)."""
-
-    teacher_momentum: float = 0.996
-    """The teacher's momentum at the start; a cosine raises it to 1 at the end (released code)."""
 
 
 class Method(Siamese):

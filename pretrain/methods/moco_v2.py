@@ -3,13 +3,12 @@
 Letters: B samples in the global batch, D features, K keys in the queue; q is a query, k its key.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.moco_v2 import Config
 from pretrain.networks import batch_norm, batch_shuffle, ema
 from pretrain.networks.heads import mlp
 from pretrain.optimisation import schedules
@@ -25,48 +24,6 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, *, temperature: float) -> Tens
     q, k = F.normalize(q, dim=1), F.normalize(k.detach(), dim=1)
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
-
-
-# The released command, --mlp --moco-t 0.2 --aug-plus --cos, for 200 and for 800 epochs; a rate that no batch changes.
-RECIPE = {
-    "batch_size": 256,
-    "optim": {"lr": 0.03, "scale_lr": "none", "weight_decay": 1e-4, "warmup_epochs": 0.0},
-    "views": {"recipe": "symmetric"},
-    "backbone": {"zero_init_residual": False},
-    # The queue begins with random keys, from which all embeddings may flee to one side until it holds real ones.
-    "log": {"collapse_patience": 50},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    temperature: float = 0.2
-    """T, by which cosines are divided (MoCo v2; 0.07 in MoCo v1)."""
-
-    queue_size: int = 65536
-    """Keys to compare with, K, a multiple of the batch (the released default)."""
-
-    teacher_momentum: float = 0.999
-    """Momentum of the key encoder (MoCo v1, section 4.1: 0.999 is best)."""
-
-    teacher_momentum_end: float | None = None
-    """Its value at the end, reached along half a cosine (solo-learn's MoCo v2+); none: constant, as in MoCo."""
-
-    symmetric: bool = False
-    """Each view is a query, and each has a queue of keys, as in solo-learn's MoCo v2+; in MoCo the first view asks."""
-
-    bn_groups: int = 8
-    """Groups of the global batch with batch statistics of their own, a multiple of the processes (the released code:
-    one per GPU, 8 GPUs, so 32 images each)."""
-
-    layers: int = 2
-    """Linear layers of the projector (MoCo v2: 2; MoCo v1 and the authors' CIFAR-10 notebook: 1)."""
-
-    projector_width: int = 2048
-    """Hidden width of the projector (the released code)."""
-
-    output_width: int = 128
-    """Width of the projector's output, D (the released code)."""
 
 
 class Method(nn.Module):
@@ -94,7 +51,6 @@ class Method(nn.Module):
     def forward(self, views: list[Tensor]) -> Embeddings:
         """Two views (b, 3, H, W) -> queries and their keys, (b, D), float32: one of each, or two if symmetric."""
         batch = len(views[0]) * distributed.world_size()
-        self._check(batch)
         asking, others = views[: len(self.queue)], views[::-1][: len(self.queue)]
         queries = tuple(self.projector(self.backbone(view)).float() for view in asking)
         order = batch_shuffle.random_order(batch, seed=self.steps.item())
@@ -124,15 +80,3 @@ class Method(nn.Module):
     def _keys(self, view: Tensor, order: Tensor) -> Tensor:
         images = batch_shuffle.shuffled(view, order).contiguous(memory_format=torch.channels_last)
         return batch_shuffle.restored(self.teacher["projector"](self.teacher["backbone"](images)).float(), order)
-
-    def _check(self, batch: int) -> None:
-        c = self.config
-        if c.queue_size < batch or c.queue_size % batch:
-            raise UserError(
-                f"method.queue_size={c.queue_size} must be a multiple of batch_size={batch}; change one of them"
-            )
-        if batch % c.bn_groups or batch < 2 * c.bn_groups:
-            raise UserError(
-                f"batch_size={batch} cannot be split into method.bn_groups={c.bn_groups} groups "
-                f"of at least 2 images each; change one of them"
-            )

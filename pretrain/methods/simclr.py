@@ -3,8 +3,6 @@
 Letters: B samples in the global batch, D features, N = 2B views; two views of one image are a positive pair.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,9 +10,9 @@ from torch import Tensor, nn
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.simclr import Config
 from pretrain.networks.heads import mlp
 from pretrain.networks.joint_embedding import JointEmbedding
-from runtime.command_line import one_of
 
 
 def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float, matmul: Matmul = torch.matmul) -> Tensor:
@@ -30,38 +28,10 @@ def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float, matmul: Matmul = torc
     return 2 * F.cross_entropy(logits.masked_fill(itself, -torch.inf), other_view)
 
 
-# Appendix B.1: batch 4096, 0.075 x sqrt(batch), which is 4.8 as 0.3 x batch / 256 is there; images in [0, 1].
-RECIPE = {
-    "batch_size": 4096,
-    "optim": {"name": "lars", "lr": 0.075, "scale_lr": "sqrt", "weight_decay": 1e-6, "exclude_1d": True},
-    "views": {"recipe": "simclr", "min_scale": 0.08, "normalisation": "none", "interpolation": "bicubic"},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    temperature: float = 0.1
-    """T, by which cosines are divided (the paper's ImageNet setting; CIFAR-10: 0.5)."""
-
-    head: str = "paper"
-    """paper (linear layers with ReLU between) or code (each layer without bias and with BN, the last BN without
-    shift: the released default)."""
-
-    layers: int = 2
-    """Linear layers of the projector (2 in the paper; 3 is the released code's default, SimCLR v2's)."""
-
-    projector_width: int = 2048
-    """Width of the projector's hidden layers (paper and released code)."""
-
-    output_width: int = 128
-    """Width of the projector's output, D (the paper's Figure 8: no difference from 32 to 2048)."""
-
-
 class Method(JointEmbedding):
     """The shared network of joint embeddings with SimCLR's projector."""
 
     def __init__(self, backbone: nn.Module, config: Config):
-        one_of("method.head", config.head, ["paper", "code"])
         super().__init__(backbone, _projector(config))
         self.config = config
 

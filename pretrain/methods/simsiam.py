@@ -3,42 +3,17 @@
 Letters: B samples in the global batch, D features; p is the predictor's output, z the projector's.
 """
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.simsiam import Config
 from pretrain.networks.siamese import Siamese
 
 
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
     """D(p, z) = -mean over rows of the cosine (eq. 1); (B, D) both, -1 when aligned. Gradients go through both."""
     return -F.cosine_similarity(p, z, dim=1).mean()
-
-
-# The released code's recipe: batch 512, 0.05 x batch / 256, no warm-up (10 epochs from batch 1024 on), MoCo v2's views.
-RECIPE = {
-    "batch_size": 512,
-    "optim": {"lr": 0.05, "weight_decay": 1e-4, "warmup_epochs": 0.0},
-    "views": {"recipe": "symmetric"},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    stop_gradient: bool = True
-    """Hold the target branch still. Without it the network collapses: 0.1 linear top-1 (Table 1), the paper's
-    reference for collapse."""
-
-    layers: int = 3
-    """Linear layers of the projector (the paper: 3, and 2 on CIFAR-10, appendix D)."""
-
-    projector_width: int = 2048
-    """Width of all layers of the projector (paper and released code)."""
-
-    predictor_width: int = 512
-    """Hidden width of the predictor (paper and released code: a quarter of the projector's)."""
 
 
 class Method(Siamese):

@@ -3,15 +3,13 @@
 Letters: B samples in the global batch, D features, K prototypes; codes are soft assignments to prototypes.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.swav import Config
 from pretrain.networks.heads import mlp
-from runtime.command_line import UserError
 
 
 @torch.no_grad()
@@ -40,51 +38,8 @@ def swapped_prediction(scores: list[Tensor], codes: list[Tensor], *, temperature
     return sum(terms) / len(terms)
 
 
-# The released multi-crop command at batch 4096: 4.8 = 0.3 x batch / 256, from 0.3 up, down to 0.0048; LARC without
-# clipping, on every parameter.
-RECIPE = {
-    "batch_size": 4096,
-    "optim": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6, "warmup_start": 0.3, "final_lr": 0.001},
-    "views": {"recipe": "simclr", "min_scale": 0.14, "small": 6, "normalisation": "swav"},
-    "backbone": {"zero_init_residual": False},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    prototypes: int = 3000
-    """K (the released commands for ImageNet)."""
-
-    temperature: float = 0.1
-    """T, by which scores are divided (the released commands)."""
-
-    epsilon: float = 0.05
-    """Entropy weight of the codes: smaller is sharper (the released commands)."""
-
-    iterations: int = 3
-    """Sinkhorn iterations (the released commands)."""
-
-    freeze_share: float = 0.01
-    """Share of training with fixed prototypes (the released code: 313 steps at batch 4096, one epoch; of 100)."""
-
-    queue_size: int = 0
-    """Earlier embeddings that take part in the codes, per large view; 0 for none, 3840 in the batch-256 command."""
-
-    queue_from: float = 0.075
-    """Share of training after which the queue is filled, and used once it is full (the released batch-256 command:
-    epoch 15 of 200)."""
-
-    projector_width: int = 2048
-    """Hidden width of the projector (the released commands)."""
-
-    output_width: int = 128
-    """Width of the projector's output, D (the released commands)."""
-
-
 class Method(nn.Module):
     """projector(backbone(view)) on the unit sphere, scored against prototypes of unit length."""
-
-    takes_views = (2, None)
 
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
@@ -113,7 +68,6 @@ class Method(nn.Module):
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """Codes of the two large views, predicted from all others."""
         c, z = self.config, embeddings.online
-        self._check(len(z[0]))
         self.newest = torch.stack(z[:2]).detach()
         scores = [rows @ self.prototypes.T for rows in z]
         in_use = c.queue_size and self.queued >= c.queue_size
@@ -133,10 +87,3 @@ class Method(nn.Module):
             self.queue[:, oldest : oldest + batch] = self.newest
             self.queued += batch
         self.progress.fill_(progress)
-
-    def _check(self, batch: int) -> None:
-        if self.config.queue_size % batch:
-            raise UserError(
-                f"method.queue_size={self.config.queue_size} must be a multiple of batch_size={batch}, or 0; "
-                f"change one of them"
-            )

@@ -3,8 +3,6 @@
 Letters: B samples in the global batch, D features. The paper writes n for B and d for D.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
+from pretrain.methods.settings.vicreg import Config
 from pretrain.networks.heads import mlp
 from pretrain.networks.joint_embedding import JointEmbedding
 
@@ -37,31 +36,6 @@ def covariance(z: Tensor, *, matmul: Matmul = torch.matmul) -> Tensor:
     product = gram(z if B < D else z.T, 1 / (B - 1), matmul)
     diagonal = z.square().sum(0) / (B - 1)
     return (product.square().sum() - diagonal.square().sum()) / D
-
-
-# The released code: 0.3 x batch / 256 for 100 epochs (0.2 for 1000), the cosine down to a thousandth, and BYOL's views
-# instead of the paper's symmetric ones.
-RECIPE = {
-    "batch_size": 2048,
-    "optim": {"name": "lars", "lr": 0.3, "final_lr": 0.001, "weight_decay": 1e-6, "exclude_1d": True},
-    "views": {"recipe": "asymmetric", "min_scale": 0.08, "interpolation": "bicubic"},
-    "backbone": {"zero_init_residual": False},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    invariance: float = 25.0
-    """Weight of the invariance term, the paper's lambda (eq. 6)."""
-
-    variance: float = 25.0
-    """Weight of the variance term, the paper's mu, on the mean over both views (released code; eq. 6 has the sum)."""
-
-    covariance: float = 1.0
-    """Weight of the covariance term, the paper's nu, on the sum over both views (eq. 6)."""
-
-    projector_width: int = 8192
-    """Width of all three layers of the expander, and D (paper and released code)."""
 
 
 class Method(JointEmbedding):

@@ -87,8 +87,6 @@ def configured(settings, source: ImageFolder | Cifar) -> RankProbe | None:
     log, seen = settings.log, settings.views
     if not log.probe_every:
         return None
-    if log.probe_every % log.every:
-        raise UserError(f"log.probe_every={log.probe_every} must be a multiple of log.every={log.every}")
     images = ImageFolder(log.probe_root) if log.probe_root else source
     mean, std = NORMALISATIONS[seen.normalisation]
     return probe_of(images, count=log.probe_images, size=seen.size, mean=mean, std=std)

@@ -1,53 +1,12 @@
 """The optimiser of a run: which parameters decay, which learn at another rate, and how rates scale with the batch."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from pretrain.config import OptimConfig
 from pretrain.optimisation import schedules
-
-NAMES = ("sgd", "lars", "larc", "adamw")
-SCALINGS = ("linear", "sqrt", "none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    name: str = "sgd"
-    """sgd, lars (You et al., arXiv 1708.03888, as timm has it), larc (lars with the rate of each layer clipped at the
-    global rate, as solo-learn has it for CIFAR) or adamw."""
-
-    lr: float = 0.5
-    """Base learning rate; scale_lr says how the peak rate follows from it."""
-
-    scale_lr: str = "linear"
-    """linear: lr x batch_size / 256 (Goyal et al., arXiv 1706.02677); sqrt: lr x sqrt(batch_size) (SimCLR, appendix
-    B.1); none: lr as it is."""
-
-    momentum: float = 0.9
-    """SGD's and LARS's momentum; AdamW's first beta."""
-
-    weight_decay: float = 1e-5
-    """On every parameter, biases and norms included, unless exclude_1d says otherwise."""
-
-    exclude_1d: bool = False
-    """Biases and norms take no weight decay and no LARS adaptation (SimCLR, BYOL, Barlow Twins, VICReg)."""
-
-    bias_lr: float = 1.0
-    """Rate of biases and norms, as a multiple of the others' (Barlow Twins: 0.0048 / 0.2)."""
-
-    trust: float = 0.001
-    """LARS's trust coefficient: the length of a layer's step as a share of its weights' norm, at rate 1."""
-
-    warmup_epochs: float = 10.0
-    """Epochs over which the rate rises linearly to the peak; a cosine follows, step by step."""
-
-    warmup_start: float = 0.0
-    """Rate at the beginning of the warm-up, not scaled with the batch."""
-
-    final_lr: float = 0.0
-    """Rate at the end of the cosine, as a share of the peak."""
 
 
 def build(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:

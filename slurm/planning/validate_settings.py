@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from pretrain import methods
+from pretrain.config import defaults, read_recipe
 from runtime.command_line import UserError, one_of
 from runtime.provenance import ROOT
-from runtime.settings import parse_pairs, read_recipe, updated
+from runtime.settings import parse_pairs, updated
 from slurm.planning import known
 from slurm.planning.preset import Plan
 from slurm.planning.stage import Stage
@@ -54,8 +55,7 @@ def of_methods(names: Iterable[str], source: str, told: dict[str, str]) -> list[
 
 def defaults_of(method: str):
     """What pretrain.config.TrainConfig is for a method, before any recipe."""
-    own = known.settings_class(ROOT / "pretrain" / "methods" / f"{method}.py", "Config")
-    return known.settings_class(ROOT / "pretrain" / "config.py", "TrainConfig")(method=own())
+    return defaults(method)
 
 
 def of_recipe(recipe: str, method: str) -> list[str]:

@@ -4,7 +4,7 @@ from pretrain import config, methods
 from pretrain.data import views
 from pretrain.optimisation import optimizers
 from runtime.command_line import UserError
-from runtime.settings import RECIPES, flat
+from runtime.settings import describe, flat
 
 
 def resolve(*pairs, recipe="imagenet-100ep"):
@@ -36,8 +36,8 @@ def test_command_line_wins_over_recipe_file_wins_over_defaults(tmp_path):
     [
         ("optim.lrr=1", "unknown setting 'optim.lrr'; known: .*optim.lr,"),
         ("method.temperature=1", "unknown setting 'method.temperature'; known: .*method.gamma"),
-        ("epochs=ten", "epochs must be int, got 'ten'"),
-        ("epochs=1.5", "epochs must be int, got 1.5"),
+        ("epochs=ten", "epochs must be a whole number, got 'ten'"),
+        ("epochs=1.5", "epochs must be a whole number, got '1.5'"),
         ("optim=fast", "optim is a group of settings"),
         ("epochs", "KEY=VALUE, got 'epochs'"),
     ],
@@ -54,9 +54,9 @@ def test_unknown_recipe_lists_the_known():
 
 def test_every_recipe_fits_every_method_and_every_setting_has_its_sentence():
     for name in methods.available():
-        for recipe in RECIPES.glob("*.yaml"):
+        for recipe in config.RECIPES.glob("*.yaml"):
             settings = config.resolve(name, recipe.stem, [])
-        text = config.describe(settings)
+        text = describe(settings)
         assert all(f"  {key}\n" in text for key in flat(settings))
 
 
@@ -65,7 +65,7 @@ def epochs_of(name: str, recipe: str, share: str) -> float:
     return getattr(settings.method, share) * settings.epochs
 
 
-OF_ALL_METHODS = {path.stem for path in RECIPES.glob("*ep*.yaml")} - {"cifar10-1000ep-simclr"}
+OF_ALL_METHODS = {path.stem for path in config.RECIPES.glob("*ep*.yaml")} - {"cifar10-1000ep-simclr"}
 
 
 @pytest.mark.parametrize("recipe", sorted(OF_ALL_METHODS))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
-from pretrain import config, methods, train
+from pretrain import config, methods, training_loop
 from pretrain.data import views
 from pretrain.data.datasets import Batch
 from pretrain.optimisation import optimizers
@@ -37,7 +37,7 @@ def pretended(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
 @pytest.mark.parametrize("name", methods.available())
 def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
     settings = config.resolve(name, "imagenet-100ep", [f"batch_size={BATCH}", "views.size=32", "views.small_size=32"])
-    network = train.build(name, settings, torch.device("cpu"))
+    network = training_loop.build(name, settings, torch.device("cpu"))
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1)  # there is no number to be had
     mode = FakeTensorMode()
     network = pretended(network, mode)
@@ -46,7 +46,7 @@ def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
         seen = [torch.zeros(BATCH, 3, v.size, v.size, dtype=torch.uint8) for v in views.recipe(settings.views)]
         batch = Batch(seen, torch.zeros(BATCH, dtype=torch.long), [])
         for progress in (0.25, 0.75):
-            embeddings = train.embed(network, batch, settings, GPU, labelled=methods.learns_from_labels(name))
+            embeddings = training_loop.embed(network, batch, settings, GPU, labelled=methods.learns_from_labels(name))
             terms = network.loss_terms(embeddings)
             assert {z.device for z in [*embeddings.online, *embeddings.target, *terms.values()]} == {GPU}
             for parameter in network.parameters():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from pretrain.config import parse_pairs, updated
 from runtime.command_line import UserError, one_of
+from runtime.settings import parse_pairs, updated
 
 FOLDER = Path(__file__).resolve().parent.parent / "classification_protocols"
 INCIDENTAL = ("workers", "device")

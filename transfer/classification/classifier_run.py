@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from pretrain.checkpoints import checkpoint
-from pretrain.config import describe
 from runtime import distributed, results
 from runtime.command_line import Parser, UserError
 from runtime.files import write_text
 from runtime.precision import check_precision
 from runtime.provenance import commit
 from runtime.results import Record
+from runtime.settings import describe
 from runtime.stopping import Stopped
 from transfer.backbones import RANDOM, frozen
 from transfer.classification import classifier_protocol, labelled_images

@@ -103,12 +103,6 @@ def test_the_blur_shrinks_with_the_view_for_drawn_scenes_alone():
     assert all(sigma == {(0.1, 2.0)} for sigma in sigmas.values())
 
 
-@pytest.mark.parametrize("setting", [{"min_scale": 0.0}, {"small_min_scale": 0.2}, {"small_max_scale": 1.5}])
-def test_crops_that_cannot_be_are_refused(setting):
-    with pytest.raises(UserError, match="crops are shares of the image"):
-        views.recipe(views.ViewsConfig(**setting))
-
-
 @pytest.mark.parametrize("content", [None, "notes.txt"])
 def test_no_folder_and_no_image_are_errors(tmp_path, content):
     root = tmp_path / "images"

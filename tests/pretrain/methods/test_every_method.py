@@ -9,13 +9,14 @@ import torch
 import yaml
 from torch import nn
 
-from pretrain import config, methods, train
+from pretrain import config, methods, training_loop
 from pretrain.backbones import resnet
 from pretrain.data import datasets
 from pretrain.networks import batch_norm
 from pretrain.optimisation import optimizers
 from runtime import distributed
 from runtime.command_line import UserError
+from runtime.settings import describe
 
 # What makes a method small; each takes the ones it has.
 SMALL = {"projector_width": 16, "predictor_width": 8, "output_width": 8, "queue_size": 16, "bn_groups": 2}
@@ -120,7 +121,7 @@ def test_refuses_the_settings_of_another_method(name):
 @every_method
 def test_says_what_each_of_its_settings_is(name):
     settings = config.resolve(name, "imagenet-100ep", [])
-    text = config.describe(settings.method)
+    text = describe(settings.method)
     for field in dataclasses.fields(settings.method):
         assert f"  {field.name}\n" in text
     assert methods.title(name) in inspect.getdoc(methods.load(name)).splitlines()[0]
@@ -128,14 +129,14 @@ def test_says_what_each_of_its_settings_is(name):
 
 @every_method
 def test_labels_reach_the_methods_that_learn_from_them_and_no_other(name):
-    """What the file says, read without importing it, is what the class has."""
+    """What the settings of a method say is what its network does."""
     labelled = methods.learns_from_labels(name)
     network = build(name, trunk=tiny_trunk)
-    assert labelled == getattr(network, "learns_from_labels", False) == hasattr(network, "classes")
-    views = two_views()[: getattr(network, "takes_views", (2, 2))[0]]
+    assert labelled == hasattr(network, "classes")
+    views = two_views()[: methods.takes_views(name)[0]]
     settings = config.resolve(name, "imagenet-100ep", ["precision=fp32"])
     batch = datasets.Batch(views, LABELS, [])
-    embeddings = train.embed(network, batch, settings, torch.device("cpu"), labelled=labelled)
+    embeddings = training_loop.embed(network, batch, settings, torch.device("cpu"), labelled=labelled)
     assert torch.equal(embeddings.labels, LABELS) if labelled else embeddings.labels is None
     assert network.loss_terms(embeddings)
 
@@ -285,8 +286,3 @@ def test_a_series_that_cannot_converge_is_said_once(capsys):
     network.loss_terms(embeddings)
     build("matrix_ssl").loss_terms(embeddings)  # ridge 1: converges
     assert capsys.readouterr().err == ""
-
-
-def test_a_target_scale_is_not_for_the_papers_variant():
-    with pytest.raises(UserError, match="target_scale=0.5 is a setting of .*released"):
-        build("matrix_ssl", variant="paper", target_scale=0.5)

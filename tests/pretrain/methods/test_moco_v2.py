@@ -157,22 +157,6 @@ def test_two_ranks_are_two_groups_of_one_process(ranks):
         assert np.allclose(np.concatenate(of_ranks), of_one, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"queue_size": 20}, "method.queue_size=20 must be a multiple of batch_size=8"),
-        ({"queue_size": 0}, "method.queue_size=0 must be a multiple of batch_size=8"),
-        ({"queue_size": 4}, "method.queue_size=4 must be a multiple of batch_size=8"),
-        ({"bn_groups": 3}, "batch_size=8 cannot be split into method.bn_groups=3 groups"),
-        ({"bn_groups": 8}, "groups of at least 2 images each"),
-        ({"bn_groups": 0}, "method.bn_groups=0 must be a multiple of the 1 processes"),
-    ],
-)
-def test_numbers_that_do_not_fit_together_are_both_named(settings, message):
-    with pytest.raises(UserError, match=message):
-        build(**settings)([images(), images()])
-
-
 def refusal_of_a_rank() -> str:
     try:
         build(bn_groups=3)

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from pretrain.backbones import resnet
 from pretrain.methods import Embeddings, swav
-from runtime.command_line import UserError
 
 
 def unit_rows(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -115,8 +114,3 @@ def test_queue_fills_from_its_time_on_takes_part_once_full_and_drops_the_oldest(
     step(network, batches[5], progress=0.6, lr=0.0)
     expected = torch.cat([batches[5], batches[4]], dim=1)  # it stands where the oldest stood
     assert torch.allclose(network.queue, expected.float())
-
-
-def test_queue_that_the_batch_does_not_divide_is_refused():
-    with pytest.raises(UserError, match="method.queue_size=10 must be a multiple of batch_size=4, or 0"):
-        build(queue_size=10).loss_terms(Embeddings(tuple(unit_rows(2, 4, 4).float()), ()))

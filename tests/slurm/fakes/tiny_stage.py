@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from pretrain.config import read_recipe
 from runtime.command_line import UserError
-from runtime.settings import read_recipe
 
 
 def main(argv):

@@ -5,10 +5,9 @@ import importlib
 
 import pytest
 
-from pretrain import config, methods
 from runtime.provenance import ROOT
 from runtime.settings import flat
-from slurm.planning import known, validate_settings
+from slurm.planning import known
 from slurm.planning.stages import STAGES
 
 OPTIONS = sorted({stage.module for name, stage in STAGES.items() if name not in ("pretrain", "linear", "semi")})
@@ -39,12 +38,6 @@ def test_the_options_of_a_command_are_those_of_its_parser(module, monkeypatch):
 @pytest.mark.parametrize("module", ["no_such_module", "no.such.module"])
 def test_a_module_that_is_not_there_knows_nothing(module):
     assert known.options(module) == {}
-
-
-def test_the_settings_of_pretraining_are_those_of_its_configuration():
-    for name in methods.available():
-        real = config.TrainConfig(method=methods.load(name).Config())
-        assert flat(validate_settings.defaults_of(name)) == flat(real)
 
 
 def test_the_settings_of_a_probe_are_those_of_its_protocols():

@@ -41,7 +41,8 @@ def test_every_typo_of_a_preset_a_recipe_and_the_command_line_is_named_at_once(t
         "unknown setting of data 'image'; known: images, out, seed, size",
         "data.size is 'large'; expected int",
         "pretrain: unknown setting 'optim.lrr'; known: optim.name, optim.lr,",
-        "pretrain@simclr: epochs must be int, got 'ten'; method.temperature must be above 0, got 0.0",
+        "pretrain@simclr: epochs must be a whole number, got 'ten'",
+        "pretrain@simclr: method.temperature must be above 0, got 0.0",
         "variant 'gamma=2': unknown setting 'method.gama'; known: method.variant, method.gamma,",
         "mine.yaml: unknown setting 'views.sizes'; known: views.recipe, views.size,",
         "mine.yaml (for simclr): unknown setting 'optim.lar'",
@@ -54,7 +55,7 @@ def test_every_typo_of_a_preset_a_recipe_and_the_command_line_is_named_at_once(t
         "analysis stands for spectra, tsne and takes no settings",
     ):
         assert words in message
-    assert "\n" not in message and message.count("optim.lrr") == 1, "said once for all methods"
+    assert message.count("optim.lrr") == 1, "said once for all methods"
 
 
 def test_a_fraction_that_a_protocol_does_not_have_is_named(tmp_path, monkeypatch):

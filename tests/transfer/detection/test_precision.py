@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.engine import AMPTrainer
 
-from pretrain import config, train
+from pretrain import config, training_loop
 from runtime import distributed
 from runtime.command_line import UserError
 from runtime.precision import check_precision
@@ -31,7 +31,7 @@ def test_knn_refuses_bf16_before_it_reads_anything(volta, tmp_path):
 def test_pretraining_refuses_bf16_and_says_what_to_give(volta):
     settings = config.resolve("simsiam", "demo", ["precision=bf16"])
     with pytest.raises(UserError, match=REFUSAL):
-        train.build("simsiam", settings, torch.device("cuda", 0))
+        training_loop.build("simsiam", settings, torch.device("cuda", 0))
 
 
 def test_a_classifier_refuses_bf16_before_it_reads_anything(volta, tmp_path):

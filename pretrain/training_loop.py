@@ -1,0 +1,253 @@
+"""The training loop, in `train`: views -> embeddings -> terms -> step; and the state of a run around it."""
+
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pretrain import config, methods
+from pretrain.backbones import resnet
+from pretrain.checkpoints import checkpoint
+from pretrain.checkpoints.retention import Checkpoints
+from pretrain.config import TrainConfig
+from pretrain.data import datasets, views
+from pretrain.monitoring import rank_monitor
+from pretrain.monitoring.health import Watch, embedding_rank
+from pretrain.monitoring.rank_monitor import RankProbe
+from pretrain.networks import batch_norm
+from pretrain.optimisation import optimizers
+from runtime import distributed
+from runtime.command_line import UserError
+from runtime.files import write_text
+from runtime.jsonl_log import Log
+from runtime.precision import check_precision
+from runtime.progress import Progress
+from runtime.provenance import commit
+from runtime.run_guard import refuse_another
+from runtime.settings import flat
+from runtime.stopping import StopRequest
+
+# Settings that may change when a run is resumed: they do not touch its result.
+FREE = {"device", "data.workers"} | {f"log.{field.name}" for field in fields(config.LogConfig)}
+
+
+def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
+    """The network of a method around a fresh ResNet-50, BN over all ranks, on its device; seeded.
+
+    Raises UserError for bf16 on a GPU without it.
+    """
+    check_precision(settings.precision, device)
+    method = methods.load(name).Method
+    torch.manual_seed(settings.seed)
+    trunk = resnet.resnet50(**asdict(settings.backbone))
+    network = method(trunk, settings.method)
+    network = batch_norm.synchronise(network, device)
+    return network.to(device, memory_format=torch.channels_last).train()
+
+
+def embed(
+    network: nn.Module, batch: datasets.Batch, settings: TrainConfig, device: torch.device, *, labelled: bool
+) -> methods.Embeddings:
+    """The views of this rank -> Embeddings of the global batch, float32, with gradients; and its labels if asked."""
+    mixed = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
+    mean, std = views.NORMALISATIONS[settings.views.normalisation]
+    inputs = [
+        views.normalise(v.to(device, non_blocking=True), mean, std).contiguous(memory_format=torch.channels_last)
+        for v in batch.views
+    ]
+    with mixed:
+        local = network(inputs)
+    online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
+    return methods.Embeddings(online, target, distributed.gather(batch.labels.to(device)) if labelled else None)
+
+
+def check_classes(network: nn.Module, source: datasets.ImageFolder | datasets.Cifar) -> None:
+    """Raise UserError if the images are not sorted into the classes that the network learns."""
+    wanted, found = network.classes, len(source.classes)
+    if wanted != found:
+        raise UserError(
+            f"method.classes={wanted}, but data.root has {found} (folders right below it that hold all images); "
+            f"{f'give method.classes={found}' if found else 'sort the images into one folder per class'}"
+        )
+
+
+class Run:
+    """The state of a run: network, optimiser, steps done; saved to and restored from its folder."""
+
+    def __init__(self, network: nn.Module, settings: TrainConfig, folder: Path, *, name: str, recipe: str):
+        self.network, self.settings, self.folder = network, settings, folder
+        self.optimizer = optimizers.build(self.network, settings.optim)
+        self.step, self.unreadable = 0, set()
+        self.about = {"method": name, "recipe": recipe, "variant": settings.variant}
+        self.about |= {"epochs": settings.epochs, "seed": settings.seed}
+        self.about |= {"commit": commit(), "config": asdict(settings)}
+        log = settings.log
+        self.checkpoints = Checkpoints(folder, keep_last=log.keep_last, keep_every=log.keep_every)
+        if saved := self.checkpoints.read():
+            self._restore(saved)
+        self.parallel = network
+        if distributed.world_size() > 1:
+            # Buffers need no broadcast: synchronised BN keeps them equal on all ranks.
+            self.parallel = DistributedDataParallel(network, broadcast_buffers=False)
+
+    def is_due(self, total: int) -> bool:
+        """Whether this step ends with a checkpoint."""
+        regular = self.step % self.settings.log.checkpoint_every == 0 or self.step == total
+        return regular or self.checkpoints.due(self.step)
+
+    def save(self) -> None:
+        """Write checkpoint.pth (the first rank does)."""
+        if distributed.is_main():
+            state = {"model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+            state |= {"torch_rng": torch.get_rng_state(), "unreadable": sorted(self.unreadable)}
+            self.checkpoints.save({"format": checkpoint.CHECKPOINT, **self.about, **state})
+
+    def finish(self) -> None:
+        """Write backbone.pth and say what could not be read."""
+        if not distributed.is_main():
+            return
+        path = self.folder / "backbone.pth"
+        mean, std = views.NORMALISATIONS[self.settings.views.normalisation]
+        checkpoint.export_backbone(path, self.network.backbone, about=self.about, mean=mean, std=std)
+        self.checkpoints.finish()
+        if self.unreadable:
+            print(f"{len(self.unreadable)} unreadable images were skipped (named above)", file=sys.stderr)
+        print(f"pretrained: {path}")
+
+    def note_unreadable(self, names: list[str], images: int) -> None:
+        """Name images met for the first time that could not be read. Raises UserError above the allowed share."""
+        for name in set(names) - self.unreadable:
+            self.unreadable.add(name)
+            print(f"unreadable, skipped: {name}", file=sys.stderr)
+        most = self.settings.data.max_unreadable
+        if len(self.unreadable) > most * images:
+            raise UserError(
+                f"{len(self.unreadable)} of {images} images are unreadable (first: {min(self.unreadable)}), more than "
+                f"data.max_unreadable={most}; mend the data set or raise the limit"
+            )
+
+    def _restore(self, saved: dict) -> None:
+        if saved.get("format") != checkpoint.CHECKPOINT:
+            raise UserError(f"the checkpoint in {self.folder} is not one of this suite; choose another --out")
+        self.network.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.unreadable = saved["step"], set(saved["unreadable"])
+        torch.set_rng_state(saved["torch_rng"])
+
+
+class StepLogger:
+    """What the run tells while it goes: log.jsonl, TensorBoard, a line with an ETA; and the watch over its health."""
+
+    def __init__(self, state: Run, total: int, warmup: int, probe: RankProbe | None):
+        log, self.probe = state.settings.log, probe
+        self.state, self.total, self.warmup = state, total, warmup
+        self.watch = Watch(collapse_rank=log.collapse_rank, patience=log.collapse_patience)
+        self.log = Log(state.folder, step=state.step) if distributed.is_main() else None
+        self.progress = Progress(total, f"pretrain {state.about['method']}", start=state.step, quiet=self.log is None)
+        self.began, self.first = time.monotonic(), state.step
+
+    def after_step(self, terms: dict[str, float], embeddings: methods.Embeddings, lr: float) -> None:
+        """Log the step just done, if one is due. Raises UserError for a collapse."""
+        step, settings = self.state.step, self.state.settings
+        if step % settings.log.every and step < self.total:
+            return
+        rank, loss = embedding_rank(embeddings.online[0]), sum(terms.values())
+        if step > self.warmup:
+            self.watch.check_rank(rank, step)
+        if self.probe and step % settings.log.probe_every == 0:
+            terms = terms | self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
+        speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
+        if self.log:
+            self.log.write(step, {**terms, "effective_rank": rank, "lr": lr, "images_per_s": speed})
+        self.progress.update(step, f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s")
+
+
+def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
+    """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for what the user can mend."""
+    device = distributed.init(settings.device)
+    source = datasets.images(settings.data)
+    per_epoch = steps_per_epoch(len(source), settings)
+    total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
+    network = build(name, settings, device)
+    if labelled := methods.learns_from_labels(name):
+        check_classes(network, source)
+    claim(folder, name, recipe, settings)
+    stop = StopRequest()
+    state = Run(network, settings, folder, name=name, recipe=recipe)
+    logger = StepLogger(state, total, warmup, rank_monitor.configured(settings, source))
+    peak = optimizers.peak_lr(settings.optim, settings.batch_size)
+    for batch in datasets.batches(source, settings, total_steps=total, start=state.step, device=device):
+        state.note_unreadable(batch.unreadable, len(source))
+        lr = optimizers.lr_at(state.step, settings.optim, peak=peak, warmup_steps=warmup, total_steps=total)
+        optimizers.set_lr(state.optimizer, lr, peak=peak)
+        embeddings = embed(state.parallel, batch, settings, device, labelled=labelled)
+        terms = state.network.loss_terms(embeddings)
+        values = {key: term.item() for key, term in terms.items()}
+        logger.watch.check_loss(values, state.step + 1)
+        state.optimizer.zero_grad(set_to_none=True)
+        sum(terms.values()).backward()
+        state.optimizer.step()
+        state.step += 1
+        state.network.after_step(state.step / total)
+        logger.after_step(values, embeddings, lr)
+        interrupted = distributed.any_rank(stop.signal is not None, device)
+        if interrupted or state.is_due(total):
+            state.save()
+        if interrupted and state.step < total:
+            if distributed.is_main():
+                print(f"stopped at step {state.step} of {total}; the same command goes on from there", file=sys.stderr)
+            return stop.exit_code
+    state.finish()
+    return 0
+
+
+def steps_per_epoch(count: int, settings: TrainConfig) -> int:
+    """Full batches in ``count`` images. Raises UserError where batch, processes and images do not fit together."""
+    world, batch = distributed.world_size(), settings.batch_size
+    if batch % world or batch // world < 2:
+        raise UserError(
+            f"batch_size={batch} cannot be shared by {world} processes; "
+            f"it must be a multiple of {world} with at least 2 images each (batch normalisation needs two)"
+        )
+    if count < batch:
+        raise UserError(f"batch_size={batch} is more than the {count} images of {settings.data.root}; lower it")
+    return count // batch
+
+
+def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
+    """Make ``folder`` this run's, or recognise it as such. Raises UserError if it belongs to another run.
+
+    A run that never came as far as a checkpoint has no claim: the corrected command may use its folder.
+    """
+    path = folder / "config.yaml"
+    mine = {"method": name, "recipe": recipe, "settings": asdict(settings)}
+    begun = Checkpoints(folder).paths() or (folder / "backbone.pth").exists()
+    if path.exists() and begun:
+        theirs = flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        here = {key: value for key, value in flat(mine).items() if key.removeprefix("settings.") not in FREE}
+        default = flat({"settings": asdict(config.defaults(name))})
+        # A setting that is younger than the run: what was done before it came is what its default does.
+        refuse_another(folder, {key: theirs.get(key, default.get(key)) for key in here}, here)
+    elif folder.is_dir() and any(folder.iterdir()) and not path.exists():
+        raise UserError(f"{folder} is not empty and holds no run (no config.yaml); choose another --out")
+    distributed.barrier()  # every rank has looked before the first one writes
+    if distributed.is_main():
+        write_text(path, yaml.safe_dump(mine, sort_keys=False))
+
+
+def run(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
+    """Train in ``folder``, or return at once where all is done; returns the exit code, and leaves the process group."""
+    if (folder / "backbone.pth").exists():
+        claim(folder, name, recipe, settings)
+        print(f"done already: {folder / 'backbone.pth'}")
+        return 0
+    try:
+        return train(name, recipe, settings, folder)
+    finally:
+        distributed.shutdown()
