@@ -24,7 +24,7 @@ from runtime.settings import (
 )
 
 RECIPES = ROOT / "pretrain" / "recipes"
-FORMATS = ("folder", "cifar100", "cifar10")
+DATASET_FORMATS = ("folder", "cifar100", "cifar10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class DataConfig:
     """Folder of the training images (required): ImageNet's layout or any tree of images; for CIFAR, the folder that
     holds cifar-10-batches-py or cifar-100-python."""
 
-    format: str = field(default="folder", metadata=choice(*FORMATS))
+    format: str = field(default="folder", metadata=choice(*DATASET_FORMATS))
     """folder, cifar100 or cifar10 (the published archives, unpacked; nothing is downloaded)."""
 
     workers: int = field(default=4, metadata=NOT_NEGATIVE)

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from pretrain.config import DATASET_FORMATS as FORMATS
 from pretrain.data import datasets
-from pretrain.data.datasets import FORMATS, NO_LABEL, image_paths
+from pretrain.data.datasets import NO_LABEL, image_paths
 from pretrain.data.decode import read_image
 from runtime.command_line import UserError, one_of
 

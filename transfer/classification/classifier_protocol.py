@@ -124,7 +124,7 @@ def _read(name: str) -> dict:
 def _check(settings: Settings) -> None:
     for key, choices in CHOICES.items():
         one_of(key, getattr(settings, key), choices)
-    for key in ("batch_size", "size", "resize", "evaluate_every"):
+    for key in ("epochs", "batch_size", "size", "resize", "evaluate_every"):
         if getattr(settings, key) < 1:
             raise UserError(f"{key} must be at least 1, got {getattr(settings, key)}")
     if not (settings.lr > 0 and settings.lr_backbone >= 0 and 0 < settings.min_scale <= 1 and settings.workers >= 0):
