@@ -19,10 +19,11 @@ def variables() -> dict[str, str]:
 
 
 def started(process: int) -> str:
-    """When a process started, in the system's own ticks; empty if it is gone."""
+    """When a process started, in the system's own ticks; empty if it has ended."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *rest = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in "ZX" else rest[18]
+    except (OSError, ValueError, IndexError):
         return ""
 
 

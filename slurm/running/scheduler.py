@@ -1,6 +1,7 @@
 """The graph on this machine: every job as soon as what it needs is done, one at a time or a few side by side."""
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -174,11 +175,19 @@ class Schedule:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """A list that grows by one with each Ctrl-C, SIGTERM or lost terminal, which nohup makes us ignore."""
+    """A list that grows by one with each Ctrl-C, SIGTERM or loss of the terminal, unless nohup makes us ignore that."""
     requests: list[int] = []
+    terminals = [file for file in (1, 2) if os.isatty(file)]
+
+    def note(number, frame):
+        if number == signal.SIGHUP:
+            for file in terminals:  # every word to a terminal that is gone would be an error
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+        requests.append(number)
+
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda number, frame: requests.append(number)) for number in numbers}
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield requests
     finally:
