@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import rank_against_ap
+from analysis.figures import rank_against_ap
 from analysis.report_page import commands, cost, job_states, jobs, pictures, representations, result_tables, training
 from analysis.report_page.document import document
 from analysis.report_page.markup import Section, escape, paragraph

@@ -3,18 +3,16 @@
 import csv
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from pretrain.config import DATASET_FORMATS as FORMATS
 from pretrain.data import datasets
 from pretrain.data.datasets import NO_LABEL, image_paths
-from pretrain.data.decode import read_image
-from runtime.command_line import UserError, one_of
+from pretrain.data.decode import UnreadableImage, read_image
+from runtime.command_line import UserError
 
 SPLITS = {"train", "val", "test"}
 
@@ -47,47 +45,40 @@ class Cifar(datasets.Cifar):
     """CIFAR-10's or CIFAR-100's images of a split (train or test), from the published archive, unpacked."""
 
     def __init__(self, root: Path, format: str, split: str):
-        one_of("split", split, ("train", "test"))
         super().__init__(root, format, train=split == "train")
         self.names = [f"{split}/{i:05d}" for i in range(len(self))]
 
 
 def open_images(root: Path, format: str, *, split: str = "test", labels: Path | None = None) -> Folder | Cifar:
-    """The images of ``--images`` in their fixed order, with ``names``, ``labels`` and ``classes``."""
-    one_of("format", format, FORMATS)
+    """The images of ``--data`` in their fixed order, with ``names``, ``labels`` and ``classes``."""
     if format == "folder":
         return Folder(root, labels)
-    if labels:
-        raise UserError(f"{format} brings its own labels; leave out --labels")
     return Cifar(root, format, split)
 
 
-def choose(labels: list[int], per_class: int, seed: int) -> list[int]:
-    """The places of at most ``per_class`` images of each class, drawn by ``seed``, in their old order."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    taken: dict[int, list[int]] = {}
-    for place in order.tolist():
-        members = taken.setdefault(labels[place], [])
-        if len(members) < per_class:
-            members.append(place)
-    return sorted(place for members in taken.values() for place in members)
-
-
 class Prepared(Dataset):
-    """place -> (uint8 (3, size, size), views (V, 3, size, size)): the whole image cropped, and its random views."""
+    """index -> (uint8 (3, size, size), views (V, 3, size, size), fault): the whole image cropped, and its random views.
+
+    ``fault`` says why an image cannot be read; it is empty for one that can.
+    """
 
     def __init__(self, images: Folder | Cifar, places: list[int], *, size: int, resize: int, augment=None):
-        self.images, self.places, self.augment = images, places, augment
+        self.images, self.places, self.augment, self.size = images, places, augment, size
         self.crop = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.PILToTensor()])
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
         place = self.places[index]
-        image = self.images[place]
+        try:
+            image = self.images[place]
+        except UnreadableImage as error:  # raised in a worker it would arrive with a traceback in its message
+            count = self.augment.count if self.augment else 0
+            blank = torch.zeros(3, self.size, self.size, dtype=torch.uint8)
+            return blank, blank.new_zeros(count, *blank.shape) if count else blank.new_empty(0), str(error)
         crop = self.crop(image)
-        return crop, self.augment(image, place) if self.augment else crop.new_empty(0)
+        return crop, self.augment(image, place) if self.augment else crop.new_empty(0), ""
 
 
 class RandomViews:

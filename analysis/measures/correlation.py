@@ -1,18 +1,15 @@
 """Do two measures order the same rows alike? Spearman's and Kendall's coefficients with permutation p-values."""
 
-import math
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
+from scipy import stats
 
 FEWEST = 3
 """Rows below which no coefficient is given."""
 
-EXACT = 7
-"""Up to so many rows every order is tried; beyond, ``DRAWS`` random ones."""
-
-DRAWS = 9999
+RESAMPLES = 9999
+"""Random orders of the rows; where there are no more than so many (up to 7 rows), each is tried once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,40 +41,30 @@ def correlate(x, y, *, seed: int = 0) -> Correlation | None:
     n = len(x)
     if n < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    orders = _orders(n, seed)
-    figures = {}
-    for name, statistic in (("spearman", _spearman), ("kendall", _kendall)):
-        values = statistic(x, y, orders)
-        # The first order is the observed one; equal values differ in the last digit when they are summed otherwise.
-        figures[name] = float(values[0])
-        figures[f"p_{name}"] = float(np.mean(np.abs(values) >= abs(values[0]) - 1e-12))
-    return Correlation(n=n, **figures)
+    # Over the orders of the rows each coefficient is a sum times a constant; the sums take whole batches of orders.
+    ranks_x, ranks_y = (stats.rankdata(values) - (n + 1) / 2 for values in (x, y))
+    signs_y = np.sign(y[:, None] - y)
+    return Correlation(
+        n=n,
+        spearman=float(stats.spearmanr(x, y).statistic),
+        kendall=float(stats.kendalltau(x, y).statistic),
+        p_spearman=_p_value(ranks_x, lambda rows: rows @ ranks_y, seed),
+        p_kendall=_p_value(
+            x, lambda rows: (np.sign(rows[..., :, None] - rows[..., None, :]) * signs_y).sum((-2, -1)), seed
+        ),
+    )
 
 
-def _orders(n: int, seed: int) -> np.ndarray:
-    """Orders of n rows (orders, n), the given one first."""
-    if n <= EXACT:
-        return np.array(list(permutations(range(n))))
-    rng = np.random.default_rng(seed)
-    return np.concatenate([np.arange(n)[None], rng.permuted(np.tile(np.arange(n), (DRAWS, 1)), axis=1)])
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, ties at their mean rank."""
-    below = (values[:, None] > values).sum(1)
-    return below + ((values[:, None] == values).sum(1) - 1) / 2
-
-
-def _spearman(x: np.ndarray, y: np.ndarray, orders: np.ndarray) -> np.ndarray:
-    a, b = ranks(x), ranks(y)
-    a, b = a - a.mean(), b - b.mean()
-    return b[orders] @ a / math.sqrt((a @ a) * (b @ b))
-
-
-def _kendall(x: np.ndarray, y: np.ndarray, orders: np.ndarray) -> np.ndarray:
-    i, j = np.triu_indices(len(x), 1)
-    first, second = np.sign(x[i] - x[j]), np.sign(y[:, None] - y)
-    agree = np.zeros(len(orders))
-    for k in range(len(i)):  # pair by pair: all pairs of all orders at once would not fit for many rows
-        agree += first[k] * second[orders[:, i[k]], orders[:, j[k]]]
-    return agree / math.sqrt(np.abs(first).sum() * np.abs(second[i, j]).sum())
+def _p_value(x: np.ndarray, statistic, seed: int) -> float:
+    """The share of orders of ``x`` (n,) whose ``statistic`` of (..., n) is as large in size as the given one's."""
+    result = stats.permutation_test(
+        (x,),
+        lambda rows, axis: np.abs(statistic(rows)),
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=RESAMPLES,
+        batch=500,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)

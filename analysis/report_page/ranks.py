@@ -1,6 +1,6 @@
 """Effective ranks as the page shows them: with their n, their interval, and a mark where n decides."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from analysis.report_page.markup import details, grid, paragraph
 from analysis.report_page.runs_folder import RunsFolder
@@ -22,10 +22,11 @@ def ranks(folder: RunsFolder) -> str:
     for row in folder.rows:
         for path in sorted(row.glob("*/effective_rank.json")):
             content = folder.json(path)
-            warnings = [*content.get("warnings", []), *folder.json(path.with_name("spectra.json")).get("warnings", [])]
-            limits += [f"{row.name}: {line}." for line in warnings]
+            both = (content, folder.json(path.with_name("spectra.json")))
+            limits += [f"{row.name}: {line}." for one in both for line in one.get("warnings", [])]
+            limited = {metric for one in both for metric in one.get("limited", [])}
             counts = [str(content.get("n", "?")), str(content.get("n_per_class") or "–")]
-            groups.setdefault(path.parent.name, []).append([row.name, *counts, *rank_cells(content, warnings)])
+            groups.setdefault(path.parent.name, []).append([row.name, *counts, *rank_cells(content, limited)])
     heads = [f"{where}, {over}" for where in RANKS.values() for over in ("cov", "sv")]
     body = "".join(
         grid(["row", "images", "of each class", *heads], lines, caption=f"Effective ranks, {title}")
@@ -39,7 +40,7 @@ def ranks(folder: RunsFolder) -> str:
     return body
 
 
-def rank_cells(content: dict, warnings: Sequence[str]) -> list[str]:
+def rank_cells(content: dict, limited: Collection[str]) -> list[str]:
     """Each rank over covariance eigenvalues with its interval, and over singular values; a dagger where n decides."""
     values, intervals = content.get("values", {}), content.get("intervals", {})
     cells = []
@@ -48,5 +49,5 @@ def rank_cells(content: dict, warnings: Sequence[str]) -> list[str]:
         if metric in intervals:
             low, high = intervals[metric]
             text += f" ({low:.4g} to {high:.4g})"
-        cells.append(text + (" †" if any(line.startswith(f"{metric} ") for line in warnings) else ""))
+        cells.append(text + (" †" if metric in limited else ""))
     return cells

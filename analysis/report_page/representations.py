@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from analysis.figures.rank_against_ap import Panel
 from analysis.measures.correlation import FEWEST
-from analysis.rank_against_ap import Panel
 from analysis.report_page.chart import Series, cloud, keys, lines, scatter
 from analysis.report_page.markup import Section, details, escape, grid, paragraph
 from analysis.report_page.palette import Palette

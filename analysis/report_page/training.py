@@ -63,7 +63,7 @@ def checkpoints(folder: RunsFolder, palette: Palette) -> str:
     """Ranks of kept checkpoints, from every curves.json (analysis/curves.py)."""
     parts, paths = [], folder.find("curves.json")
     if paths:
-        from analysis.curves import SHOWN  # with it comes torch, which a folder without curves need not wait for
+        from analysis.figures.curves import SHOWN  # with it comes matplotlib, which takes a while
     for path in paths:
         content = folder.json(path)
         setting, charts = content.get("setting", {}), []

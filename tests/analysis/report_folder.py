@@ -26,6 +26,7 @@ def fill(runs: Path, record, detection) -> Path:
             measured = {"values": {"rank-intra-cov": rank, "rank-intra-sv": 2 * rank}, "n": 64, "n_per_class": 32}
             measured["intervals"] = {"rank-intra-cov": [rank - 1, rank + 1]}
             measured["warnings"] = ["rank-intra-cov still grows with n"] if method == "matrix_ssl" else []
+            measured["limited"] = ["rank-intra-cov"] if method == "matrix_ssl" else []
             (row / "analysis-scenes" / "effective_rank.json").write_text(json.dumps(measured))
     _training(runs / "matrix_ssl-demo-seed0")
     _pictures(runs)

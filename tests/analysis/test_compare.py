@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from analysis import compare
-from analysis.compare import bootstrap
-from analysis.measures.image_matches import Matches
+from analysis.comparison.bootstrap import bootstrap
+from analysis.comparison.image_matches import Matches
 from runtime.command_line import UserError
 from runtime.files import sha256
 

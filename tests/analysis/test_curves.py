@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from analysis import curves
+from analysis.extraction import training_curves
+from analysis.figures.curves import titles_of
 from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
 from pretrain.methods import simsiam
@@ -26,7 +28,7 @@ def kept(tmp_path_factory):
 
 
 def arguments(kept, scenes, out):
-    images = ["--images", str(scenes / "classification/train"), "--size", "32", "--resize", "32"]
+    images = ["--data", str(scenes / "classification/train"), "--size", "32", "--resize", "32"]
     return [str(kept), *images, "--workers", "0", "--out", str(out)]
 
 
@@ -40,7 +42,7 @@ def test_every_kept_checkpoint_is_a_point_in_the_order_of_steps(kept, scenes, tm
     assert [point["step"] for point in points] == [2, 10, 12]
     assert all(point["values"]["rank-intra-cov"] > 0 for point in points)
     assert (tmp_path / "curves.svg").exists() and "2 -> 12" in capsys.readouterr().out
-    monkeypatch.setattr(curves, "extract", None)  # all is measured: nothing is extracted again
+    monkeypatch.setattr(training_curves, "extract", None)  # all is measured: nothing is extracted again
     curves.main(call)
     with pytest.raises(UserError, match="holds curves of other size"):
         curves.main([*call, "--size", "16"])
@@ -49,8 +51,8 @@ def test_every_kept_checkpoint_is_a_point_in_the_order_of_steps(kept, scenes, tm
 def test_a_line_has_the_name_that_tables_give_its_row_or_its_folders_where_two_would_be_alike():
     kept, last = {"method": "simsiam", "variant": "wide, step=16"}, {"method": "simsiam", "variant": ""}
     runs = {"a": [kept], "b": [kept, last], "c": [{"method": "mine", "variant": "step=8"}]}
-    assert curves.titles_of(runs) == {"a": "SimSiam (wide)", "b": "SimSiam", "c": "mine"}
-    assert curves.titles_of(runs | {"d": [last]}) == {name: name for name in "abcd"}
+    assert titles_of(runs) == {"a": "SimSiam (wide)", "b": "SimSiam", "c": "mine"}
+    assert titles_of(runs | {"d": [last]}) == {name: name for name in "abcd"}
 
 
 def test_wrong_input_is_one_line(kept, scenes, tmp_path):

@@ -6,6 +6,7 @@ import torch
 
 from analysis import effective_rank
 from analysis.extraction import feature_file
+from analysis.measures import effective_rank as measures
 from pretrain.losses import matrix_information as mi
 from runtime import results
 from runtime.command_line import UserError
@@ -20,51 +21,51 @@ def test_batch_mce_is_eq8_between_unit_rows_and_the_uniform_matrix(ridge):
     z = torch.nn.functional.normalize(rows(300, 12), dim=1)
     S, one, lam = z.T @ z / 300, torch.eye(12, dtype=torch.float64), ridge or 1 / 12
     expected = mi.matrix_cross_entropy(one / 12 + lam * one, S + lam * one)
-    assert effective_rank.batch_mce(3 * z, ridge=ridge).item() == pytest.approx(expected.item())
+    assert measures.batch_mce(3 * z, ridge=ridge).item() == pytest.approx(expected.item())
 
 
 def test_batch_mce_is_least_for_rows_spread_over_all_directions():
-    spread = effective_rank.batch_mce(torch.eye(16, dtype=torch.float64))
+    spread = measures.batch_mce(torch.eye(16, dtype=torch.float64))
     least = 2 * (1 - math.log(2 / 16))
     assert spread.item() == pytest.approx(least)
-    assert effective_rank.batch_mce(torch.ones(16, 16, dtype=torch.float64)) > spread
+    assert measures.batch_mce(torch.ones(16, 16, dtype=torch.float64)) > spread
 
 
 def test_batch_mce_takes_batches_of_512():
     """A thousand rows: 512 of them, chosen by the seed."""
     h = rows(1000, 4)
-    assert effective_rank.batch_mce(h, seed=1) == effective_rank.batch_mce(h, seed=1)
-    assert effective_rank.batch_mce(h, seed=1) != effective_rank.batch_mce(h, seed=2)
+    assert measures.batch_mce(h, seed=1) == measures.batch_mce(h, seed=1)
+    assert measures.batch_mce(h, seed=1) != measures.batch_mce(h, seed=2)
 
 
 def test_batch_mce_leaves_out_a_last_batch_that_is_not_full():
     whole = torch.eye(8, dtype=torch.float64).repeat(64, 1)  # 512 rows, evenly over 8 directions
     ends_odd = torch.cat([whole, torch.eye(8, dtype=torch.float64)[:1]])
-    assert effective_rank.batch_mce(ends_odd).item() == pytest.approx(effective_rank.batch_mce(whole).item(), rel=1e-3)
+    assert measures.batch_mce(ends_odd).item() == pytest.approx(measures.batch_mce(whole).item(), rel=1e-3)
 
 
 def test_a_rank_that_reads_off_n_is_marked():
     y = torch.arange(2).repeat_interleave(20)
     wide, narrow = rows(40, 500), torch.cat([rows(40, 2), 1e-6 * rows(40, 98)], 1)
-    total, intra = effective_rank.measure(wide, y, resamples=0)["warnings"]
+    total, intra = measures.measure(wide, y, resamples=0)["warnings"]
     assert "rank-intra-cov" in intra and "close to its bound n - 1 = 19" in intra
     assert "rank-total-cov" in total and "close to its bound n - 1 = 39" in total
-    assert effective_rank.measure(wide, None, resamples=0)["warnings"] == [total]
-    assert effective_rank.measure(narrow, y, resamples=0)["warnings"] == []
+    assert measures.measure(wide, None, resamples=0)["warnings"] == [total]
+    assert measures.measure(narrow, y, resamples=0)["warnings"] == []
 
 
 def test_a_rank_that_still_grows_with_n_is_marked():
     y = torch.arange(2).repeat_interleave(100)
-    total, intra = effective_rank.measure(rows(200, 60), y, resamples=0)["warnings"]
+    total, intra = measures.measure(rows(200, 60), y, resamples=0)["warnings"]
     assert "rank-total-cov still grows with n" in total and "at 100 images, " in total
     assert "rank-intra-cov still grows with n" in intra and "at 50 images a class" in intra
 
 
 def test_total_collapse_is_marked():
     h = torch.ones(40, 8, dtype=torch.float64) + 1e-9 * rows(40, 8)
-    found = effective_rank.measure(h, None, resamples=0)
+    found = measures.measure(h, None, resamples=0)
     assert "all but equal" in found["warnings"][-1] and found["values"]["rank-total-cov"] > 5
-    dead = effective_rank.measure(torch.zeros(40, 8, dtype=torch.float64), None, resamples=0)
+    dead = measures.measure(torch.zeros(40, 8, dtype=torch.float64), None, resamples=0)
     assert dead["values"]["spread"] == dead["values"]["rank-total-cov"] == 0 and len(dead["warnings"]) == 1
 
 
@@ -72,7 +73,7 @@ def test_interval_covers_the_value_and_narrows_with_images():
     widths = []
     for n in (20, 320):
         y = torch.arange(4).repeat_interleave(n)
-        found = effective_rank.measure(rows(4 * n, 6), y, resamples=30)
+        found = measures.measure(rows(4 * n, 6), y, resamples=30)
         low, high = found["intervals"]["rank-inter-cov"]
         assert low < found["values"]["rank-inter-cov"] < high
         widths.append(found["intervals"]["rank-total-cov"][1] - found["intervals"]["rank-total-cov"][0])
@@ -82,7 +83,7 @@ def test_interval_covers_the_value_and_narrows_with_images():
 def test_no_interval_reaches_beyond_what_a_rank_can_be():
     """Three classes of four images: 2 between the class means, 3 within a class, 11 in all."""
     y, h = torch.arange(3).repeat_interleave(4), rows(12, 40)
-    intervals = effective_rank.measure(h, y, resamples=20)["intervals"]
+    intervals = measures.measure(h, y, resamples=20)["intervals"]
     assert all(low >= 1 for low, _ in intervals.values())
     assert intervals["rank-inter-cov"][1] <= 2 and intervals["rank-intra-cov"][1] <= 3
     assert intervals["rank-total-cov"][1] <= 11

@@ -6,16 +6,19 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from analysis import features
-from analysis.extraction import feature_file
-from analysis.extraction.images import Folder, choose
+from analysis.extraction import extract, feature_file
+from analysis.extraction.choice import choose
+from analysis.extraction.images import Folder, Prepared
 from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
+from pretrain.data import views
 from runtime.command_line import UserError
+from transfer.backbones.frozen import Backbone
 
 
 @pytest.fixture(scope="module")
 def arguments(scenes):
-    return ["--images", str(scenes / "classification/val"), "--size", "32", "--resize", "32", "--workers", "0"]
+    return ["--data", str(scenes / "classification/val"), "--size", "32", "--resize", "32", "--workers", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +32,22 @@ def exported(tmp_path_factory):
 
 def test_the_file_holds_what_the_network_makes_of_each_image(arguments, exported, scenes, tmp_path):
     out = tmp_path / "f.safetensors"
-    features.main([*arguments, "--backbone", exported, "--out", str(out), "--benchmark", "scenes"])
+    features.main([*arguments, "--weights", exported, "--out", str(out), "--benchmark", "scenes"])
     found = feature_file.read(out)
     images = Folder(scenes / "classification/val")
     assert found.h.shape == (12, 2048) and found.views is None
     assert found.names == images.names and found.y.tolist() == images.labels
     assert all(found.about["classes"][k] == name.split("/")[0] for k, name in zip(found.y, found.names, strict=True))
-    pixels = torch.stack([features.Prepared(images, [7], size=32, resize=32)[0][0]])
+    pixels = torch.stack([Prepared(images, [7], size=32, resize=32)[0][0]])
     with torch.no_grad():
-        expected = resnet.random_resnet50(5).eval()(features.views.normalise(pixels))[0]
+        expected = resnet.random_resnet50(5).eval()(views.normalise(pixels))[0]
     assert torch.allclose(found.h[7].float(), expected, atol=1e-3)
     assert found.about["variant"] == "gamma=2" and len(found.about["weights_sha256"]) == 64
     assert found.title == "MEC (gamma=2)" and found.about["benchmark"] == "scenes"
 
 
 def test_views_are_a_function_of_seed_and_image(arguments, tmp_path):
-    call = [*arguments, "--backbone", "random", "--limit-per-class", "1", "--views", "3"]
+    call = [*arguments, "--weights", "random", "--limit-per-class", "1", "--views", "3"]
     made = []
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         out = tmp_path / f"{name}.safetensors"
@@ -59,11 +62,11 @@ def test_views_are_a_function_of_seed_and_image(arguments, tmp_path):
 
 def test_views_are_drawn_as_the_network_saw_them(scenes):
     stored = {"recipe": "scenes", "min_scale": 0.4, "interpolation": "bicubic", "size": 32}
-    network = features.Backbone(network=torch.nn.Identity(), about={}, views=stored)
+    network = Backbone(network=torch.nn.Identity(), about={}, views=stored)
     image = Folder(scenes / "classification/val")[7]
-    drawn = features.random_views(network, size=48, count=2, seed=5)(image, 7)
-    config = features.views.ViewsConfig(recipe="scenes", min_scale=0.4, interpolation="bicubic", size=48)
-    expected = features.views.Augment(features.views.recipe(config))(image, (5, 7, 0))
+    drawn = extract.random_views(network, size=48, count=2, seed=5)(image, 7)
+    config = views.ViewsConfig(recipe="scenes", min_scale=0.4, interpolation="bicubic", size=48)
+    expected = views.Augment(views.recipe(config))(image, (5, 7, 0))
     assert torch.equal(drawn, torch.stack(expected))
 
 
@@ -71,7 +74,7 @@ def test_half_precision_stores_two_bytes_and_nearly_the_same(arguments, exported
     found = {}
     for name, extra in (("full", []), ("half", ["--half"])):
         out = tmp_path / f"{name}.safetensors"
-        features.main([*arguments, "--backbone", exported, "--out", str(out), *extra])
+        features.main([*arguments, "--weights", exported, "--out", str(out), *extra])
         found[name] = feature_file.read(out).h
     assert torch.allclose(found["full"], found["half"], rtol=1e-3, atol=1e-3)
     assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
@@ -82,14 +85,13 @@ def _extract(folder):
 
     import torch
 
-    from analysis import features
-    from analysis.extraction import images
+    from analysis.extraction import extract, images
     from pretrain.backbones import resnet
     from pretrain.data import views
 
     prepared = images.Prepared(images.Folder(folder), [0, 3, 5, 6, 9], size=32, resize=32)
     network = resnet.random_resnet50(5).eval()
-    h, drawn = features.extract(
+    h, drawn = extract.extract(
         network,
         prepared,
         normalise=functools.partial(views.normalise),
@@ -120,14 +122,14 @@ def test_projector_comes_from_the_checkpoint_by_its_stored_settings(arguments, t
     path = tmp_path / "checkpoint.pth"
     checkpoint.save(path, {**content, "config": config, "step": 17, "model": network.state_dict()})
     out = tmp_path / "f.safetensors"
-    features.main([*arguments, "--backbone", str(path), "--layer", "projector", "--out", str(out)])
+    features.main([*arguments, "--weights", str(path), "--layer", "projector", "--out", str(out)])
     found = feature_file.read(out)
     assert found.h.shape == (12, 48) and found.about["step"] == 17 and found.about["layer"] == "projector"
 
 
 def test_done_already_and_other_features_in_the_place(arguments, tmp_path, capsys):
     out = ["--out", str(tmp_path / "f.safetensors")]
-    call = [*arguments, "--backbone", "random", "--limit-per-class", "1", *out]
+    call = [*arguments, "--weights", "random", "--limit-per-class", "1", *out]
     features.main(call)
     features.main(call)
     assert "done already" in capsys.readouterr().out
@@ -138,11 +140,11 @@ def test_done_already_and_other_features_in_the_place(arguments, tmp_path, capsy
 def test_wrong_networks_are_one_line(arguments, exported, tmp_path):
     call = [*arguments, "--out", str(tmp_path / "f.safetensors")]
     with pytest.raises(UserError, match="unknown layer 'head'; known: backbone, projector"):
-        features.main([*call, "--backbone", exported, "--layer", "head"])
+        features.main([*call, "--weights", exported, "--layer", "head"])
     with pytest.raises(UserError, match="a backbone without its projector; give the checkpoint.pth"):
-        features.main([*call, "--backbone", exported, "--layer", "projector"])
+        features.main([*call, "--weights", exported, "--layer", "projector"])
     with pytest.raises(UserError, match="the untrained network has no projector"):
-        features.main([*call, "--backbone", "random", "--layer", "projector"])
+        features.main([*call, "--weights", "random", "--layer", "projector"])
     assert not (tmp_path / "f.safetensors").exists()
 
 
@@ -219,5 +221,5 @@ def test_files_of_different_backbones_or_images_are_not_compared(tmp_path):
 def test_cifar_needs_its_archive(tmp_path):
     with pytest.raises(UserError, match="no complete cifar100"):
         features.main(
-            ["--backbone", "random", "--images", str(tmp_path), "--format", "cifar100", "--out", str(tmp_path / "f")]
+            ["--weights", "random", "--data", str(tmp_path), "--format", "cifar100", "--out", str(tmp_path / "f")]
         )

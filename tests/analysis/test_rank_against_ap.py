@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis import rank_against_ap
+from analysis.figures import rank_against_ap as figure
 from analysis.results_table.measurements import Measurement
 from runtime.results import write
 
@@ -25,7 +26,7 @@ def backbones(record):
 
 
 def panels(records):
-    return rank_against_ap.panels([Measurement(entry, Path("result.json")) for entry in records])
+    return figure.panels([Measurement(entry, Path("result.json")) for entry in records])
 
 
 def test_a_point_is_the_mean_over_the_seeds_that_have_both_numbers(backbones, record):

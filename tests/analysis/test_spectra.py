@@ -5,6 +5,8 @@ import torch
 
 from analysis import effective_rank, spectra
 from analysis.extraction import feature_file
+from analysis.measures import view_measures
+from analysis.measures.spectra import of_views
 from runtime import results
 from runtime.command_line import UserError
 
@@ -43,19 +45,19 @@ def test_what_n_decides_is_marked(tmp_path, views, capsys):
     for name, drawn in (("a", views), ("b", views[:, :2].contiguous())):
         spectra.main([features(tmp_path / f"{name}.safetensors", views=drawn), "--out", str(tmp_path / name)])
     a, b = (json.loads((tmp_path / name / "spectra.json").read_text())["warnings"] for name in "ab")
-    assert [line.split()[0] for line in a] == ["rankme", "alpha"] and [line.split()[0] for line in b][2:] == ["lidar:"]
+    assert [line.split()[0] for line in a] == ["rankme", "alpha"] and [line.split()[0] for line in b][2:] == ["lidar"]
     assert "close to its bound of 30 images" in a[0] and "rank 29, the last that 30 images have" in a[1]
-    assert "30 x 1 differences of views do not fill 40 features" in b[2]
+    assert "30 x 1 differences of views, which do not fill 40 features" in b[2]
     assert "warning: alpha is fitted up to rank 29" in capsys.readouterr().out
 
 
 def test_matrices_of_views_are_of_images_of_every_class(tmp_path, monkeypatch, views):
     """Thirty images in the order of their classes, ten of them looked at: every third, and the records say ten."""
-    monkeypatch.setattr(spectra.view_measures, "MOST_FOR_MATRICES", 10)
-    values, counts = spectra.of_views(views.double())
+    monkeypatch.setattr(view_measures, "MOST_FOR_MATRICES", 10)
+    values, counts = of_views(views.double())
     assert counts == {"alignment": 30, "lidar": 30, "mutual-information": 10, "joint-entropy": 10}
     some = views.double()[[0, 3, 6, 10, 13, 16, 19, 23, 26, 29]]
-    assert values["joint-entropy"] == pytest.approx(spectra.of_views(some)[0]["joint-entropy"])
+    assert values["joint-entropy"] == pytest.approx(of_views(some)[0]["joint-entropy"])
     spectra.main([features(tmp_path / "f.safetensors", views=views), "--out", str(tmp_path)])
     n = {record.metric: record.n for record in results.read(tmp_path / "result.json")}
     assert (n["rankme"], n["lidar"], n["joint-entropy"]) == (30, 30, 10)

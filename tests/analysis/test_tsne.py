@@ -6,6 +6,8 @@ import torch
 
 from analysis import tsne
 from analysis.extraction import feature_file
+from analysis.figures.embedding import of_first_classes, titles_of
+from analysis.measures import embedding
 from runtime.command_line import UserError
 
 ABOUT = {"recipe": "demo", "variant": "", "epochs": 3, "seed": 1, "step": 9, "benchmark": "scenes", "layer": "backbone"}
@@ -49,20 +51,20 @@ def test_first_classes_alone_and_not_more_than_there_are(tmp_path):
     assert (tmp_path / "tsne-3.json").exists() and not (tmp_path / "tsne-10.json").exists()
     assert json.loads((tmp_path / "tsne.json").read_text())["pictures"] == ["tsne-3"]
     read = feature_file.read(path)
-    two = tsne.of_first_classes(read, 2, None)
+    two = of_first_classes(read, 2, None)
     assert sorted({int(read.y[i]) for i in two}) == [0, 1] and len(two) == 30
-    assert len(tsne.of_first_classes(read, 2, 4)) == 8
+    assert len(of_first_classes(read, 2, 4)) == 8
 
 
 def test_equal_pictures_look_equal_whatever_their_turn():
     points = np.random.default_rng(0).normal(size=(20, 2))
     angle = 2.0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1, -1])
-    assert np.allclose(tsne.turned(5 + points @ turn, points), points - points.mean(0))
+    assert np.allclose(embedding.turned(5 + points @ turn, points), points - points.mean(0))
 
 
 def test_many_points_go_by_principal_components_and_opentsne(monkeypatch):
-    monkeypatch.setattr(tsne, "MOST_EXACT", 59)
+    monkeypatch.setattr(embedding, "MOST_EXACT", 59)
     seen = []
 
     class Embedding:
@@ -75,7 +77,7 @@ def test_many_points_go_by_principal_components_and_opentsne(monkeypatch):
 
     monkeypatch.setattr("openTSNE.TSNE", Embedding)  # the real one takes seconds even for few points
     h = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
-    points, how = tsne.embed(h, "tsne", seed=0)
+    points, how = embedding.embed(h, "tsne", seed=0)
     assert points.shape == (60, 2) and seen == [(60, 50)] and how == "PCA to 50, then openTSNE's defaults"
 
 
@@ -83,16 +85,16 @@ def test_trustworthiness_of_many_points_asks_points_of_every_class():
     """Sorted by class: the first half keeps its neighbours in the picture, the second half lost them."""
     h = np.random.default_rng(0).normal(size=(200, 2))
     picture = np.concatenate([h[:100], np.random.default_rng(1).normal(size=(100, 2))])
-    assert tsne.trustworthiness(h[:100], picture[:100]) == 1.0
-    assert tsne.trustworthiness(h, picture, most=100) < 0.95
+    assert embedding.trustworthiness(h[:100], picture[:100]) == 1.0
+    assert embedding.trustworthiness(h, picture, most=100) < 0.95
 
 
 def test_titles_say_what_differs(tmp_path):
     a = feature_file.read(features(tmp_path / "a.safetensors", "mec"))
     b = feature_file.read(features(tmp_path / "b.safetensors", "mec", variant="gamma=2"))
-    assert tsne.titles_of([a, b]) == ["MEC", "MEC (gamma=2)"]
+    assert titles_of([a, b]) == ["MEC", "MEC (gamma=2)"]
     later = feature_file.Features(a.h, a.y, a.names, None, {**a.about, "seed": 2})
-    assert tsne.titles_of([a, later]) == ["MEC, seed 1", "MEC, seed 2"]
+    assert titles_of([a, later]) == ["MEC, seed 1", "MEC, seed 2"]
 
 
 def test_wrong_input_is_one_line(tmp_path, monkeypatch):
@@ -102,7 +104,7 @@ def test_wrong_input_is_one_line(tmp_path, monkeypatch):
         tsne.main([a, features(tmp_path / "b.safetensors", "mec", prefix="x"), *out])
     with pytest.raises(UserError, match="unknown method 'pca'; known: tsne, umap"):
         tsne.main([a, *out, "--method", "pca"])
-    with pytest.raises(UserError, match="--classes takes numbers of at least 2"):
+    with pytest.raises(UserError, match="--classes: expected whole numbers of at least 2"):
         tsne.main([a, *out, "--classes", "1"])
     with pytest.raises(UserError, match="needs more than 30 points, found 10"):
         tsne.main([a, *out, "--classes", "2", "--per-class", "5"])

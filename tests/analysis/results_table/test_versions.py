@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from analysis import rank_against_ap
+from analysis.figures import rank_against_ap
 from analysis.results_table.build_tables import build_tables
 from analysis.results_table.csv_file import to_csv
 from analysis.results_table.explain import explain, find_cells

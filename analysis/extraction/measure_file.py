@@ -30,14 +30,17 @@ def write(
 
     Records of other commands on the same features stay. Raises UserError if the folder is of other features.
     """
+    if absent := [key for key in (*RUN, *SOURCE) if key not in features.about]:
+        raise UserError(f"{features.about['path']} does not say its {absent[0]}; extract it again")
     source = {key: features.about[key] for key in SOURCE}
     path = folder / "result.json"
     kept = []
     if path.exists():
+        records = results.read(path)
         there = results.context(path).get("features", {})
         if any(there.get(key) != source[key] for key in SOURCE[:3]):
             raise UserError(f"{path} measures other features than {features.about['path']}; choose another --out")
-        kept = [record for record in results.read(path) if record.metric not in values]
+        kept = [record for record in records if record.metric not in values]
     run = {key: features.about[key] for key in RUN} | {"protocol": f"features-{features.about['layer']}"}
     n_of = {metric: count for metric, count in (other_n or {}).items() if count != n}
     made = [

@@ -1,13 +1,36 @@
-"""How this folder's pictures look: colours that colour-blind readers can tell apart, vector and PNG from one figure."""
+"""How the pictures look: colours that colour-blind readers can tell apart, vector and PNG from one figure."""
 
 from pathlib import Path
 
+from pretrain import methods
+from runtime.command_line import printable, shortened
 from runtime.files import replacing
 
 INK, GRID, MUTED = "#222222", "#d9d9d9", "#666666"
 # Okabe and Ito 2008, black last; with the markers, ten classes stay apart in grey as well.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8a7a00", "#7f7f7f", "#332288", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+
+def mark(index: int) -> dict[str, str]:
+    """Colour and marker of the ``index``-th of several things in one picture."""
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+
+
+def title_of(method: str, variant: str) -> str:
+    """``simsiam``, ``wide`` -> ``SimSiam (wide)``."""
+    name = methods.title(method) if method in methods.available() else method
+    return f"{name} ({variant})" if variant else name
+
+
+def plain(text: str, *, most: int = 60) -> str:
+    """A name from outside as matplotlib draws it letter by letter.
+
+    Without this a dollar sign begins a formula, a leading underscore hides an entry of a legend, and a control
+    character makes an SVG that no browser reads.
+    """
+    text = shortened(printable(text), most).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def save(figure, stem: Path) -> list[Path]:

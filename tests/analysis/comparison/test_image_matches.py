@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from analysis.measures import image_matches as matches_of_images
-from analysis.measures.image_matches import FIGURES, match
+from analysis.comparison import image_matches as matches_of_images
+from analysis.comparison.image_matches import FIGURES, match
 from transfer.metrics.coco import score
 
 TASKS = ["bbox", "segm"]

@@ -1,0 +1,1 @@
+"""Pictures of representations with matplotlib, one look for all."""

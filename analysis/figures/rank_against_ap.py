@@ -1,0 +1,122 @@
+"""Effective rank against a score of transfer, a point per pretrained backbone."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.figures.style import GRID, INK, MUTED, mark, plain, save
+from analysis.measures.correlation import FEWEST, Correlation, correlate
+from analysis.results_table.measurements import Measurement, unique
+from analysis.results_table.model import Column, Row
+
+RANKS = {
+    "rank-intra-cov": "intra-class effective rank, cov",
+    "rank-inter-cov": "inter-class effective rank, cov",
+    "rank-total-cov": "effective rank, cov",
+    "rankme": "RankMe",
+}
+"""Measures of the representation, from left to right; all over covariance eigenvalues but RankMe."""
+
+SCORES = {"bbox": "AP", "segm": "AP", "keypoints": "AP", "classification": "top1"}
+"""Task -> the metric that stands for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One backbone: the means over ``seeds`` of its rank and of its score."""
+
+    label: str
+    rank: float
+    score: float
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One rank against one score."""
+
+    rank: str
+    score: str
+    points: tuple[Point, ...]
+    correlation: Correlation | None
+
+    @property
+    def verdict(self) -> str:
+        if self.correlation:
+            return self.correlation.text
+        few = len(self.points) < FEWEST
+        return f"too few rows (n = {len(self.points)})" if few else f"no order: one value for all {len(self.points)}"
+
+
+def panels(found: Sequence[Measurement]) -> list[Panel]:
+    """A panel for each rank and each score that some backbone has both of; those of detection first."""
+    ranks: dict[str, dict[Row, dict[int, float]]] = {}
+    scores: dict[str, dict[Row, dict[int, float]]] = {}
+    ours = [entry for entry in found if entry.record.source == "measured"]
+    for entry in sorted(ours, key=lambda e: (_order(e.record), e.record.benchmark, e.record.protocol, e.version)):
+        record = entry.record
+        row = Row(method=record.method, recipe=record.recipe, variant=record.variant, epochs=record.epochs)
+        if record.task == "representation" and record.metric in RANKS:
+            layer = record.protocol.removeprefix("features-")
+            name = f"{RANKS[record.metric]} ({record.benchmark}, {layer})"
+            ranks.setdefault(name, {}).setdefault(row, {})[record.seed] = record.value
+        elif SCORES.get(record.task) == record.metric:
+            column = Column.of(entry)
+            protocol = "" if record.task == "classification" else f", {column.versioned}"
+            name = f"{column.name} ({record.benchmark}{protocol})"
+            scores.setdefault(name, {}).setdefault(row, {})[record.seed] = record.value
+    result = []
+    for score, above in scores.items():
+        for rank, along in ranks.items():
+            points = [
+                _point(row, along[row], above[row]) for row in sorted(along.keys() & above, key=lambda r: r.sort_key)
+            ]
+            points = [point for point in points if point.seeds]
+            both = correlate([p.rank for p in points], [p.score for p in points])
+            if points:
+                result.append(Panel(rank=rank, score=score, points=tuple(points), correlation=both))
+    return result
+
+
+def _order(record) -> tuple:
+    tasks, names = [*SCORES, "representation"], list(RANKS)
+    return tasks.index(record.task), names.index(record.metric) if record.metric in names else 0
+
+
+def _point(row: Row, along: dict[int, float], above: dict[int, float]) -> Point:
+    seeds = tuple(sorted(along.keys() & above))
+    means = [statistics.fmean(values[seed] for seed in seeds) if seeds else 0.0 for values in (along, above)]
+    label = f"{row.label}, {row.epochs} epochs" if row.epochs else row.label
+    return Point(label=label, rank=means[0], score=means[1], seeds=seeds)
+
+
+def draw(made: Sequence[Panel], stem: Path) -> list[Path]:
+    """A line of panels per score, a column per rank."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    scores, ranks = unique([p.score for p in made]), unique([p.rank for p in made])
+    labels = unique([point.label for panel in made for point in panel.points])
+    size = (3.4 * len(ranks), 3.1 * len(scores) + 0.3)
+    figure, grid = pyplot.subplots(len(scores), len(ranks), figsize=size, squeeze=False, layout="constrained")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    handles = {}
+    for panel in made:
+        axes = grid[scores.index(panel.score), ranks.index(panel.rank)]
+        axes.set_axis_on()
+        for point in panel.points:
+            k = labels.index(point.label)
+            handles[plain(point.label)] = axes.scatter(point.rank, point.score, s=30, **mark(k))
+        axes.set_xlabel(plain(panel.rank), fontsize=8, color=INK)
+        axes.set_ylabel(plain(panel.score), fontsize=8, color=INK)
+        axes.set_title(panel.verdict.replace("), K", ")\nK"), fontsize=7.5, color=MUTED)
+        axes.tick_params(labelsize=7)
+        axes.grid(color=GRID, linewidth=0.5)
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", ncols=min(len(labels), 4), fontsize=8, frameon=False
+    )
+    return save(figure, stem)
