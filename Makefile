@@ -29,10 +29,10 @@ doctor:  ## check this machine, one line for each thing that could be wrong, wit
 	@$$(command -v $(PY) || command -v $(PYTHON)) tools/doctor.py
 
 slurm-up: setup  ## start a real SLURM of two nodes on this machine, for the tests in tests/slurm/real
-	@$(PY) tools/one_node/up.py
+	@$(PY) tools/local_slurm/up.py
 
 slurm-down: setup  ## end it, and leave nothing of it behind
-	@$(PY) tools/one_node/down.py
+	@$(PY) tools/local_slurm/down.py
 
 slurm-faults: setup  ## the fault campaign on that SLURM: its table is docs/faults.md
 	$(PY) -m pytest -s tests/slurm/real/faults.py

@@ -1,4 +1,4 @@
-"""Looks at this machine and says, one line for each thing that could be wrong, what was found and its remedy."""
+"""Checks this machine: one line for each thing that could be wrong, with what was found and its remedy."""
 
 import importlib
 import importlib.util
@@ -15,7 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 if sys.version_info < (3, 10):  # noqa: UP036 - the packages cannot even be imported then
     sys.exit(f"FAIL  Python {platform.python_version()}  -> make setup PYTHON=python3.10, or a newer one")
-sys.path.append(str(ROOT))  # a doctor must run, and say so, where the suite is not installed
+sys.path.append(str(ROOT))  # it has to run where the suite is not installed, and say so
 
 from runtime.command_line import Parser, run  # noqa: E402
 
@@ -31,24 +31,24 @@ class Finding(NamedTuple):
     """One line of the report; ``level`` is "ok", "warn" or "FAIL"."""
 
     level: str
-    what: str
-    found: str
+    subject: str
+    result: str
     remedy: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.level:<5} {self.what:<22} {self.found}"
+        line = f"{self.level:<5} {self.subject:<22} {self.result}"
         return f"{line}  -> {self.remedy}" if self.remedy else line
 
 
-def examine(what: str, check: Callable[[], str], remedy: str) -> Finding:
-    """Run ``check``: what it returns is fine, a Warning it raises is a doubt, any other exception a fault."""
+def examine(subject: str, check: Callable[[], str], remedy: str) -> Finding:
+    """Run ``check``: what it returns is fine; a Warning it raises is one, any other exception a fault."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside the libraries are nothing the user can mend
-            return Finding("ok", what, check())
+            warnings.simplefilter("ignore")  # deprecations inside the libraries are nothing the user can change
+            return Finding("ok", subject, check())
     except Exception as problem:
-        found = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-        return Finding("warn" if isinstance(problem, Warning) else "FAIL", what, found, remedy)
+        result = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+        return Finding("warn" if isinstance(problem, Warning) else "FAIL", subject, result, remedy)
 
 
 def python() -> str:
@@ -186,8 +186,10 @@ def imagenet(root: Path) -> str:
         if not classes[split]:
             raise NotADirectoryError(f"{folder} has no class folders")
     if classes["train"] != classes["val"]:
-        odd = sorted(classes["train"] ^ classes["val"])
-        raise FileNotFoundError(f"{len(odd)} classes are not in both train/ and val/ of {root}, first: {odd[0]}")
+        unpaired = sorted(classes["train"] ^ classes["val"])
+        raise FileNotFoundError(
+            f"{len(unpaired)} classes are not in both train/ and val/ of {root}, first: {unpaired[0]}"
+        )
     return f"{root}: {len(classes['train'])} classes in train/ and val/"
 
 
@@ -200,7 +202,7 @@ def disk(runs: Path) -> str:
     if free < 2:
         raise OSError(f"{free:.1f} GiB free for {runs}, one run needs 2")
     if free < 20:
-        raise UserWarning(f"{free:.1f} GiB free for {runs}, enough for few runs")
+        raise UserWarning(f"{free:.1f} GiB free for {runs}, enough for a few runs")
     return f"{free:.0f} GiB free for {runs}"
 
 
@@ -217,7 +219,7 @@ def slurm() -> str:
 
 
 def report(runs: Path, imagenet_root: Path | None) -> list[Finding]:
-    """Every check, in the order in which to mend things; "detectron2, numpy" only where "detectron2" is well."""
+    """Every check, in the order in which to fix things; "detectron2, numpy" only where "detectron2" is fine."""
     requirements = "make setup, or pip install -r requirements.txt"
     installer = "python transfer/install_detectron2.py"
     newer = f"pip uninstall detectron2, then {installer}"
@@ -232,7 +234,7 @@ def report(runs: Path, imagenet_root: Path | None) -> list[Finding]:
         ("detectron2", detectron2, installer),
         ("detectron2, Pillow", detectron2_pillow, newer),
         ("detectron2, numpy", detectron2_numpy, newer),
-        ("detectron2, compiled", detectron2_operators, f"do without, or build them anew: {installer} --help"),
+        ("detectron2, compiled", detectron2_operators, f"do without, or build them again: {installer} --help"),
         ("other libraries", libraries, requirements),
         ("COCO", coco, "DETECTRON2_DATASETS is the folder that holds coco/, laid out as detectron2 documents"),
         ("disk", lambda: disk(runs), "free some space, or choose another folder: --runs DIR"),
@@ -242,9 +244,9 @@ def report(runs: Path, imagenet_root: Path | None) -> list[Finding]:
         layout = "sort the images into train/CLASS/ and val/CLASS/, the same classes in both"
         checks.insert(-2, ("ImageNet", lambda: imagenet(imagenet_root), layout))
     findings = []
-    for what, check, remedy in checks:
-        if not any(finding.level == "FAIL" and what.startswith(f"{finding.what},") for finding in findings):
-            findings.append(examine(what, check, remedy))
+    for subject, check, remedy in checks:
+        if not any(finding.level == "FAIL" and subject.startswith(f"{finding.subject},") for finding in findings):
+            findings.append(examine(subject, check, remedy))
             print(findings[-1], flush=True)
     return findings
 
@@ -253,10 +255,10 @@ def main(argv: list[str] | None = None) -> int:
     """Print the report; 1 if a check failed, else 0."""
     parser = Parser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
-    parser.add_argument("--imagenet", type=Path, metavar="DIR", help="an ImageNet root to look at: train/ and val/")
+    parser.add_argument("--imagenet", type=Path, metavar="DIR", help="an ImageNet root to check: train/ and val/")
     options = parser.parse_args(argv)
-    faults = [finding.what for finding in report(options.runs, options.imagenet) if finding.level == "FAIL"]
-    print(f"to mend: {'; '.join(faults)}" if faults else "nothing to mend")
+    faults = [finding.subject for finding in report(options.runs, options.imagenet) if finding.level == "FAIL"]
+    print(f"to fix: {'; '.join(faults)}" if faults else "nothing to fix")
     return 1 if faults else 0
 
 

@@ -45,13 +45,13 @@ def test_a_torchvision_built_for_another_torch_is_found_by_calling_nms(module):
         raise RuntimeError("operator torchvision::nms does not exist")
 
     module("torchvision", ops=SimpleNamespace(nms=nms), __version__="0.28")
-    assert "torchvision::nms" in fault(doctor.torch_pair).found
+    assert "torchvision::nms" in fault(doctor.torch_pair).result
 
 
 def test_setuptools_without_pkg_resources(module):
     module("pkg_resources")
     module("setuptools", __version__="84.2.1")
-    assert fault(doctor.pkg_resources).found == "setuptools 84.2.1 has no pkg_resources"
+    assert fault(doctor.pkg_resources).result == "setuptools 84.2.1 has no pkg_resources"
 
 
 @pytest.mark.parametrize(("version", "level"), [("2.3.1", "ok"), ("2.4.0.dev1", "FAIL"), ("3.0.0", "FAIL")])
@@ -66,7 +66,7 @@ def test_pycocotools_compiled_for_another_numpy(module):
 
     module("pycocotools.mask", encode=encode, area=None)
     module("pycocotools", mask=sys.modules["pycocotools.mask"])
-    assert fault(doctor.pycocotools).found == "numpy.dtype size changed, may indicate binary incompatibility"
+    assert fault(doctor.pycocotools).result == "numpy.dtype size changed, may indicate binary incompatibility"
 
 
 def test_a_detectron2_older_than_numpy_1_24(module):
@@ -75,10 +75,10 @@ def test_a_detectron2_older_than_numpy_1_24(module):
 
     module("detectron2.structures.masks", polygons_to_bitmask=polygons_to_bitmask)
     module("detectron2.structures", masks=sys.modules["detectron2.structures.masks"])
-    assert "'bool'" in fault(doctor.detectron2_numpy).found
+    assert "'bool'" in fault(doctor.detectron2_numpy).result
 
 
-def test_a_gpu_that_torch_cannot_use_is_a_doubt(monkeypatch):
+def test_a_gpu_that_torch_cannot_use_is_a_warning(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
     assert doctor.examine("CUDA", doctor.cuda, "").level == "warn"
@@ -86,13 +86,13 @@ def test_a_gpu_that_torch_cannot_use_is_a_doubt(monkeypatch):
 
 def test_an_incomplete_coco_names_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
-    assert "nowhere is not a folder" in fault(doctor.coco).found
+    assert "nowhere is not a folder" in fault(doctor.coco).result
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     for name in doctor.COCO[:3]:
         (tmp_path / "coco" / name).mkdir(parents=True)
     finding = doctor.examine("COCO", doctor.coco, "")
-    assert (finding.level, finding.found) == ("warn", f"{tmp_path}/coco lacks val2017")
+    assert (finding.level, finding.result) == ("warn", f"{tmp_path}/coco lacks val2017")
 
     (tmp_path / "coco/val2017").mkdir()
     assert doctor.examine("COCO", doctor.coco, "").level == "ok"
@@ -100,12 +100,12 @@ def test_an_incomplete_coco_names_what_is_missing(tmp_path, monkeypatch):
 
 def test_imagenet_validation_images_must_lie_in_class_folders(tmp_path):
     (tmp_path / "train/n01440764").mkdir(parents=True)
-    assert fault(lambda: doctor.imagenet(tmp_path)).found == f"{tmp_path} has no folder val/"
+    assert fault(lambda: doctor.imagenet(tmp_path)).result == f"{tmp_path} has no folder val/"
     (tmp_path / "val").mkdir()
     (tmp_path / "val/ILSVRC2012_val_00000001.JPEG").touch()
-    assert fault(lambda: doctor.imagenet(tmp_path)).found == f"{tmp_path}/val has no class folders"
+    assert fault(lambda: doctor.imagenet(tmp_path)).result == f"{tmp_path}/val has no class folders"
     (tmp_path / "val/n01443537").mkdir()
-    assert "first: n01440764" in fault(lambda: doctor.imagenet(tmp_path)).found
+    assert "first: n01440764" in fault(lambda: doctor.imagenet(tmp_path)).result
     (tmp_path / "val/n01443537").rename(tmp_path / "val/n01440764")
     assert doctor.imagenet(tmp_path) == f"{tmp_path}: 1 classes in train/ and val/"
 
@@ -143,10 +143,10 @@ def test_slurm_that_answers_names_its_partitions(sinfo):
 
 def test_slurm_that_refuses_or_hangs_is_a_fault(sinfo, monkeypatch):
     sinfo("echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1")
-    assert "Unable to contact slurm controller" in fault(doctor.slurm).found
+    assert "Unable to contact slurm controller" in fault(doctor.slurm).result
     monkeypatch.setattr(doctor, "ANSWER_S", 0.2)
     sinfo("exec sleep 20")
-    assert fault(doctor.slurm).found == "sinfo gave no answer in 0.2 s"
+    assert fault(doctor.slurm).result == "sinfo gave no answer in 0.2 s"
 
 
 def test_no_slurm_is_no_fault(tmp_path, monkeypatch):
@@ -172,10 +172,10 @@ def test_a_python_too_old_is_one_line():
     assert "make setup PYTHON=python3.10" in done.stderr
 
 
-def test_the_exit_code_says_whether_something_must_be_mended(monkeypatch, capsys):
+def test_the_exit_code_says_whether_something_must_be_fixed(monkeypatch, capsys):
     finding = doctor.Finding("warn", "disk", "5.0 GiB free", "free some space")
     monkeypatch.setattr(doctor, "report", lambda runs, imagenet: [finding])
     assert doctor.main([]) == 0
     monkeypatch.setattr(doctor, "report", lambda runs, imagenet: [finding, finding._replace(level="FAIL")])
     assert doctor.main([]) == 1
-    assert capsys.readouterr().out.splitlines() == ["nothing to mend", "to mend: disk"]
+    assert capsys.readouterr().out.splitlines() == ["nothing to fix", "to fix: disk"]

@@ -19,7 +19,7 @@ import yaml
 
 from runtime import job_graph
 from slurm.watching import job_status
-from tools.one_node import CONF
+from tools.local_slurm import CONF
 
 MODULES = Path(__file__).parent / "modules"
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE")
@@ -31,7 +31,7 @@ def real_slurm():
     before = os.environ.get("SLURM_CONF")
     if not before and CONF.exists():
         os.environ["SLURM_CONF"] = str(CONF)
-    reason = "no SLURM_CONF and no cluster of tools/one_node; start one with: make slurm-up"
+    reason = "no SLURM_CONF and no cluster of tools/local_slurm; start one with: make slurm-up"
     if "SLURM_CONF" in os.environ:
         try:
             answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=30)

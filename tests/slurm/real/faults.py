@@ -1,7 +1,7 @@
 """The fault campaign: what can go wrong under a month of training, done on purpose to a real SLURM, one after another.
 
 `make slurm-faults` prints its table, which stands in docs/faults.md; half an hour on two cores. It takes down daemons,
-so it runs on the cluster of tools/one_node alone.
+so it runs on the cluster of tools/local_slurm alone.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.one_node import CONF, FOLDER, services
+from tools.local_slurm import CONF, FOLDER, services
 
 TWO = {"gpus": 2, "place": {"gpus_per_node": 1}}
 """Two tasks, one on each node."""

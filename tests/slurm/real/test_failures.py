@@ -23,7 +23,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(slurm_jobs):
     assert "pretrain simsiam 1/6" not in jobs.log(), "it did not begin anew"
 
 
-def test_one_node_without_the_data_ends_all_tasks(slurm_jobs):
+def test_local_slurm_without_the_data_ends_all_tasks(slurm_jobs):
     jobs = slurm_jobs.submit("nodata", NO_DATA_ON="node2", **TWO)
     assert jobs.ended(within_s=180) == "FAILED"
     assert jobs.why().startswith("no folder of images at ")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from runtime.command_line import UserError
-from tools.one_node import configuration, hosts, packages, root, services
+from tools.local_slurm import configuration, hosts, prerequisites, services
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_a_service_is_started_once_and_ended_by_its_record(folder):
     assert not services.running("sleeper") and services.names() == []
 
 
-def test_a_process_that_has_got_the_number_of_a_dead_one_is_left_alone(folder):
+def test_a_later_process_with_the_number_of_a_dead_service_is_left_alone(folder):
     other = subprocess.Popen(["sleep", "60"])
     services.record("sleeper").write_text(f"{other.pid} 1")
     assert not services.running("sleeper")
@@ -37,7 +37,7 @@ def test_a_process_that_has_got_the_number_of_a_dead_one_is_left_alone(folder):
     other.wait()
 
 
-def test_a_service_that_ends_at_once_says_why(folder):
+def test_a_service_that_ends_at_once_names_the_reason(folder):
     with pytest.raises(UserError, match="liar did not come up .no such key.; see .*liar.out"):
         services.start("liar", "sh", "-c", "echo no such key; exit 3", ready=lambda: False)
 
@@ -54,22 +54,22 @@ def test_the_hosts_file_is_as_it_was(tmp_path, monkeypatch, before):
     assert hosts.HOSTS.read_text().splitlines() == before.splitlines()
 
 
-def test_what_is_missing_is_one_line_where_it_cannot_be_installed(monkeypatch):
+def test_packages_that_are_missing_and_cannot_be_installed_are_one_line(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match="missing Debian packages: munge slurm-client slurmctld slurmd; install"):
-        packages.need(accounting=False)
+        prerequisites.install_packages(accounting=False)
     with pytest.raises(UserError, match="mariadb-server"):
-        packages.need(accounting=True)
+        prerequisites.install_packages(accounting=True)
 
 
 def test_without_root_or_sudo_it_is_one_line(monkeypatch):
-    monkeypatch.setattr(root.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(prerequisites.os, "geteuid", lambda: 1000)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match=f"as root: {sys.executable} up.py"):
-        root.become("up.py", [])
+        prerequisites.become_root("up.py", [])
 
 
-def test_no_port_is_slurms_own_and_none_is_one_that_jobs_meet_on():
+def test_no_port_is_a_default_of_slurm_or_one_that_jobs_meet_on():
     from runtime.rendezvous import FIRST_PORT, PORTS
 
     ports = set(configuration.PORTS.values())

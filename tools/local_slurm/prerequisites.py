@@ -1,8 +1,9 @@
-"""The Debian packages of a SLURM; installed where they are missing and we may."""
+"""What the daemons of a SLURM need on this machine: root, or a sudo without a password, and the packages."""
 
 import os
 import shutil
 import subprocess
+import sys
 
 from runtime.command_line import UserError
 
@@ -10,8 +11,18 @@ PROGRAMS = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-clien
 FOR_ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
 
 
-def need(*, accounting: bool) -> None:
-    """Install what is missing. Raises UserError that names it where that cannot be done."""
+def become_root(script: str, argv: list[str] | None) -> None:
+    """Return where this process is root; else start it again as root. Raises UserError where that is not possible."""
+    if os.geteuid() == 0:
+        return
+    sudo = shutil.which("sudo")
+    if not sudo or subprocess.run([sudo, "-n", "true"], capture_output=True).returncode:
+        raise UserError(f"only root can start or end the daemons of a SLURM; run it as root: {sys.executable} {script}")
+    os.execv(sudo, [sudo, "-n", sys.executable, script, *(sys.argv[1:] if argv is None else argv)])
+
+
+def install_packages(*, accounting: bool) -> None:
+    """Install the packages that are missing. Raises UserError that names them where that is not possible."""
     wanted = PROGRAMS | (FOR_ACCOUNTING if accounting else {})
     missing = sorted({package for program, package in wanted.items() if not shutil.which(program)})
     if not missing:

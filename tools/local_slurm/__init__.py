@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-FOLDER = Path(tempfile.gettempdir()) / "slurm-one-node"
+FOLDER = Path(tempfile.gettempdir()) / "local-slurm"
 """Everything the cluster is lies here: configuration, logs, sockets, database, process ids."""
 
 CONF = FOLDER / "slurm.conf"

@@ -5,14 +5,14 @@ import secrets
 import stat
 from pathlib import Path
 
-from tools.one_node import CONF, FOLDER, NODES
+from tools.local_slurm import CONF, FOLDER, NODES
 
 GPUS, CPUS = 2, 8
 PORTS = {"slurmctld": 16817, "slurmdbd": 16819, "node1": 16821, "node2": 16822}
 """Not SLURM's own, so that a cluster this machine belongs to is not disturbed."""
 
 SLURM = """\
-ClusterName=one_node
+ClusterName=local_slurm
 SlurmctldHost=localhost
 SlurmctldPort={slurmctld}
 SlurmUser={user}

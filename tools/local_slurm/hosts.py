@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tools.one_node import NODES
+from tools.local_slurm import NODES
 
 HOSTS = Path("/etc/hosts")
-LINE = f"127.0.0.1 {' '.join(NODES)}  # slurm-one-node\n"
+LINE = f"127.0.0.1 {' '.join(NODES)}  # local-slurm\n"
 
 
 def add() -> None:

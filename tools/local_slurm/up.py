@@ -1,9 +1,9 @@
 """Start a SLURM of two nodes with two GPUs each on this machine and print the SLURM_CONF to export.
 
-    eval "$(python tools/one_node/up.py)"
+    eval "$(python tools/local_slurm/up.py)"
 
 The GPUs are only counted, there need not be any. Partitions: gpu, cpu, and spare, whose jobs give way to those in
-urgent. What runs already is left alone. `python tools/one_node/down.py` ends it all.
+urgent. What already runs is left alone. `python tools/local_slurm/down.py` ends it all.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import time
 
 from runtime.command_line import Parser, UserError, run
-from tools.one_node import CONF, FOLDER, NODES, configuration, hosts, packages, root, services
+from tools.local_slurm import CONF, FOLDER, NODES, configuration, hosts, prerequisites, services
 
 READY_S = 60.0
 """Seconds the nodes get to report."""
@@ -27,21 +27,21 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-accounting", action="store_true", help="without MariaDB and slurmdbd: sacct will fail")
     accounting = not parser.parse_args(argv).no_accounting
-    root.become(__file__, argv)
+    prerequisites.become_root(__file__, argv)
     if not services.running("slurmctld"):
-        packages.need(accounting=accounting)
-        start_afresh(accounting=accounting)
+        prerequisites.install_packages(accounting=accounting)
+        start_daemons(accounting=accounting)
     elif accounting != bool(services.running("slurmdbd")):
         raise UserError(f"it runs {'without' if accounting else 'with'} accounting; take it down first")
-    nodes_up()
+    start_nodes()
     print(f"export SLURM_CONF={CONF}")
     return 0
 
 
-def start_afresh(*, accounting: bool) -> None:
+def start_daemons(*, accounting: bool) -> None:
     """Configuration, then munge, the database, the controller."""
     if FOLDER.is_symlink() or (FOLDER.exists() and FOLDER.stat().st_uid):
-        raise UserError(f"{FOLDER} belongs to somebody else; remove it")
+        raise UserError(f"{FOLDER} belongs to another user; remove it")
     for name in services.names():
         services.stop(name)
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -79,7 +79,7 @@ def start_database() -> None:
     )
 
 
-def nodes_up() -> None:
+def start_nodes() -> None:
     """Start what slurmd is missing and wait until both nodes are idle."""
     for node in NODES:
         services.start(node, "slurmd", "-D", "-N", node, "-f", CONF, ready=lambda: True)

@@ -1,4 +1,4 @@
-"""Programs in the background: started with a log and a record of who they are, ended by that record alone."""
+"""Programs in the background: started with a log and a record of their process, ended by that record alone."""
 
 import contextlib
 import os
@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runtime.command_line import UserError
-from tools.one_node import CONF, FOLDER
+from runtime.parent_watch import started
+from tools.local_slurm import CONF, FOLDER
 
 
 def start(name: str, *command: object, ready: Callable[[], bool], within_s: float = 30.0) -> None:
@@ -30,17 +31,17 @@ def start(name: str, *command: object, ready: Callable[[], bool], within_s: floa
                 cwd="/",
                 start_new_session=True,
             )
-        record(name).write_text(f"{process.pid} {began(process.pid)}", encoding="utf-8")
+        record(name).write_text(f"{process.pid} {started(process.pid)}", encoding="utf-8")
     end = time.monotonic() + within_s
     while not ready():
         if not running(name) or time.monotonic() > end:
-            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"]
             raise UserError(f"{name} did not come up ({lines[-1]}); see {log}")
         time.sleep(0.1)
 
 
 def stop(name: str, *, wait_s: float = 15.0) -> None:
-    """End a program that `start` started: SIGTERM, and SIGKILL to one that does not heed it."""
+    """End a program that `start` started: SIGTERM, and SIGKILL where that does not end it."""
     if pid := running(name):
         os.kill(pid, signal.SIGTERM)
         end = time.monotonic() + wait_s
@@ -58,8 +59,8 @@ def running(name: str) -> int:
     except (OSError, ValueError):
         return 0
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(int(pid), os.WNOHANG)  # a child of ours that has ended is a zombie until somebody asks
-    return int(pid) if began(int(pid)) == then else 0
+        os.waitpid(int(pid), os.WNOHANG)  # a child of ours that has ended is a zombie until it is waited for
+    return int(pid) if started(int(pid)) == then else 0
 
 
 def record(name: str) -> Path:
@@ -71,25 +72,16 @@ def names() -> list[str]:
     return [path.stem for path in FOLDER.glob("*.process")]
 
 
-def began(pid: int) -> str:
-    """When a process began, in clock ticks: with its id it is the process and no later one; empty without it."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
-
-
 def end_jobs() -> None:
-    """Kill what jobs of this cluster left running: processes that SLURM_CONF and a job's number give away."""
-    mine = f"SLURM_CONF={CONF}".encode()
+    """Kill what jobs of this cluster left running: processes whose environment names it and a job."""
+    variable = f"SLURM_CONF={CONF}".encode()
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             variables = (process / "environ").read_bytes().split(b"\0")
             step = (process / "cmdline").read_bytes().startswith(b"slurmstepd")
-            if mine in variables and (step or any(v.startswith(b"SLURM_JOB_ID=") for v in variables)):
+            if variable in variables and (step or any(v.startswith(b"SLURM_JOB_ID=") for v in variables)):
                 os.kill(int(process.name), signal.SIGKILL)
 
 

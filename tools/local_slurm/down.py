@@ -1,4 +1,4 @@
-"""End the SLURM that tools/one_node/up.py started: its jobs, its daemons, its line in /etc/hosts, its folder."""
+"""End the SLURM that tools/local_slurm/up.py started: its jobs, its daemons, its line in /etc/hosts, its folder."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from runtime.command_line import Parser, run
-from tools.one_node import CONF, FOLDER, NODES, hosts, root, services
+from tools.local_slurm import CONF, FOLDER, NODES, hosts, prerequisites, services
 
 ORDER = (*NODES, "slurmctld", "slurmdbd", "mariadbd", "munged")
 
@@ -14,9 +14,9 @@ ORDER = (*NODES, "slurmctld", "slurmdbd", "mariadbd", "munged")
 def main(argv: list[str] | None = None) -> int:
     Parser(description=__doc__).parse_args(argv)
     if not FOLDER.exists():
-        print("no cluster of one_node is up")
+        print("no cluster of local_slurm is up")
         return 0
-    root.become(__file__, argv)
+    prerequisites.become_root(__file__, argv)
     cancel_jobs()
     for name in ORDER:
         services.stop(name)
