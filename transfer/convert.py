@@ -23,25 +23,33 @@ CHANNELS = "three numbers, as 103.53,116.28,123.675"
 
 def parser() -> Parser:
     result = Parser(prog="convert.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = result.add_argument
-    add("source", metavar="SRC", nargs="?", help="the checkpoint: .pth, .pth.tar, .ckpt, .torch, .safetensors, .pkl")
-    add("destination", metavar="DST", nargs="?", help="where the weights go: a .pkl or a .pth")
-    add("--format", default=AUTO, metavar="NAME", help="the format, for a file that fits several (%(default)s)")
-    add("--encoder", metavar="NAME", help="of a file with two: online, teacher, or a name that --inspect lists")
-    add("--take", dest="encoder", help=argparse.SUPPRESS)
-    add("--method", default="", metavar="NAME", help="the method's name; it counts for more than what the file says")
-    add("--epochs", type=int, default=0, metavar="N", help="its epochs of pretraining, likewise")
-    add(
+    result.add_argument(
+        "source", metavar="SRC", nargs="?", help="the checkpoint: .pth, .pth.tar, .ckpt, .torch, .safetensors, .pkl"
+    )
+    result.add_argument("destination", metavar="DST", nargs="?", help="where the weights go: a .pkl or a .pth")
+    result.add_argument(
+        "--format", default=AUTO, metavar="NAME", help="the format, for a file that fits several (%(default)s)"
+    )
+    result.add_argument(
+        "--encoder", metavar="NAME", help="of a file with two: online, teacher, or a name that --inspect lists"
+    )
+    result.add_argument("--take", dest="encoder", help=argparse.SUPPRESS)
+    result.add_argument(
+        "--method", default="", metavar="NAME", help="the method's name; it counts for more than what the file says"
+    )
+    result.add_argument("--epochs", type=int, default=0, metavar="N", help="its epochs of pretraining, likewise")
+    result.add_argument(
         "--input",
         nargs="+",
-        action="extend",
         default=[],
         metavar="KEY=VALUE",
         help="what the network was fed, likewise: order=BGR pixel_mean=103.53,116.28,123.675 pixel_std=1,1,1 "
         "stride_in_1x1=true",
     )
-    add("--inspect", action="store_true", help="print what SRC is and what would become of it; write nothing")
-    add("--formats", action="store_true", help="print the table of known formats and stop")
+    result.add_argument(
+        "--inspect", action="store_true", help="print what SRC is and what would become of it; write nothing"
+    )
+    result.add_argument("--formats", action="store_true", help="print the table of known formats and stop")
     return result
 
 
