@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     from analysis.comparison import bootstrap, run_pair
     from runtime.files import write_json
-    from transfer.metrics import predictions
-    from transfer.metrics.scorers import metric_of
+    from transfer.metrics import ground_truth, predictions
 
     paths = [predictions.find(path) for path in (arguments.a, arguments.b)]
     truth = run_pair.ground_truth(
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     images = next(iter(pairs.values()))[0].images
     print(f"A: {arguments.a}\nB: {arguments.b}")
     print(f"{images} images of {truth}, {arguments.resamples} draws, seed {arguments.seed}\n")
-    if (metric := metric_of(truth)) != "coco":
+    if (metric := ground_truth.read(truth).metric) != "coco":
         print(f"note: AP as COCO defines it; the metric of this data set, {metric}, gives other values")
     print(bootstrap.text(differences, arguments.confidence))
     if arguments.out:

@@ -7,6 +7,7 @@ from runtime import run_guard
 from runtime.command_line import UserError
 from runtime.read import read_json
 from transfer.metrics import predictions
+from transfer.metrics.ground_truth import find
 
 RUN_KEYS = ("benchmark", "val_json_sha256")
 """What run.json says of the images."""
@@ -27,7 +28,7 @@ def ground_truth(paths: list[Path], *, benchmark: str | None, data: str | None, 
     benchmark = benchmark or (evaluated[0][0] if evaluated else None)
     if benchmark is None and val_json is None:
         raise UserError(f"{paths[0]} does not say on which data set it was predicted; give --benchmark or --val-json")
-    truth = predictions.ground_truth(benchmark, data=data, val_json=val_json)
+    truth = find(benchmark, data=data, val_json=val_json)
     for path in paths:
         predictions.check_origin(path, benchmark, truth)
     return truth
@@ -36,7 +37,7 @@ def ground_truth(paths: list[Path], *, benchmark: str | None, data: str | None, 
 def matched(path: Path, truth: Path) -> dict[str, Matches] | None:
     """Task -> matches, for every task that the predictions allow; None if there are no predictions to tell."""
     entries = predictions.read(path)
-    predictions.check_ids(path, entries, truth)
+    predictions.check_against(path, entries, truth)
     return {task: match(truth, entries, task) for task in predictions.tasks(entries)} or None
 
 

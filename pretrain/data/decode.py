@@ -103,14 +103,28 @@ def read_pixels(path: str | Path) -> np.ndarray:
     return np.asarray(read_image(path))
 
 
-def read_header(path: str | Path) -> Header:
+def read_numbers(path: str | Path) -> np.ndarray:
+    """The grey values of a PNG as they are stored, (height, width) of 8 or 16 bits; of a label image, its labels.
+
+    Raises UnreadableImage for a file that cannot be read whole, and for a PNG in colour.
+    """
+    with _opened(path) as image:
+        if image.format != "PNG" or image.mode not in ("L", "I", "I;16"):
+            raise UnreadableImage(f"{path} is no grey PNG of 8 or 16 bits")
+        return np.asarray(image)
+
+
+def read_header(path: str | Path, *, decode: bool = False) -> Header:
     """The size of the picture that `read_image` gives, in general from the header alone.
+
+    Args:
+        decode: read every pixel too.
 
     Raises UnreadableImage for a file that `read_image` refuses, as far as its header and its last bytes show it.
     """
     with _opened(path) as image:
         _check(path, image)
-        if not _ends_whole(path, image):
+        if decode or not _ends_whole(path, image):
             image.load()
         width, height = image.size
         if image.format != "TIFF" and 5 <= _orientation(image) <= 8:  # Pillow has turned a TIFF's size already

@@ -3,17 +3,20 @@
 Sets in another layout (Pascal VOC, Cityscapes, LVIS) and parts of a set become a COCO json in the user's cache.
 """
 
-import json
+import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.command_line import UserError, one_of
-from transfer.datasets import subset
+from transfer.datasets import coco_json, subset
 from transfer.datasets.coco_cache import derive
 from transfer.datasets.layouts import LAYOUTS
 
 DATASETS = "DETECTRON2_DATASETS"
+
+PATHS = ("train_json", "train_images", "val_json", "val_images")
+"""What a data set without an entry here needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,38 @@ def available() -> list[str]:
     return [benchmark.name for benchmark in BENCHMARKS]
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which data set is meant: --benchmark, --data, and the four paths of one's own."""
+    names = ", ".join(available())
+    parser.add_argument("--benchmark", required=True, metavar="B", help=f"{names}, or a name for your four paths")
+    parser.add_argument("--data", metavar="ROOT", help="the benchmark's folder, if it is not in its usual place")
+    for key in PATHS:
+        kind = "COCO json" if key.endswith("json") else "image folder"
+        parser.add_argument("--" + key.replace("_", "-"), metavar="PATH", help=f"{kind} of your own data set")
+
+
+def given_paths(options: argparse.Namespace) -> dict[str, str | None]:
+    """The four paths of `add_options`, None for those that are not given."""
+    return {key: getattr(options, key) for key in PATHS}
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise UserError for options of `add_options` that do not fit together, without looking at any file."""
+    check_names(options.benchmark, root=options.data, paths=given_paths(options))
+
+
+def check_names(name: str, *, root: str | None, paths: dict[str, str | None]) -> None:
+    """Raise UserError for an unknown name without four paths, some but not all paths, and a name that is taken."""
+    given = [key for key, value in paths.items() if value]
+    if not given:
+        one_of("benchmark", name, available())
+    elif len(given) < len(paths):
+        lacking = ", ".join("--" + key.replace("_", "-") for key in paths if key not in given)
+        raise UserError(f"a data set by paths needs all four of them; {lacking} not given")
+    elif name in available() or root:
+        raise UserError(f"the four paths need a --benchmark name of their own, not {name!r}, and no --data")
+
+
 def locate(name: str, *, root: str | None, paths: dict[str, str | None]) -> Paths:
     """Find the files of benchmark ``name``; what is not in COCO's format is converted once.
 
@@ -129,25 +164,17 @@ def locate(name: str, *, root: str | None, paths: dict[str, str | None]) -> Path
 
     Raises UserError for an unknown name, some but not all paths, an unset variable, and a missing file or folder.
     """
-    given = [key for key, value in paths.items() if value]
-    if not given:
-        return _named(one_of("benchmark", name, available()), root)
-    if len(given) < 4:
-        lacking = ", ".join("--" + key.replace("_", "-") for key in paths if key not in given)
-        raise UserError(f"a data set by paths needs all four of them; {lacking} not given")
-    if name in available() or root:
-        raise UserError(f"the four paths need a --benchmark name of their own, not {name!r}, and no --data")
-    for key, path in paths.items():
-        if not Path(path).exists():
+    check_names(name, root=root, paths=paths)
+    own = {key: Path(path) for key, path in paths.items() if path}
+    if not own:
+        return _named(name, root)
+    for key, path in own.items():
+        if not path.exists():
             raise UserError(f"benchmark {name}: {path} does not exist; correct the path")
-        if key.endswith("json") == Path(path).is_dir():
+        if key.endswith("json") == path.is_dir():
             wanted = "a COCO json" if key.endswith("json") else "a folder of images"
             raise UserError(f"--{key.replace('_', '-')} {path} must be {wanted}; correct the path")
-    return Paths(
-        name,
-        Split(Path(paths["train_json"]), Path(paths["train_images"])),
-        Split(Path(paths["val_json"]), Path(paths["val_images"])),
-    )
+    return Paths(name, Split(own["train_json"], own["train_images"]), Split(own["val_json"], own["val_images"]))
 
 
 def _named(name: str, root: str | None) -> Paths:
@@ -193,4 +220,8 @@ def _json(entry: Benchmark, half: str, labels: list[Path]) -> Path:
 
 
 def _fraction(path: Path, fraction: float) -> dict:
-    return subset.split(json.loads(path.read_bytes()), fraction, salt=subset.LABELS)[0]
+    content = coco_json.read(path)
+    try:
+        return subset.split(content, fraction, salt=subset.LABELS)[0]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} has entries that lack {error}; transfer/check_data.py lists them") from error

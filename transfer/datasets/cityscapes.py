@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from pretrain.data.decode import UnreadableImage, read_numbers
 from runtime.command_line import UserError
 from transfer.datasets.thread_map import mapped
 
@@ -56,10 +56,10 @@ def read(folders: list[Path]) -> dict:
 
 def _parse(file: Path) -> tuple[dict, list[dict]]:
     # 16 bits: the label id of a pixel, or 1000 times it plus the number of the instance.
-    pixels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 2:
-        raise UserError(f"{file} is no instance image; unpack gtFine_trainvaltest.zip again")
-    pixels = np.asfortranarray(pixels, dtype=np.int32)  # the order of run lengths: no mask need be turned round
+    try:
+        pixels = np.asfortranarray(read_numbers(file), dtype=np.int32)  # the order of run lengths
+    except UnreadableImage as error:
+        raise UserError(f"{error}; unpack gtFine_trainvaltest.zip again") from error
     void = np.isin(pixels, list(VOID))  # numbered instances of a void class (caravans) count as background, as there
     objects = []
     for number in np.flatnonzero(np.bincount(pixels.ravel("K"))).tolist():

@@ -7,7 +7,6 @@ data sets are often read-only. A file's name ends in a hash of what it was made 
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from runtime.files import write_text
 
 RULE = 1
 """Rises when a conversion changes, so that files of the old one are not taken for those of the new one."""
-
-METRIC = re.compile(rb'\{"info": \{"metric": "([\w-]+)"')
 
 
 def cache() -> Path:
@@ -33,7 +30,7 @@ def derive(name: str, sources: Iterable[Path], make: Callable[[], dict], *, metr
     Args:
         sources: every file and folder whose change makes the json out of date.
         make: returns COCO's object of images, annotations and categories.
-        metric: how predictions on it are scored; the file says so itself (``metric_of``).
+        metric: how predictions on it are scored; the file says so itself, in ``info.metric``.
     """
     digest = hashlib.sha256(f"{RULE} {name}".encode())
     for source in sources:
@@ -45,10 +42,3 @@ def derive(name: str, sources: Iterable[Path], make: Callable[[], dict], *, metr
         parts = {key: content[key] for key in ("images", "annotations", "categories")}
         write_text(path, json.dumps({"info": {"metric": metric}, **parts}))
     return path
-
-
-def metric_of(truth: Path) -> str:
-    """How predictions on this COCO json are scored: ``coco`` unless a conversion wrote another name into it."""
-    with Path(truth).open("rb") as file:
-        found = METRIC.match(file.read(100))
-    return found[1].decode() if found else "coco"

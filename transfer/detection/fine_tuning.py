@@ -16,7 +16,6 @@ from runtime import distributed, provenance, results
 from runtime.command_line import UserError
 from runtime.files import replacing, sha256, write_json, write_text
 from runtime.stopping import StopRequest
-from transfer import evaluate
 from transfer.checkpoints import weights
 from transfer.datasets import validate_coco
 from transfer.datasets.benchmarks import Paths
@@ -26,7 +25,7 @@ from transfer.detection.launch import main_first
 from transfer.detection.run_guard import claim, identity
 from transfer.detection.scaling import described
 from transfer.detection.trainer import Trainer
-from transfer.metrics import error_plot, pictures, scorers
+from transfer.metrics import error_plot, ground_truth, pictures, scorers
 
 RANDOM = "random"
 """In place of a weights file: the row from scratch."""
@@ -81,7 +80,7 @@ class Run:
         self.val = validate_coco.check(paths.val, evaluated=True)
         if summary.categories != self.val.categories:
             raise UserError(f"{paths.train.json} and {paths.val.json} have different categories")
-        scored = scorers.TASKS[scorers.metric_of(paths.val.json)]
+        scored = scorers.TASKS[ground_truth.read(paths.val.json).metric]
         if not set(run_config.tasks(self.cfg)) & set(scored):
             raise UserError(
                 f"benchmark {paths.name} is scored on {', '.join(scored)}, which protocol {self.plan.protocol} does "
@@ -173,7 +172,7 @@ class Run:
                 json.dump(predictions, file)
             if count := self.cfg.TRANSFER.PICTURES:
                 pictures.draw(self.out / "predictions.png", self.plan.paths.val, predictions, count=count)
-            self.errors = evaluate.errors(self.plan.paths.val.json, predictions, tasks=run_config.tasks(self.cfg))
+            self.errors = scorers.errors(self.plan.paths.val.json, predictions, tasks=run_config.tasks(self.cfg))
             if self.errors:
                 error_plot.draw(self.out / "errors.png", self.errors)
         return figures
@@ -205,7 +204,7 @@ class Run:
             "scale": self.plan.scale,
             "schedule": described(cfg),
             "changed_from_protocol": self.changed,
-            "metric": scorers.metric_of(self.plan.paths.val.json),
+            "metric": ground_truth.read(self.plan.paths.val.json).metric,
             "errors": self.errors,
             "norm": cfg.MODEL.RESNETS.NORM,
             "amp": cfg.SOLVER.AMP.ENABLED,

@@ -14,7 +14,7 @@ from runtime import distributed, results
 from runtime.command_line import UserError
 from runtime.files import write_json, write_text
 from runtime.results import Record
-from transfer.datasets import subset
+from transfer.datasets import coco_json, subset
 from transfer.datasets.benchmarks import Paths, Split
 from transfer.detection.fine_tuning import Diverged, Plan, Run
 from transfer.detection.launch import main_first
@@ -70,13 +70,12 @@ def held_out(paths: Paths, folder: Path) -> Paths:
     """The training images of ``paths`` in two: ``folder``'s train.json, and val.json with the tenth to choose by."""
     halves = {half: Split(folder / f"{half}.json", paths.train.images) for half in ("train", "val")}
     if not all(half.json.exists() for half in halves.values()):
-        content = json.loads(paths.train.json.read_bytes())
+        content = coco_json.read(paths.train.json)
         if len(content["images"]) < 2:
             raise UserError(f"{paths.train.json} has {len(content['images'])} image; a search needs some to hold out")
         inside, rest = subset.split(content, FRACTION, salt=subset.HELD_OUT)
         for half, content in (("val", inside), ("train", rest)):
-            info = {"info": content.get("info", {})}  # first, where the metric is looked for
-            write_text(halves[half].json, json.dumps(info | content))
+            write_text(halves[half].json, json.dumps(content))
     return Paths(f"{paths.name}/held-out", halves["train"], halves["val"])
 
 

@@ -7,7 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from runtime.command_line import UserError, one_of
-from transfer.datasets import keypoints
+from transfer.datasets import coco_json
 from transfer.datasets.benchmarks import Paths, Split
 from transfer.datasets.validate_coco import Summary
 from transfer.detection import protocol, samplers
@@ -103,7 +103,7 @@ def resolve(
     cfg.INPUT.MASK_FORMAT = "bitmask" if summary.has_rle else "polygon"
     model, points = cfg.MODEL, []
     if model.KEYPOINT_ON:
-        points = keypoints.names(paths.train.json)
+        points = coco_json.keypoint_names(paths.train.json)
         model.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS = len(points)
     for node in (model.RESNETS, model.FPN, model.ROI_BOX_HEAD, model.ROI_MASK_HEAD):
         node.NORM = protocol.norm_for(node.NORM, world_size=world_size, device=device)
@@ -116,5 +116,5 @@ def _register(name: str, half: Split, points: list[str]) -> None:
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
-    about = {"keypoint_names": points, "keypoint_flip_map": keypoints.mirrored(points)} if points else {}
+    about = {"keypoint_names": points, "keypoint_flip_map": coco_json.mirrored_pairs(points)} if points else {}
     register_coco_instances(name, about, str(half.json), str(half.images))

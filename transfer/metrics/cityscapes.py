@@ -5,13 +5,15 @@ image has; of two on one object the lower score is wrong; an unmatched predictio
 threshold lies on void, on a group, or on objects under 100 pixels. A test holds the figures against that script's.
 """
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco_mask
+
+from runtime.command_line import UserError
+from transfer.metrics import ground_truth
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 SMALLEST_PX = 100
@@ -38,7 +40,9 @@ def score(truth: str | Path, predictions: list[dict]) -> dict[str, dict[str, flo
         truth: json of ``transfer.datasets.cityscapes``, with a void mask for each image.
         predictions: COCO results with run-length masks.
     """
-    content = json.loads(Path(truth).read_bytes())
+    content = ground_truth.read(truth).content
+    if not all(isinstance(image.get("void"), dict) for image in content["images"]):
+        raise UserError(f"{truth} names Cityscapes' metric, but its images have no void masks; remove info.metric")
     objects, found = _grouped(content["annotations"]), _grouped(predictions)
     curves = {}
     for category in content["categories"]:

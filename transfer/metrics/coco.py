@@ -8,11 +8,14 @@ faster (docs/evaluation.md), and is the default for that reason only; a test hol
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from runtime.command_line import UserError, one_of
+from runtime.command_line import UserError, one_of, shortened
+from transfer.metrics import ground_truth
+from transfer.metrics.ground_truth import GroundTruth
 
 ENGINES = ("hotcoco", "pycocotools")
 
@@ -55,23 +58,27 @@ def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engin
     A detector that finds nothing scores 0.
     """
     one_of("evaluation engine", engine, ENGINES)
-    with _quietly():
-        ground = _truth(truth, engine)
-        return {task: _score_task(ground, predictions, task, engine) for task in tasks}
+    known = ground_truth.read(truth)
+    with engine_call(known):
+        ground = _loaded(known, engine)
+        return {task: _score_task(known, ground, predictions, task, engine) for task in tasks}
 
 
 def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
-    """TIDE's breakdown at IoU 0.5: by how many points AP50 would rise if errors of one kind were mended.
+    """TIDE's breakdown at IoU 0.5: by how many points AP50 would rise without the errors of one kind.
 
     Returns ``{"bbox": {"Cls": 3.4, "Loc": ..., ...}}`` in percent, for boxes and masks; empty without predictions.
     """
     if not predictions:
         return {}
     found = {}
-    with _quietly():
-        ground = _truth(truth, "hotcoco")
+    known = ground_truth.read(truth)
+    if not known.content["annotations"]:
+        return {}
+    with engine_call(known):
+        ground = _loaded(known, "hotcoco")
         for task in sorted(set(tasks) & {"bbox", "segm"}):
-            gain = _evaluated(ground, predictions, task, "hotcoco").tide_errors()["delta_ap"]
+            gain = _evaluated(known, ground, predictions, task, "hotcoco").tide_errors()["delta_ap"]
             found[task] = {kind: 100 * float(gain[kind]) for kind in ERRORS}
     return found
 
@@ -101,57 +108,80 @@ def evaluator(truth: str | Path, predictions: list[dict], task: str):
     """hotcoco's evaluator of ``predictions``, ready for ``params`` to be changed and ``evaluate()`` to be called."""
     from hotcoco import COCOeval
 
-    with _quietly():
-        ground = _truth(truth, "hotcoco")
-        return COCOeval(ground, ground.load_res(_reading(predictions, task)), task)
+    known = ground_truth.read(truth)
+    with engine_call(known):
+        ground = _loaded(known, "hotcoco")
+        return COCOeval(ground, ground.load_res(_reading(known, predictions, task)), task)
 
 
 @contextlib.contextmanager
-def _quietly():
-    """Without the engines' tables, and without their remarks on data that is checked elsewhere."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
+def engine_call(known: GroundTruth) -> Iterator[None]:
+    """Without the engines' tables, and their remarks on data that is checked elsewhere; what they refuse is a line."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # an engine's errors have no class of their own
+        reason = shortened(f"{type(error).__name__}: {error}", 120)
+        raise UserError(f"the evaluator cannot score predictions on {known.path} ({reason})") from error
 
 
-def _truth(path: str | Path, engine: str):
-    if engine == "pycocotools":
-        from pycocotools.coco import COCO
-    else:
+def _loaded(known: GroundTruth, engine: str):
+    """The ground truth as the engine's own object."""
+    if engine == "hotcoco":
         from hotcoco import COCO
-    return COCO(str(path))
+
+        return COCO(known.for_engine())
+    from pycocotools.coco import COCO
+
+    ground = COCO()
+    ground.dataset = known.for_engine()
+    ground.createIndex()
+    return ground
 
 
-def _reading(predictions: list[dict], task: str) -> list[dict]:
-    """Copies with only what ``task`` reads.
+def _reading(known: GroundTruth, predictions: list[dict], task: str) -> list[dict]:
+    """Copies with only what ``task`` reads, numbered as the engine's ground truth is.
 
     With a box beside a mask, COCO would take the box's area for the object's, and small, medium and large would mean
     something else.
     """
-    keys = ("image_id", "category_id", "score", KEYS[task])
-    return [{key: entry[key] for key in keys} for entry in predictions]
+    return [
+        {
+            "image_id": known.images[entry["image_id"]],
+            "category_id": known.categories[entry["category_id"]],
+            "score": entry["score"],
+            KEYS[task]: entry[KEYS[task]],
+        }
+        for entry in predictions
+    ]
 
 
-def _evaluated(ground, predictions: list[dict], task: str, engine: str):
+def _evaluated(known: GroundTruth, ground, predictions: list[dict], task: str, engine: str):
     if engine == "pycocotools":
         from pycocotools.cocoeval import COCOeval
     else:
         from hotcoco import COCOeval
-    result = COCOeval(ground, ground.loadRes(_reading(predictions, task)), task)
+    result = COCOeval(ground, ground.loadRes(_reading(known, predictions, task)), task)
     result.evaluate()
     result.accumulate()
     result.summarize()
     return result
 
 
-def _score_task(ground, predictions: list[dict], task: str, engine: str) -> dict[str, float | None]:
-    names = {id_: category["name"] for id_, category in sorted(ground.cats.items())}
+def _score_task(known: GroundTruth, ground, predictions: list[dict], task: str, engine: str) -> dict[str, float | None]:
+    names = dict(sorted(known.names.items()))
     if not predictions:
-        present = {annotation["category_id"] for annotation in ground.anns.values()}
+        counted = [entry for entry in known.content["annotations"] if not entry["iscrowd"]]
+        if not counted:
+            return dict.fromkeys((*ALWAYS, *(f"AP-{name}" for name in names.values())))
+        present = {known.categories[entry["category_id"]] for entry in counted}
         return dict.fromkeys(ALWAYS, 0.0) | {
             f"AP-{name}": 0.0 if id_ in present else None for id_, name in names.items()
         }
-    result = _evaluated(ground, predictions, task, engine)
+    result = _evaluated(known, ground, predictions, task, engine)
     figures = {name: _percent(value) for name, value in zip(FIGURES[task], result.stats, strict=True)}
     # (iou, recall, category, area range, detections per image): all areas, the most detections
     precision = result.eval["precision"][:, :, :, 0, -1]

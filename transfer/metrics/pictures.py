@@ -1,13 +1,14 @@
 """predictions.png: a few validation images, ground truth above, prediction below."""
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from pretrain.data.decode import read_image
 from runtime.files import replacing
+from transfer.datasets import coco_json
 from transfer.datasets.benchmarks import Split
 
 TILE_PX = 320
@@ -25,14 +26,14 @@ def draw(path: str | Path, split: Split, predictions: list[dict], *, count: int)
     Args:
         predictions: COCO results over the whole split.
     """
-    content = json.loads(split.json.read_bytes())
+    content = coco_json.clean(coco_json.read(split.json))
     names = {category["id"]: category["name"] for category in content["categories"]}
     truth, found = _by_image(content["annotations"]), _by_image(predictions)
     everything = sorted(content["images"], key=lambda image: image["id"])
     images = [image for image in everything if image["id"] in truth] or everything
     columns = []
     for image in images[:count]:
-        pixels = cv2.cvtColor(cv2.imread(str(split.images / image["file_name"])), cv2.COLOR_BGR2RGB)
+        pixels = np.asarray(read_image(split.images / image["file_name"]))
         above = tile(pixels, truth.get(image["id"], []), names, title="ground truth")
         below = tile(pixels, _confident(found.get(image["id"], [])), names, title="prediction")
         columns.append(np.concatenate([above, below]))
@@ -66,12 +67,12 @@ def tile(pixels: np.ndarray, objects: list[dict], names: dict[int, str], *, titl
     size = (round(width * scale), round(height * scale))
     scaled = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
     for entry in reversed(objects):
-        colour = COLOURS[entry["category_id"] % len(COLOURS)]
+        colour = COLOURS[int(entry["category_id"]) % len(COLOURS)]
         if entry.get("segmentation"):
             mask = cv2.resize(_mask(entry["segmentation"], height, width), size, interpolation=cv2.INTER_LINEAR) > 0.5
             scaled[mask] = (0.55 * scaled[mask] + 0.45 * np.array(colour)).astype(np.uint8)
     for entry in reversed(objects):
-        category = entry["category_id"]
+        category = int(entry["category_id"])
         label = names[category] + (f" {entry['score']:.2f}" if "score" in entry else "")
         _box(scaled, [value * scale for value in entry["bbox"]], label, category)
         for x, y, seen in np.reshape(entry.get("keypoints", ()), (-1, 3)):

@@ -1,20 +1,19 @@
 """The predictions of a run, kept as compressed COCO results, so that any figure can be computed again without a GPU."""
 
-import gzip
-import json
-import math
-import zlib
 from pathlib import Path
 
 from runtime import run_guard
 from runtime.command_line import UserError
 from runtime.files import sha256
-from transfer.datasets import benchmarks
+from runtime.read import read_json
+from transfer.datasets.coco_json import KEYPOINTS, size_limit
+from transfer.datasets.validate_coco import is_number, is_whole, mask_fault, shown
+from transfer.metrics import ground_truth
 from transfer.metrics.coco import KEYS
 
 FILE = "predictions.json.gz"
 
-NEEDED = ("image_id", "category_id", "score", "bbox")
+NEEDED = ("image_id", "category_id", "score")
 
 
 def find(results: str | Path) -> Path:
@@ -26,25 +25,9 @@ def find(results: str | Path) -> Path:
     return path
 
 
-def ground_truth(benchmark: str, *, data: str | None, val_json: Path | None) -> Path:
-    """The val json of ``benchmark``; UserError if it cannot be found or is given twice."""
-    if val_json is None:
-        paths = dict.fromkeys(("train_json", "train_images", "val_json", "val_images"))
-        return benchmarks.locate(benchmark, root=data, paths=paths).val.json
-    if data:
-        raise UserError("--val-json names the ground truth itself; leave --data out")
-    if not val_json.is_file():
-        raise UserError(f"{val_json} does not exist; --val-json is a COCO annotation file")
-    return val_json
-
-
 def read(path: str | Path) -> list[dict]:
     """COCO results from a json file, compressed if its name ends in .gz. Raises UserError if it holds anything else."""
-    try:
-        with (gzip.open if Path(path).suffix == ".gz" else open)(path, "rb") as file:
-            content = json.load(file)
-    except (ValueError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as COCO results ({error}); evaluate the run again") from error
+    content = read_json(path, limit_bytes=size_limit(path), remedy="it cannot be read as COCO results")
     if not isinstance(content, list):
         raise UserError(f"{path} holds a {type(content).__name__}, expected a list of COCO results")
     for position, entry in enumerate(content):
@@ -59,22 +42,26 @@ def read(path: str | Path) -> list[dict]:
 
 def _fault(entry) -> str | None:
     """What keeps an entry from being scored; the engines stop at it, or count it as wrong and say nothing."""
-    if not isinstance(entry, dict) or any(key not in entry for key in NEEDED):
-        return f"is no COCO result; expected {', '.join(NEEDED)}"
-    box, mask = entry["bbox"], entry.get("segmentation", {"counts": "", "size": ()})
-    if not all(type(entry[key]) in (int, str) for key in ("image_id", "category_id")):
-        return f"has image_id {entry['image_id']!r} and category_id {entry['category_id']!r}, expected two ids"
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) and min(box[2:]) >= 0):
-        return f"has bbox {box!r}, expected x, y, width and height"
-    if not _finite(entry["score"]):
-        return f"has score {entry['score']!r}, expected a number"
+    if not (isinstance(entry, dict) and entry.keys() >= set(NEEDED) and not entry.keys().isdisjoint(KEYS.values())):
+        return f"is no COCO result; expected {', '.join(NEEDED)} and one of {', '.join(KEYS.values())}"
+    for key in ("image_id", "category_id"):
+        if not is_whole(entry[key]):
+            return f"has {key} {shown(entry[key])}, expected a whole number"
+    if not is_number(entry["score"]):
+        return f"has score {shown(entry['score'])}, expected a number"
+    box, points = entry.get("bbox"), entry.get("keypoints")
+    if "bbox" in entry and not (
+        isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) and min(box[2:]) >= 0
+    ):
+        return f"has bbox {shown(box)}, expected x, y, width and height"
+    if "keypoints" in entry and not (
+        isinstance(points, list) and len(points) == 3 * KEYPOINTS and all(map(is_number, points))
+    ):
+        return f"has keypoints {shown(points)}, expected {KEYPOINTS} times x, y and visibility"
+    mask = entry.get("segmentation", {"counts": "", "size": ()})
     if not (mask and (isinstance(mask, list) or (isinstance(mask, dict) and {"counts", "size"} <= mask.keys()))):
-        return f"has segmentation {mask!r}, expected run lengths (size, counts) or polygons"
+        return f"has segmentation {shown(mask)}, expected run lengths (size, counts) or polygons"
     return None
-
-
-def _finite(value) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def tasks(predictions: list[dict]) -> list[str]:
@@ -87,7 +74,9 @@ def check_origin(path: Path, benchmark: str, truth: Path) -> None:
     run = path.parent / run_guard.FILE
     if not run.exists():
         return
-    begun = json.loads(run.read_text(encoding="utf-8"))
+    begun = read_json(run)
+    if not (isinstance(begun, dict) and {"benchmark", "val_json_sha256"} <= begun.keys()):
+        raise UserError(f"{run} does not name the run's data set; move {path.name} out of its folder")
     if begun["benchmark"] != benchmark:
         raise UserError(
             f"{path} holds predictions on {begun['benchmark']}, not on {benchmark}; "
@@ -100,27 +89,22 @@ def check_origin(path: Path, benchmark: str, truth: Path) -> None:
         )
 
 
-def check_ids(path: Path, predictions: list[dict], truth: Path) -> None:
-    """Raises UserError if a prediction is for an image or a category that ``truth`` does not have, or that is none."""
-    try:
-        content = json.loads(truth.read_bytes())
-        ids = {kind: {entry["id"] for entry in content[kind]} for kind in ("images", "categories", "annotations")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{truth} is no COCO ground truth ({error}); expected images, categories, annotations"
-        ) from error
-    for key, kind in (("image_id", "images"), ("category_id", "categories")):
-        known = ids[kind]
-        if strange := {entry[key] for entry in predictions} - known:
+def check_against(path: Path, predictions: list[dict], truth: Path) -> None:
+    """Raises UserError if a prediction is for an image or category that ``truth`` lacks, or its mask does not fit."""
+    known = ground_truth.read(truth)
+    for key, kind, ids in (("image_id", "images", known.images), ("category_id", "categories", known.categories)):
+        if strange := {entry[key] for entry in predictions} - ids.keys():
             raise UserError(
                 f"{path} has predictions for {key} {min(strange)}, which {truth} does not have "
-                f"({len(strange)} unknown of {len(known)} {kind}); was it another data set?"
+                f"({len(strange)} unknown of {len(ids)} {kind}); was it another data set?"
             )
-    sizes = {image["id"]: [image.get("height"), image.get("width")] for image in content["images"]}
+    sizes = {image["id"]: (image["width"], image["height"]) for image in known.content["images"]}
     for position, entry in enumerate(predictions):
         mask = entry.get("segmentation")
-        if isinstance(mask, dict) and list(mask["size"]) != sizes[entry["image_id"]]:
+        if fault := mask and mask_fault(mask, *sizes[entry["image_id"]]):
             raise UserError(
-                f"{path}: entry {position} has a mask of {mask['size']} (height, width) in image {entry['image_id']} "
-                f"of {sizes[entry['image_id']]}; predict at the size of the images"
+                f"{path}: entry {position} {' '.join(fault)} (image {entry['image_id']}); predict at the size of the "
+                "images"
             )
+        if isinstance(mask, list) and any(len(polygon) < 6 for polygon in mask):
+            raise UserError(f"{path}: entry {position} has a polygon of fewer than three points; leave it out")

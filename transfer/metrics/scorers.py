@@ -1,11 +1,11 @@
 """Predictions -> figures, by the metric that the data set's own papers use."""
 
-import contextlib
-import io
 from pathlib import Path
 
-from transfer.datasets.coco_cache import metric_of
-from transfer.metrics import cityscapes, coco, voc
+from runtime.command_line import UserError
+from transfer.datasets import coco_json
+from transfer.metrics import cityscapes, coco, ground_truth, voc
+from transfer.metrics.ground_truth import GroundTruth
 
 TASKS = {
     "coco": ("bbox", "segm", "keypoints"),
@@ -30,25 +30,70 @@ def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engin
 
     Returns ``{"bbox": {"AP": 41.0, ..., "AP-person": 55.1}}``; None where the set has no ground truth of that kind.
     """
-    metric = metric_of(Path(truth))
-    tasks = [task for task in tasks if task in TASKS[metric]]
+    known = ground_truth.read(truth)
+    metric = known.metric
+    tasks = [task for task in tasks if task in scored_tasks(known)]
     if metric == "voc-2007":
         return voc.score(truth, predictions)
     if metric == "cityscapes":
         return cityscapes.score(truth, predictions)
     if metric == "lvis":
-        return _lvis(truth, predictions, tasks)
+        return _lvis(known, predictions, tasks)
     return coco.score(truth, predictions, tasks=tasks, engine=engine)
 
 
-def _lvis(truth: str | Path, predictions: list[dict], tasks: list[str]) -> dict[str, dict]:
+def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
+    """What each kind of error costs (``coco.errors``); empty on a data set with a metric of its own."""
+    known = ground_truth.read(truth)
+    tasks = [task for task in tasks if task in scored_tasks(known)]
+    return coco.errors(truth, predictions, tasks=tasks) if known.metric == "coco" else {}
+
+
+def scored_tasks(known: GroundTruth) -> tuple[str, ...]:
+    """What predictions can be scored on: the tasks of the metric, masks only where the objects have masks."""
+    boxes_only = bool(known.content["annotations"]) and not known.has_masks
+    return tuple(task for task in TASKS[known.metric] if not (task == "segm" and boxes_only))
+
+
+def check_ground_truth(truth: str | Path, *, tasks: list[str], engine: str) -> None:
+    """Score one prediction, so that whatever evaluation refuses in a ground truth is known before training.
+
+    Raises UserError for that, and where none of ``tasks``, or not the masks that are predicted, can be scored.
+    """
+    known = ground_truth.read(truth)
+    scored = scored_tasks(known)
+    if not set(tasks) & set(scored):
+        raise UserError(
+            f"{truth} is scored on {', '.join(scored)}, which the protocol does not predict; take another protocol"
+        )
+    if "segm" in tasks and known.metric == "coco" and "segm" not in scored:
+        raise UserError(f"{truth} has objects without a mask; add MODEL.MASK_ON=False to predict boxes only")
+    if known.content["annotations"]:
+        score(truth, [_as_prediction(known)], tasks=tasks, engine=engine)
+
+
+def _as_prediction(known: GroundTruth) -> dict:
+    """A prediction of the first annotation, with everything that a task may read."""
+    entry = known.content["annotations"][0]
+    size = next(
+        (image["height"], image["width"]) for image in known.content["images"] if image["id"] == entry["image_id"]
+    )
+    mask = coco_json.run_lengths(entry.get("segmentation") or [[0, 0, 1, 0, 1, 1]], *size)
+    if isinstance(mask["counts"], bytes):
+        mask = mask | {"counts": mask["counts"].decode()}
+    points = entry.get("keypoints") or [0] * 3 * coco_json.KEYPOINTS
+    kept = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
+    return kept | {"score": 1.0, "segmentation": mask, "keypoints": points}
+
+
+def _lvis(known: GroundTruth, predictions: list[dict], tasks: list[str]) -> dict[str, dict]:
     from hotcoco import LVIS, LVISEval, LVISResults
 
     if not predictions:
         return {task: dict.fromkeys(("AP", "AP50", "AP75"), 0.0) for task in tasks}
     figures = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        ground = LVIS(str(truth))
+    with coco.engine_call(known):
+        ground = LVIS({key: known.content[key] for key in coco_json.LISTS})
         for task in tasks:
             keys = ("image_id", "category_id", "score", coco.KEYS[task])
             reading = [{key: entry[key] for key in keys} for entry in predictions]

@@ -5,11 +5,12 @@ more in width and height, coordinates rounded to 0.1 and scores to 0.001, as in 
 score keep their order; Detectron2 leaves that to the sort.
 """
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+
+from transfer.metrics import ground_truth
 
 THRESHOLDS = [threshold / 100 for threshold in range(50, 100, 5)]
 
@@ -23,7 +24,7 @@ def score(truth: str | Path, predictions: list[dict]) -> dict[str, dict[str, flo
 
     Returns ``{"bbox": {"AP": 57.0, ..., "AP-person": 55.1}}``; None for a category without an object to find.
     """
-    content = json.loads(Path(truth).read_bytes())
+    content = ground_truth.read(truth).content
     objects, found = defaultdict(list), defaultdict(list)
     for annotation in content["annotations"]:
         objects[annotation["category_id"]].append(annotation)

@@ -7,10 +7,11 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from runtime.command_line import UserError
-from transfer.datasets import cityscapes, lvis, voc
+from transfer.datasets import cityscapes, voc
 from transfer.datasets.benchmarks import locate
-from transfer.datasets.coco_cache import metric_of
+from transfer.datasets.layouts import read_lvis
 from transfer.datasets.validate_coco import check
+from transfer.metrics import ground_truth
 
 NO_PATHS = dict.fromkeys(("train_json", "train_images", "val_json", "val_images"))
 
@@ -34,7 +35,7 @@ def test_a_benchmark_is_read_from_its_own_tree(datasets, name, train, val, categ
     halves = [check(paths.train, evaluated=False), check(paths.val, evaluated=True)]
     assert [half.images for half in halves] == [train, val]
     assert all(len(half.categories) == categories and half.has_masks == masks for half in halves)
-    assert metric_of(paths.val.json) == metric
+    assert ground_truth.read(paths.val.json).metric == metric
 
 
 def test_voc_boxes_are_zero_based_and_difficult_objects_are_marked(datasets, scenes):
@@ -104,7 +105,7 @@ def test_a_broken_tree_is_one_line(datasets, tmp_path):
         cityscapes.read([tmp_path])
     (tmp_path / "coco.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": [], "categories": []}))
     with pytest.raises(UserError, match="is no LVIS file .*coco_url"):
-        lvis.read([tmp_path / "coco.json"])
+        read_lvis([tmp_path / "coco.json"])
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,19 @@ import json
 import pytest
 
 from runtime.command_line import UserError
-from transfer.datasets import keypoints
+from transfer.datasets import coco_json
 
 
 def test_left_and_right_change_places(datasets):
-    points = keypoints.names(datasets / "coco/annotations/person_keypoints_train2017.json")
-    pairs = keypoints.mirrored(points)
+    points = coco_json.keypoint_names(datasets / "coco/annotations/person_keypoints_train2017.json")
+    pairs = coco_json.mirrored_pairs(points)
     assert len(points) == 17 and len(pairs) == 8
     assert ("left_ankle", "right_ankle") in pairs
 
 
 def test_a_set_without_them_is_one_line(coco):
     with pytest.raises(UserError, match="needs COCO's 17 keypoints .* found cat 0, dog 0; take coco_2017_keypoints"):
-        keypoints.names(coco / "data.json")
+        coco_json.keypoint_names(coco / "data.json")
 
 
 def test_seventeen_of_each_category_alike_are_asked_for(coco):
@@ -26,4 +26,4 @@ def test_seventeen_of_each_category_alike_are_asked_for(coco):
         category["keypoints"] = [f"{number}-{point}" for point in range(17)]
     (coco / "data.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="found cat 17, dog 17"):
-        keypoints.names(coco / "data.json")
+        coco_json.keypoint_names(coco / "data.json")
