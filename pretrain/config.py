@@ -24,6 +24,7 @@ from runtime.settings import (
 )
 
 RECIPES = ROOT / "pretrain" / "recipes"
+BACKENDS = ("auto", "torchvision", "pil", "cv2", "torch")
 DATASET_FORMATS = ("folder", "cifar100", "cifar10")
 
 
@@ -48,6 +49,11 @@ class ViewsConfig:
     recipe: str = field(default="asymmetric", metadata=choice(*view_recipes.RECIPES))
     """Named recipe of random views (pretrain/data/views.py): asymmetric, symmetric, simclr, supervised, cifar,
     cifar-asymmetric, cifar-solarize or scenes."""
+
+    backend: str = field(default="torchvision", metadata=choice(*BACKENDS))
+    """What makes the views. torchvision: its transforms on Pillow images, as published results were made. pil, cv2 or
+    torch: the same operations, by Pillow, by OpenCV (4 times as fast) or on the training device (workers only decode
+    and crop). auto: torch on a GPU, cv2 elsewhere."""
 
     size: int = field(default=224, metadata=AT_LEAST_1)
     """Side of a view, pixels."""

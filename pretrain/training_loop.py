@@ -58,8 +58,8 @@ def embed(
     mixed = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
     mean, std = views.NORMALISATIONS[settings.views.normalisation]
     inputs = [
-        views.normalise(v.to(device, non_blocking=True), mean, std).contiguous(memory_format=torch.channels_last)
-        for v in batch.views
+        views.normalise(view, mean, std).contiguous(memory_format=torch.channels_last)
+        for view in batch.views_on(device)
     ]
     with mixed:
         local = network(inputs)

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pretrain.config import DataConfig, TrainConfig
 from pretrain.data import views
-from pretrain.data.decode import UnreadableImage, read_image
+from pretrain.data.backends import batched
+from pretrain.data.decode import UnreadableImage, read_image, read_pixels
 from runtime import distributed
 from runtime.command_line import UserError
 
@@ -31,6 +32,16 @@ class Batch(NamedTuple):
     """(b,) class numbers, NO_LABEL where the images have no classes."""
     unreadable: list[str]
     """Images that could not be read, and for which the next one stands in."""
+    operations: list[batched.Operations] | None = None
+    """What is still to be done to each view on the training device; None: nothing."""
+
+    def views_on(self, device: torch.device) -> list[Tensor]:
+        """The finished views on ``device``, uint8."""
+        views = [view.to(device, non_blocking=True) for view in self.views]
+        if self.operations is None:
+            return views
+        todo = (operations.to(device) for operations in self.operations)
+        return [batched.apply(view, operations) for view, operations in zip(views, todo, strict=True)]
 
 
 class ImageFolder:
@@ -51,6 +62,10 @@ class ImageFolder:
 
     def __getitem__(self, index: int) -> Image.Image:
         return read_image(self.paths[index])
+
+    def pixels(self, index: int) -> np.ndarray:
+        """The same as an array (H, W, 3), uint8, sooner."""
+        return read_pixels(self.paths[index])
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
@@ -90,6 +105,9 @@ class Cifar:
     def __getitem__(self, index: int) -> Image.Image:
         return Image.fromarray(self.images[index])
 
+    def pixels(self, index: int) -> np.ndarray:
+        return self.images[index]
+
     def name(self, index: int) -> str:
         return f"image {index}"
 
@@ -128,16 +146,18 @@ class StepSampler(Sampler):
 class ViewsDataset(Dataset):
     """(epoch, index) -> the image's views, its label, and the images that could not be read on the way to one."""
 
-    def __init__(self, source: ImageFolder | Cifar, augment: views.Augment, seed: int):
+    def __init__(self, source: ImageFolder | Cifar, augment: "views.Augment | views.ParameterViews", seed: int):
         self.source, self.augment, self.seed = source, augment, seed
+        on_arrays = isinstance(augment, views.ParameterViews) and augment.backend != "pil"
+        self.read = source.pixels if on_arrays else source.__getitem__
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[tuple[Tensor, ...], int, list[str]]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Sequence, int, list[str]]:
         epoch, index = key
         unreadable = []
         for offset in range(len(self.source)):
             here = (index + offset) % len(self.source)  # the next readable image stands in, the same on every run
             try:
-                image = self.source[here]
+                image = self.read(here)
             except UnreadableImage:
                 unreadable.append(self.source.name(here))
                 continue
@@ -149,6 +169,23 @@ def _collate(samples: list) -> Batch:
     views, labels, unreadable = zip(*samples, strict=True)
     stacked = [torch.stack(view) for view in zip(*views, strict=True)]
     return Batch(stacked, torch.tensor(labels), [name for names in unreadable for name in names])
+
+
+class _CollateParameters:
+    """Collates views with their parameters; those of crops become the operations that are still to be done."""
+
+    def __init__(self, crops_only: bool):
+        self.crops_only = crops_only
+
+    def __call__(self, samples: list) -> Batch:
+        made, labels, unreadable = zip(*samples, strict=True)
+        batch = _collate(
+            [([x for x, _ in views], *rest) for views, *rest in zip(made, labels, unreadable, strict=True)]
+        )
+        if not self.crops_only:
+            return batch
+        columns = zip(*made, strict=True)
+        return batch._replace(operations=[batched.operations([p for _, p in column]) for column in columns])
 
 
 def begin_worker(worker: int) -> None:
@@ -165,11 +202,14 @@ def batches(
     sampler = StepSampler(
         len(source), batch_size=settings.batch_size, total_steps=total_steps, seed=settings.seed, start=start
     )
+    recipe, backend = views.recipe(settings.views), views.backend_of(settings.views, device)
+    augment = views.Augment(recipe) if backend == "torchvision" else views.ParameterViews(recipe, backend)
+    collate = _collate if isinstance(augment, views.Augment) else _CollateParameters(augment.crops_only)
     return DataLoader(
-        ViewsDataset(source, views.Augment(views.recipe(settings.views)), settings.seed),
+        ViewsDataset(source, augment, settings.seed),
         batch_sampler=sampler,
         num_workers=settings.data.workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         pin_memory=device.type == "cuda",
         worker_init_fn=begin_worker,
     )

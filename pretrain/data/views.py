@@ -9,6 +9,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pretrain.config import ViewsConfig
+from pretrain.data.backends import opencv, pil
+from pretrain.data.view_parameters import Parameters, draw
 from pretrain.data.view_recipes import IMAGENET_MEAN, IMAGENET_STD, NORMALISATIONS, RECIPES, View
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "NORMALISATIONS", "RECIPES", "View", "ViewsConfig"]
@@ -74,7 +76,7 @@ def pipeline(view: View) -> v2.Compose:
 
 
 class Augment:
-    """Turn an image into its views, as a function of the image and ``key`` alone.
+    """Turn an image into its views by torchvision, as a function of the image and ``key`` alone.
 
     The same (seed, epoch, index) gives the same pixels in any process and after any number of restarts.
     """
@@ -85,6 +87,34 @@ class Augment:
     def __call__(self, image: Image.Image, key: tuple[int, ...]) -> tuple[Tensor, ...]:
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
         return tuple(pipeline(image) for pipeline in self.pipelines)
+
+
+class ParameterViews:
+    """Turn an image into its views from `Parameters` drawn for (seed, epoch, index, view), by Pillow or OpenCV.
+
+    With ``crops_only`` the views are the resized crops, for `pretrain.data.backends.batched` to go on with.
+    """
+
+    def __init__(self, views: tuple[View, ...], backend: str):
+        self.views, self.backend, self.crops_only = views, backend, backend == "torch"
+        self.apply = {"pil": pil.apply, "cv2": opencv.apply, "torch": opencv.crop}[backend]
+
+    def __call__(self, image: Image.Image | np.ndarray, key: tuple[int, int, int]) -> "list[tuple[Tensor, Parameters]]":
+        """(3, size, size) uint8 and its parameters, for each view."""
+        width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+        made = []
+        for number, view in enumerate(self.views):
+            parameters = draw(view, (*key, number), width=width, height=height)
+            pixels = self.apply(image, parameters, size=view.size, interpolation=view.interpolation)
+            made.append((torch.from_numpy(pixels).permute(2, 0, 1), parameters))
+        return made
+
+
+def backend_of(config: ViewsConfig, device: torch.device) -> str:
+    """The backend that a run uses: ``auto`` is torch on a GPU and cv2 elsewhere."""
+    if config.backend != "auto":
+        return config.backend
+    return "torch" if device.type == "cuda" else "cv2"
 
 
 def normalise(images: Tensor, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> Tensor:

@@ -97,3 +97,30 @@ def test_the_taps_of_the_blur_are_pillows(sigma):
     middle, half = len(taps) // 2, min(20, len(taps) // 2)
     expected = 255 * np.outer(taps, taps)[middle - half : middle + half + 1, middle - half : middle + half + 1]
     assert np.abs(blurred[20 - half : 21 + half, 20 - half : 21 + half] - expected).max() <= 2.5
+
+
+def _first_batches(root: str, backend: str, workers: int, start: int):
+    """The views of two steps of this rank, finished."""
+    from pretrain.config import DataConfig, TrainConfig
+    from pretrain.data import datasets
+
+    views = ViewsConfig(recipe="scenes", size=32, small=1, small_size=16, backend=backend)
+    settings = TrainConfig(batch_size=8, data=DataConfig(root=root, workers=workers), views=views)
+    source = datasets.images(settings.data)
+    cpu = torch.device("cpu")
+    loader = datasets.batches(source, settings, total_steps=start + 2, start=start, device=cpu)
+    return [batch.views_on(cpu) for batch in loader]
+
+
+@pytest.mark.parametrize("backend", ["pil", "cv2", "torch"])
+def test_ranks_workers_and_a_start_in_the_middle_see_the_same_pixels(scenes, ranks, backend):
+    root = str(scenes / "unlabelled")
+    expected = _first_batches(root, backend, 0, 0)
+    assert len(expected[0]) == 3 and expected[0][0].shape == (8, 3, 32, 32) and expected[0][0].dtype == torch.uint8
+    again = _first_batches(root, backend, 2, 1)[0]
+    shared = [
+        [torch.cat(parts) for parts in zip(*steps, strict=True)]
+        for steps in zip(*ranks(2, _first_batches, root, backend, 0, 0), strict=True)
+    ]
+    for found, wanted in ((again, expected[1]), (shared[0], expected[0]), (shared[1], expected[1])):
+        assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
