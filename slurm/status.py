@@ -12,25 +12,30 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    from runtime import job_graph, job_records
+    from runtime import job_graph
     from runtime.command_line import Parser, UserError, run
-    from slurm.watching import job_status
+    from slurm.watching import job_status, status_text
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
-from runtime.job_graph import Job
-from runtime.job_records import Done, Submission
-from runtime.progress import duration
-from slurm.planning.stages import STAGES
-from slurm.watching.console import tail
-from slurm.watching.job_status import JobStatus
 
 EVERY_S = 10
+
+
+def parser() -> Parser:
+    parser = Parser(prog="status.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, metavar="RUNS", help="the --runs folder of slurm/run_all.py")
+    parser.add_argument("--watch", action="store_true", help=f"show it again every {EVERY_S} s until all has ended")
+    parser.add_argument("--json", action="store_true", help="one object per job instead of the table")
+    parser.add_argument("--logs", metavar="JOB", help="print the end of a job's logs, and where they are")
+    return parser
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,124 +49,18 @@ def main(argv: list[str] | None = None) -> int:
                 f"{options.runs}"
             )
         if options.logs:
-            print(logs_of(options.runs, jobs, options.logs))
+            print(status_text.log_ends(options.runs, jobs, options.logs))
             return 0
         statuses = job_status.job_statuses(options.runs, jobs)
         if options.watch and sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")
-        print(json.dumps(as_json(statuses), indent=1) if options.json else text(options.runs, statuses), flush=True)
+        if options.json:
+            print(json.dumps(status_text.as_json(statuses), indent=1), flush=True)
+        else:
+            print(status_text.text(options.runs, statuses), flush=True)
         if not options.watch or not any(status.state in ("running", "queued") for status in statuses):
             return int(any(status.state in ("failed", "lost") for status in statuses))
         time.sleep(EVERY_S)
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="status.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, metavar="RUNS", help="the --runs folder of slurm/run_all.py")
-    parser.add_argument("--watch", action="store_true", help=f"show it again every {EVERY_S} s until all has ended")
-    parser.add_argument("--json", action="store_true", help="one object per job instead of the table")
-    parser.add_argument("--logs", metavar="JOB", help="print the end of a job's logs, and where they are")
-    return parser.parse_args(argv)
-
-
-def text(runs: Path, statuses: Sequence[JobStatus]) -> str:
-    """The table, what is left to do, and the GPU-hours."""
-    counts = Counter(status.state for status in statuses)
-    states = ", ".join(f"{counts[state]} {state}" for state in job_status.STATES if counts[state])
-    head = f"{runs}: {len(statuses)} jobs: {states}"
-    return "\n".join([head, "", *table(statuses), *to_do(statuses), *gpu_hours(statuses)])
-
-
-def table(statuses: Sequence[JobStatus]) -> list[str]:
-    """A line per row, a column per stage; jobs of the whole plan below, one line each."""
-    in_rows = [status for status in statuses if status.job.row]
-    order = {name: number for number, name in enumerate(STAGES)}
-    by_stage = sorted((status.job for status in in_rows), key=lambda job: order.get(job.stage, 0))
-    columns = list(dict.fromkeys(job.stage_path for job in by_stage))
-    cells = {(status.job.row, status.job.stage_path): cell(status) for status in in_rows}
-    grid = [["", *columns]] if in_rows else []
-    for row in dict.fromkeys(status.job.row for status in in_rows):
-        grid.append([row, *(cells.get((row, column), "–") for column in columns)])
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in grid]
-    return lines + [f"{status.job.name}: {cell(status)}" for status in statuses if not status.job.row]
-
-
-def cell(status: JobStatus) -> str:
-    """What stands in the table for a job: its state; of one that runs, the step it is at."""
-    if status.progress is None:
-        return status.state
-    return f"{status.state} {status.progress.done}/{status.progress.total}"
-
-
-def to_do(statuses: Sequence[JobStatus]) -> list[str]:
-    """A line or two for every job that is not done, the most pressing first; of the queue, how many wait for what."""
-    lines = []
-    for state in ("failed", "lost", "cancelled", "stopped", "running", "missing"):
-        in_state = [status for status in statuses if status.state == state]
-        lines += [""] if in_state else []
-        for status in in_state:
-            number = f" (job {status.job_id})" if status.job_id and state == "running" else ""
-            lines.append(f"{state}: {status.job.name}{number}" + (f": {status.detail}" if status.detail else ""))
-            if state in ("failed", "lost") and status.log:
-                lines.append(f"    log: {status.log}")
-            if state in ("missing", "stopped", "cancelled"):
-                lines.append(f"    {status.job.command}")
-    reasons = Counter(status.detail for status in statuses if status.state == "queued")
-    waiting = [f"{count} ({reason})" for reason, count in reasons.most_common()]
-    return lines + (["", f"queued: {', '.join(waiting)}"] if waiting else [])
-
-
-def gpu_hours(statuses: Sequence[JobStatus]) -> list[str]:
-    """GPU-hours by stage: requested by the time limits of all jobs, and used by those that have run."""
-    requested: dict[str, float] = {}
-    used: dict[str, float] = {}
-    for status in (status for status in statuses if status.job.resources.gpus):
-        stage, gpus = status.job.stage, status.job.resources.gpus
-        requested[stage] = requested.get(stage, 0) + gpus * status.job.resources.hours
-        used[stage] = used.get(stage, 0) + gpus * status.seconds / 3600
-    if not requested:
-        return []
-    parts = [f"{stage} {used[stage]:.1f} of {requested[stage]:g}" for stage in requested]
-    total = f"{sum(used.values()):.1f} of {sum(requested.values()):g}"
-    return ["", f"GPU-hours used of those requested: {', '.join(parts)}; together {total}"]
-
-
-def as_json(statuses: Sequence[JobStatus]) -> list[dict]:
-    """One plain object per job."""
-    return [
-        {
-            "job": status.job.name,
-            "row": status.job.row,
-            "method": status.job.label,
-            "seed": status.job.seed,
-            "stage": status.job.stage,
-            "state": status.state,
-            "detail": status.detail,
-            "job_id": status.job_id,
-            "log": str(status.log or ""),
-            "command": status.job.command,
-            "gpu_hours_asked": status.job.resources.gpus * status.job.resources.hours,
-            "gpu_hours_used": round(status.job.resources.gpus * status.seconds / 3600, 3),
-        }
-        for status in statuses
-    ]
-
-
-def logs_of(runs: Path, jobs: Sequence[Job], name: str) -> str:
-    """The ends of a job's logs. Raises UserError that names the jobs there are, or that it never ran."""
-    job = next((job for job in jobs if job.name == name), None)
-    if job is None:
-        near = [job.name for job in jobs if name in job.name] or [job.name for job in jobs]
-        raise UserError(f"no job {name!r} in {runs}; jobs: {', '.join(near[:20])}")
-    home = job_records.home(runs, name)
-    logs = [log for log in job_records.logs(runs, name, job_records.read(home, Submission)) if log.exists()]
-    if not logs:
-        raise UserError(f"{name} has written no log yet")
-    lines = [line for log in logs for line in (f"==> {log}", *tail([log], lines=40), "")]
-    if done := job_records.read(home, Done):
-        lines.append(f"done in {duration(done.seconds)}, code {done.commit}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

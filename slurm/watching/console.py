@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime import job_records
-from runtime.command_line import UserError
+from runtime.command_line import UserError, printable
 from runtime.progress import Snapshot, duration
 
 
@@ -26,14 +26,14 @@ class View:
         """A line that stays, e.g. ``done in 3:20``."""
         self.last[name] = (time.monotonic(), "")
         clear, clock = ("\r\x1b[K", "") if self.terminal else ("", time.strftime("%H:%M:%S "))
-        self.print(f"{clear}{clock}{self.numbers[name]}: {text}\n")
+        self.print(f"{clear}{clock}{printable(f'{self.numbers[name]}: {text}')}\n")
 
     def show_progress(self, name: str, seconds: float, home: Path, others: int = 0) -> None:
         """How far a running job is, by the record in its folder ``home``, when a line is due."""
         text = progress_of(home)
         if self.terminal:
             more = f" and {others} more" if others else ""
-            line = f"{self.numbers[name]}{more}  {duration(seconds)}  {text}"
+            line = printable(f"{self.numbers[name]}{more}  {duration(seconds)}  {text}")
             self.print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
             return
         now = time.monotonic()

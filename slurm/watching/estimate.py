@@ -19,6 +19,7 @@ from runtime.command_line import Parser, UserError, run
 from runtime.job_graph import Job
 from runtime.job_records import Submission
 from runtime.progress import Snapshot
+from runtime.text_grid import aligned
 from slurm.running.outcome import Outcome
 from slurm.running.stage_call import INTERRUPTED, run_stage
 
@@ -133,11 +134,7 @@ def forecast(jobs: Sequence[Job], speeds: dict[str, Speed], *, gpus: int) -> str
         total += gpu_hours
         row = [name, speed.steps, f"{speed.per_s:.3g}", f"{speed.hours:.2f}", len(cells), f"{gpu_hours:.1f}"]
         rows.append([str(value) for value in row])
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = [
-        row[0].ljust(widths[0]) + "".join(f"  {w:>{n}}" for w, n in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    ]
+    lines = aligned(rows, left=1)
     needed = finish(jobs, hours, gpus=gpus)
     date = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + 3600 * needed))
     what = f"{gpus} GPUs" if any(job.resources.gpus for job in jobs) else f"{gpus} jobs at a time"

@@ -15,6 +15,7 @@ from runtime.command_line import UserError
 from runtime.job_records import Done, Interruption, Submission
 from slurm import cancel, run_all
 from slurm.running import runs_folder
+from slurm.watching import cancellation
 
 LOCAL = ("--cluster", "local")
 DEBUG = ("--cluster", "debug")
@@ -121,7 +122,7 @@ def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite,
 
 
 def test_what_is_cancelled_meanwhile_saves_and_neither_it_nor_what_needs_it_is_begun_again(suite, capsys, monkeypatch):
-    monkeypatch.setattr(cancel, "REMINDER_S", 0.5)  # the stage is deaf to the first signal, and soon done
+    monkeypatch.setattr(cancellation, "REMINDER_S", 0.5)  # the stage is deaf to the first signal, and soon done
     process = start(suite, *LOCAL, "train.steps=100", "train.deaf=1")
     wait_for(Path("runs/random-seed0/train/steps.txt"))
     assert cancel.main(["runs", "--method", "random"]) == 0

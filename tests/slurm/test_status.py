@@ -14,7 +14,7 @@ from runtime.command_line import UserError
 from runtime.job_records import End
 from runtime.rendezvous import lost
 from slurm import cancel, status
-from slurm.watching import job_status
+from slurm.watching import job_status, status_text
 
 SLURM = ("--cluster", "slurm")
 ROW = "random-seed0/train"
@@ -218,7 +218,7 @@ def test_status_reads_a_folder_that_is_written_renamed_and_removed_meanwhile(sui
     thread.start()
     try:
         for _ in range(100):
-            status.text(Path("runs"), job_status.job_statuses(Path("runs"), graph))
+            status_text.text(Path("runs"), job_status.job_statuses(Path("runs"), graph))
     finally:
         stop.set()
         thread.join()
@@ -227,7 +227,7 @@ def test_status_reads_a_folder_that_is_written_renamed_and_removed_meanwhile(sui
 def test_cancel_takes_a_row_with_what_needs_it_and_leaves_the_others(suite, fake_slurm, capsys):
     suite.main(*SLURM)
     capsys.readouterr()
-    assert cancel.main(["runs", "--method", "random", "--stage", "train"]) == 0
+    assert cancel.main(["runs", "--methods", "random", "--stage", "train"]) == 0
     out = capsys.readouterr().out
     assert "cancelled: random-seed0/train (job 101_0, it was queued)" in out and "random-seed0/probe" in out
     found = state_of(capsys)
@@ -268,7 +268,7 @@ def test_cancel_says_of_jobs_on_another_machine_that_they_are_out_of_its_reach(s
 def test_cancel_names_what_it_does_not_know(suite, fake_slurm):
     suite.main(*SLURM)
     with pytest.raises(UserError, match="2 faults: unknown method 'x'; known: matrix_ssl, random; unknown stage 'y'"):
-        cancel.main(["runs", "--method", "x", "--stage", "y"])
+        cancel.main(["runs", "--methods", "x", "--stage", "y"])
 
 
 def test_the_cost_of_a_status_grows_with_its_jobs_alone(tmp_path, monkeypatch):
@@ -284,5 +284,5 @@ def test_the_cost_of_a_status_grows_with_its_jobs_alone(tmp_path, monkeypatch):
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or read_bytes(path))
     statuses = job_status.job_statuses(tmp_path, job_graph.load(tmp_path))
-    assert "202 jobs: 202 missing" in status.text(tmp_path, statuses)
+    assert "202 jobs: 202 missing" in status_text.text(tmp_path, statuses)
     assert len(reads) <= 2 * 202 + 1
