@@ -116,13 +116,13 @@ def test_broken_pixels_are_found_by_decoding(pets, coco, capsys):
 def test_an_image_turned_by_its_exif_has_the_size_detectron2_sees(tmp_path):
     from PIL import Image
 
-    from transfer.datasets.validate_coco import in_image
+    from transfer.datasets.image_files import fault_of
 
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (40, 30)).save(tmp_path / "turned.jpg", exif=exif)
-    assert in_image(tmp_path / "turned.jpg", (30, 40), decode=False) is None
-    assert in_image(tmp_path / "turned.jpg", (40, 30), decode=False).stops
+    assert fault_of(tmp_path / "turned.jpg", (30, 40), decode=False) is None
+    assert fault_of(tmp_path / "turned.jpg", (40, 30), decode=False).stops
 
 
 def test_images_of_both_halves_are_a_warning(coco, capsys):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pycocotools import mask as coco_mask
 
 from transfer.datasets.coco_json import run_lengths, usable_mask
-from transfer.datasets.validate_coco import TOLERANCE_PX, Fault, beyond, shown
+from transfer.datasets.faults import Fault, shown
+from transfer.datasets.validate_coco import TOLERANCE_PX, beyond
 
 SLACK_PX = 2.0
 SLACK = 0.1

@@ -8,9 +8,10 @@ import numpy as np
 from pretrain.data.decode import UnreadableImage, read_image
 from runtime.command_line import printable
 from runtime.files import write_json
-from transfer.datasets import coco_json, coco_warnings, validate_coco
+from transfer.datasets import coco_json, coco_warnings, image_files, validate_coco
 from transfer.datasets.benchmarks import Paths, Split
-from transfer.datasets.validate_coco import Fault
+from transfer.datasets.coco_types import untyped
+from transfer.datasets.faults import Fault, described
 from transfer.metrics import pictures
 
 COLUMNS = 4
@@ -34,7 +35,7 @@ def inspect(paths: Paths, out: Path, *, decode: bool) -> int:
     """
     halves = {"train": paths.train, "val": paths.val}
     contents = {half: coco_json.read(split.json) for half, split in halves.items()}
-    typed = not any(validate_coco.untyped(content) for content in contents.values())
+    typed = not any(untyped(content) for content in contents.values())
     faults = {half: check(contents[half], halves[half], evaluated=half == "val", decode=decode) for half in halves}
     faults["both"] = validate_coco.between(contents, paths) if typed else []
     for half, split in halves.items():
@@ -59,17 +60,17 @@ def inspect(paths: Paths, out: Path, *, decode: bool) -> int:
 def check(content: dict, split: Split, *, evaluated: bool, decode: bool) -> list[Fault]:
     """The faults and warnings of one half: those of its json, then those of its image files."""
     faults = list(validate_coco.stopping(content, split.images, evaluated=evaluated))
-    if not validate_coco.untyped(content):
+    if not untyped(content):
         broken = {fault.annotation for fault in faults}
         whole = [entry for position, entry in enumerate(content["annotations"]) if position not in broken]
         faults += coco_warnings.warnings(content | {"annotations": whole}, evaluated=evaluated)
-    return faults + validate_coco.in_images(content, split.images, decode=decode)
+    return faults + image_files.faults_of(content, split.images, decode=decode)
 
 
 def lines(faults: list[Fault]) -> list[str]:
     """One line for each kind of fault, with its first entries; what stops training comes first."""
-    stopping = validate_coco.described(fault for fault in faults if fault.stops)
-    warnings = validate_coco.described(fault for fault in faults if not fault.stops)
+    stopping = described(fault for fault in faults if fault.stops)
+    warnings = described(fault for fault in faults if not fault.stops)
     return [f"stops training: {line}" for line in stopping] + [f"warning: {line}" for line in warnings]
 
 

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import register_coco_instances
 
 from runtime.command_line import UserError, one_of
 from transfer.datasets import coco_json
 from transfer.datasets.benchmarks import Paths, Split
 from transfer.datasets.validate_coco import Summary
-from transfer.detection import protocol, samplers
+from transfer.detection import protocol, records, samplers
 from transfer.detection.run_guard import INCIDENTAL
 from transfer.detection.scaling import linear_rule
 from transfer.metrics.coco import ENGINES
@@ -109,12 +107,9 @@ def resolve(
         node.NORM = protocol.norm_for(node.NORM, world_size=world_size, device=device)
     cfg.freeze()
     for split, half in (("train", paths.train), ("val", paths.val)):
-        _register(f"{paths.name}/{split}", half, points)
+        _register(f"{paths.name}/{split}", half, summary.categories, points)
 
 
-def _register(name: str, half: Split, points: list[str]) -> None:
-    if name in DatasetCatalog:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+def _register(name: str, half: Split, categories: dict[int, str], points: list[str]) -> None:
     about = {"keypoint_names": points, "keypoint_flip_map": coco_json.mirrored_pairs(points)} if points else {}
-    register_coco_instances(name, about, str(half.json), str(half.images))
+    records.register(name, half, categories, **about)

@@ -7,6 +7,7 @@ from pathlib import Path
 from runtime.command_line import UserError
 from transfer.datasets import benchmarks, coco_json, validate_coco
 from transfer.datasets.coco_json import usable_mask
+from transfer.datasets.faults import refuse
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read(path: str | Path) -> GroundTruth:
 @functools.lru_cache(maxsize=1)  # an evaluation asks for the same file several times
 def _read(path: Path, state: tuple[int, int] | None) -> GroundTruth:
     content = coco_json.read(path)
-    validate_coco.refuse(path, validate_coco.stopping(content, None, evaluated=True))
+    refuse(path, validate_coco.stopping(content, None, evaluated=True))
     content = coco_json.clean(content, evaluated=True)
     objects = [entry for entry in content["annotations"] if not entry["iscrowd"]]
     return GroundTruth(

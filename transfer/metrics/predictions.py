@@ -7,7 +7,9 @@ from runtime.command_line import UserError
 from runtime.files import sha256
 from runtime.read import read_json
 from transfer.datasets.coco_json import KEYPOINTS, size_limit
-from transfer.datasets.validate_coco import is_number, is_whole, mask_fault, shown
+from transfer.datasets.coco_types import is_number, is_whole
+from transfer.datasets.faults import shown
+from transfer.datasets.validate_coco import mask_fault
 from transfer.metrics import ground_truth
 from transfer.metrics.coco import KEYS
 
