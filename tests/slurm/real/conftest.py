@@ -79,7 +79,7 @@ def signalled(slurm):
     """By `scancel --signal`, and again by `scontrol requeue`."""
     jobs = slurm.submit("signalled", PACE_S=2)
     jobs.at_step(1)
-    jobs.tell("USR2")
+    jobs.send("USR2")
     jobs.runs_again(1)
     jobs.at_step(4)
     subprocess.run(["scontrol", "requeue", jobs.ids["pretrain"]], check=True)
@@ -88,7 +88,7 @@ def signalled(slurm):
 
 
 def preempted(slurm):
-    """By a job of a partition that goes first, which SIGTERM alone tells."""
+    """By a job of a partition that goes first, which it learns by SIGTERM alone."""
     jobs = slurm.submit("preempted", gpus=1, place={"partition": "spare"}, PACE_S=6)
     jobs.at_step(1)
     preempt()
@@ -110,8 +110,8 @@ def before_python(slurm, name, **options):
     )
     python.chmod(0o755)
     place = {"python": str(python)} | options.pop("place", {})
-    jobs = slurm.submit(name, stage="told", place=place, **options)
-    until(started.exists, 200, lambda: jobs.log("told"))
+    jobs = slurm.submit(name, stage="environment", place=place, **options)
+    until(started.exists, 200, lambda: jobs.log("environment"))
     return jobs
 
 
@@ -123,7 +123,7 @@ def preempted_early(slurm):
 
 def signalled_early(slurm):
     jobs = before_python(slurm, "signalled-early")
-    subprocess.run(["scancel", "--signal=USR2", jobs.ids["told"]], check=True)
+    subprocess.run(["scancel", "--signal=USR2", jobs.ids["environment"]], check=True)
     return jobs
 
 
@@ -133,8 +133,8 @@ def at_the_time_limit(slurm):
 
 
 def often(slurm):
-    """Seven times, each time as if it had been told to stop."""
-    return slurm.submit("often", stage="told", REQUEUES=7)
+    """Seven times, each time as if it had been asked to stop."""
+    return slurm.submit("often", stage="environment", REQUEUES=7)
 
 
 @dataclass
@@ -223,7 +223,7 @@ class Jobs:
         condition = lambda: self.restarts() >= times and self.state() == "RUNNING"  # noqa: E731
         until(condition, within_s, lambda: f"{self.about()}\n{self.log()}")
 
-    def tell(self, name: str) -> None:
+    def send(self, name: str) -> None:
         subprocess.run(["scancel", f"--signal={name}", self.ids["pretrain"]], check=True)
 
     def kill(self, rank: int, number: int = signal.SIGKILL) -> None:
@@ -286,20 +286,23 @@ RECIPE = {
 
 
 def table() -> dict:
-    """The suite's stages; pretraining has pauses, `told` notes what it is told, `after` waits for it."""
+    """The suite's stages; pretraining has pauses, `environment` writes down its variables, `after` waits for it."""
     from slurm.planning.stage import Resources, Stage, Work
     from slurm.planning.stages import STAGES
 
-    def told(plan, row):
-        return [Work(folder="told", argv=["--out", str(plan.runs / "told")])]
+    def environment(plan, row):
+        return [Work(folder="environment", argv=["--out", str(plan.runs / "environment")])]
 
     def after(plan, row):
         argv = ["--out", str(plan.runs / "after")]
-        return [Work(folder="after", argv=argv, inputs=(plan.runs / "told" / "out.txt",))]
+        return [Work(folder="after", argv=argv, inputs=(plan.runs / "environment" / "out.txt",))]
 
     short = Resources(cpus=1, hours=0.2)
-    once = {"module": "told", "outputs": ("out.txt",), "per_row": False, "resources": short}
-    ours = {"told": Stage(work=told, **once), "after": Stage(work=after, implies=("told",), **once)}
-    for name, module in {"pretrain": "paced", "transfer": "noted"}.items():
+    once = {"module": "report_environment", "outputs": ("out.txt",), "per_row": False, "resources": short}
+    ours = {
+        "environment": Stage(work=environment, **once),
+        "after": Stage(work=after, implies=("environment",), **once),
+    }
+    for name, module in {"pretrain": "paced_pretraining", "transfer": "record_losses"}.items():
         ours[name] = dataclasses.replace(STAGES[name], module=module, implies=())
     return STAGES | ours

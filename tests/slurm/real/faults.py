@@ -175,7 +175,7 @@ def test_a_node_without_the_data(slurm_jobs, table, undisturbed):
 
 def test_a_job_is_cancelled_while_others_wait_for_it(slurm_jobs, table):
     jobs = slurm_jobs.submit("waiting", stage="after", LASTS_S=60)
-    subprocess.run(["scancel", jobs.ids["told"]], check=True)
+    subprocess.run(["scancel", jobs.ids["environment"]], check=True)
     assert jobs.ended("after", within_s=60) == "CANCELLED"
     table("a job is cancelled while others wait for it", "they leave the queue as CANCELLED; nothing of them ran")
 

@@ -15,12 +15,12 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(interrup
 def test_no_number_of_interruptions_ends_a_job(interruptions):
     """SLURM holds a job whose start failed five times and submitit gives up after three; neither may count these."""
     jobs = interruptions["often"].result()
-    assert jobs.ended("told") == "COMPLETED", jobs.log("told")
-    assert jobs.log("told").count("goes back into the queue") == 7
+    assert jobs.ended("environment") == "COMPLETED", jobs.log("environment")
+    assert jobs.log("environment").count("goes back into the queue") == 7
 
 
 @pytest.mark.parametrize("scenario", ["signalled_early", "preempted_early"])
-def test_a_job_told_before_python_listens_queues_itself_again(interruptions, scenario):
+def test_a_job_signalled_before_python_listens_queues_itself_again(interruptions, scenario):
     jobs = interruptions[scenario].result()
-    assert jobs.ended("told") == "COMPLETED", jobs.log("told")
-    assert int(jobs.about("told")["Restarts"]) == 1
+    assert jobs.ended("environment") == "COMPLETED", jobs.log("environment")
+    assert int(jobs.about("environment")["Restarts"]) == 1

@@ -1,4 +1,4 @@
-"""A stage that notes what a task of a job is told about its place, and does nothing else."""
+"""A stage that writes down the environment of each task of a job, and does nothing else."""
 
 import json
 import os
@@ -18,8 +18,8 @@ def main(argv):
     (folder / f"rank{rank}.json").write_text(json.dumps(found))
     requeues = int(os.environ.get("REQUEUES", 0))
     if int(os.environ.get("SLURM_RESTART_COUNT", 0)) < requeues:
-        return os.EX_TEMPFAIL  # as a stage that was told to save
+        return os.EX_TEMPFAIL  # as a stage that was asked to save
     time.sleep(float(os.environ.get("LASTS_S", 0)))
-    print("told", file=sys.stderr)
-    (folder / "out.txt").write_text("told\n")
+    print("reported", file=sys.stderr)
+    (folder / "out.txt").write_text("reported\n")
     return 0

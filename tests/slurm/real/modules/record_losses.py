@@ -1,4 +1,4 @@
-"""transfer.train that notes each iteration's losses, mean over ranks as Detectron2 reports them, in losses.jsonl."""
+"""transfer.train that writes each iteration's losses, mean over ranks as Detectron2 reports them, to losses.jsonl."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ def main(argv):
     folder = Path(argv[argv.index("--out") + 1])
     after_step = hooks.ShowProgress.after_step
 
-    def noting(self):
+    def after_step_and_record(self):
         after_step(self)
         latest = {key: value for key, (value, _) in self.trainer.storage.latest().items() if "loss" in key}
         if latest:  # the first rank has them
             with (folder / "losses.jsonl").open("a") as file:
                 file.write(json.dumps(latest) + "\n")
 
-    hooks.ShowProgress.after_step = noting
+    hooks.ShowProgress.after_step = after_step_and_record
     return train.main(argv)
