@@ -21,6 +21,7 @@ from torch import nn
 from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD
 from runtime.command_line import UserError
 from runtime.files import replacing
+from runtime.memory import growth_limited
 
 CHECKPOINT = "ssl-transfer-bench/checkpoint/1"
 BACKBONE = "ssl-transfer-bench/backbone/1"
@@ -53,7 +54,10 @@ def read(path: str | Path) -> dict:
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}; give the path of a .pth file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with growth_limited(path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         if wanted := re.search(r"Unsupported (?:global|class)[^\n]*", str(error)):
             raise UserError(f"{path} wants to run code and is not read ({wanted[0]})") from error

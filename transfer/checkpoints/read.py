@@ -19,7 +19,8 @@ import numpy as np
 import safetensors
 import torch
 
-from runtime.command_line import UserError
+from runtime.command_line import UserError, shortened
+from runtime.memory import growth_limited
 from transfer.checkpoints import weights
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -55,9 +56,10 @@ def read(path: str | Path) -> File:
     with path.open("rb") as file:
         start = file.read(len(LEGACY_TORCH))
     if start.startswith(b"PK"):
-        _check_claims(path)
+        _check_records(path)
         return _read_torch(path, "torch file", mmap=True)
     if start == LEGACY_TORCH:
+        _check_legacy(path)
         return _read_torch(path, "torch file from before 1.6", mmap=False)
     # safetensors begins with the length of its header in 8 bytes, and 128 looks like the start of a pickle.
     if start[8:9] == b"{" and (start[4:8] == bytes(4) or not start.startswith(b"\x80")):
@@ -69,12 +71,16 @@ def read(path: str | Path) -> File:
     )
 
 
-def _check_claims(path: Path) -> None:
+def _check_records(path: Path) -> None:
     """torch stores its records as they are, so none is larger than the file; a packed one may unfold to anything."""
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+            for record in records:
+                if record.filename.endswith("/data.pkl") and record.compress_type == zipfile.ZIP_STORED:
+                    with archive.open(record) as file:
+                        weights.check_steps(file)
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path} {DAMAGED.format('')}") from error
     if any(record.filename.endswith("/constants.pkl") for record in records):
         raise UserError(f"{path} is a TorchScript archive, which is code as well as weights; {SAVE_PLAINLY}")
@@ -86,12 +92,22 @@ def _check_claims(path: Path) -> None:
         )
 
 
+def _check_legacy(path: Path) -> None:
+    """Such a file is five pickles, the fourth of them the content, then the numbers of the tensors."""
+    try:
+        with path.open("rb") as file:
+            for _ in range(5):
+                weights.check_steps(file)
+    except ValueError as error:
+        raise UserError(f"{path} {DAMAGED.format('')}") from error
+
+
 def _read_torch(path: Path, kind: str, *, mmap: bool) -> File:
     stand_ins: dict[str, type] = {}
     while True:
         known = [(function, name) for name, function in (HARMLESS | stand_ins).items()]
         try:
-            with torch.serialization.safe_globals([*known, *NUMPY_DTYPES]):
+            with growth_limited(path), torch.serialization.safe_globals([*known, *NUMPY_DTYPES]):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
             break
         except pickle.UnpicklingError as error:
@@ -100,7 +116,7 @@ def _read_torch(path: Path, kind: str, *, mmap: bool) -> File:
                 raise UserError(f"{path} cannot be read without its own code ({name}); {SAVE_PLAINLY}") from error
             stand_ins |= {name: _stand_in(name), f"builtins.{name}": _stand_in(name)}
         except UserError as error:
-            raise UserError(f"{path} {error}") from error
+            raise UserError(str(error) if str(error).startswith(str(path)) else f"{path} {error}") from error
         except (
             RuntimeError,
             EOFError,
@@ -109,7 +125,6 @@ def _read_torch(path: Path, kind: str, *, mmap: bool) -> File:
             LookupError,
             TypeError,
             AttributeError,
-            MemoryError,
         ) as error:
             raise UserError(f"{path} {DAMAGED.format('')}") from error
     names = tuple(sorted(name for name in stand_ins if not name.startswith("builtins.")))
@@ -173,7 +188,7 @@ HARMLESS = {
         name: function
         for core in ("core", "_core")
         for name, function in (
-            (f"numpy.{core}.multiarray.scalar", np.float32(0).__reduce__()[0]),
+            (f"numpy.{core}.multiarray.scalar", weights.scalar),
             (f"numpy.{core}.multiarray._reconstruct", lambda *_: weights.RECONSTRUCT(_Array, (0,), b"b")),
         )
     },
@@ -189,8 +204,12 @@ NUMPY_DTYPES = sorted(
 
 def _read_safetensors(path: Path) -> File:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with growth_limited(path), safetensors.safe_open(path, framework="pt") as file:
             content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    except (safetensors.SafetensorError, OSError, ValueError, MemoryError) as error:
-        raise UserError(f"{path} is a damaged safetensors file ({error}); was it copied completely?") from error
+    except UserError:
+        raise
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is a damaged safetensors file ({shortened(str(error), 80)}); was it copied completely?"
+        ) from error
     return File(content, "safetensors file")

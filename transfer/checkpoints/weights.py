@@ -17,6 +17,7 @@ import torch
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from runtime.files import replacing
+from runtime.memory import growth_limited
 from transfer.checkpoints.rename import to_torchvision
 
 AUTHOR = "ssl-transfer-bench"
@@ -71,25 +72,45 @@ def read(path: str | Path) -> dict:
 
 def read_plain(path: str | Path) -> dict:
     """Read a pickled dictionary of arrays and plain values, whatever its keys; UserError for anything else."""
-    try:
-        with Path(path).open("rb") as file:
-            _check_claims(file)
-            file.seek(0)
-            content = _PlainUnpickler(file, encoding="latin1").load()
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # a broken pickle can fail in any of a dozen ways
-        raise UserError(
-            f"{path} is no Detectron2 weight file ({type(error).__name__}); convert it with transfer/convert.py"
-        ) from error
+    with growth_limited(path):
+        content = _unpickled(Path(path))
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__} and lacks Detectron2's keys 'model' and '__author__'")
     return content
 
 
-def _check_claims(file: BinaryIO) -> None:
-    """Stop at a memo slot that cannot be: the unpickler would clear all the memory up to it."""
+def _unpickled(path: Path):
+    try:
+        with path.open("rb") as file:
+            check_steps(file)
+            file.seek(0)
+            return _PlainUnpickler(file, encoding="latin1").load()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken pickle can fail in any of a dozen ways
+        raise UserError(
+            f"{path} is no Detectron2 weight file ({type(error).__name__}); convert it with transfer/convert.py"
+        ) from error
+
+
+MOST_STEPS, MOST_OBJECTS = 2_000_000, 300_000
+"""Of a pickle that is read: a step is a byte and more, an empty set is one step and 200 bytes of memory."""
+
+OBJECTS = {"EMPTY_SET", "EMPTY_DICT", "EMPTY_LIST", "LIST", "DICT", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "REDUCE"}
+
+
+def check_steps(file: BinaryIO) -> None:
+    """Raise ValueError for a pickle of more steps or objects than a checkpoint has, or with an impossible memo slot.
+
+    The unpickler would clear all the memory up to that slot. Nothing is unpickled.
+    """
+    objects = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        objects += opcode.name in OBJECTS
+        if count > MOST_STEPS or objects > MOST_OBJECTS:
+            raise ValueError(f"a pickle of more than {MOST_STEPS:,} steps or {MOST_OBJECTS:,} objects")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
             raise ValueError(f"memo slot {argument} after {count} steps")
 
@@ -105,11 +126,24 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 RECONSTRUCT = np.zeros(0).__reduce__()[0]
+SCALAR = np.float32(0).__reduce__()[0]
 
 
 def _array_of_any_size(*_):
     """Stands for numpy.ndarray: named to rebuild an array that has its values, never called by numpy's own pickles."""
     raise UserError("the file wants to run numpy.ndarray when opened, and was not read any further")
+
+
+def scalar(dtype: np.dtype, value):
+    """numpy's own rebuilder of a scalar, which without a value makes one as large as its type says."""
+    return SCALAR(dtype, value)
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How bytes are written in old pickles; other encodings make much out of little."""
+    if encoding not in ("latin1", "latin-1"):
+        raise UserError(f"the file wants to run _codecs.encode({encoding!r}) when opened, and was not read any further")
+    return codecs.encode(text, "latin1")
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -120,9 +154,9 @@ class _PlainUnpickler(pickle.Unpickler):
         "numpy.ndarray": _array_of_any_size,
         "numpy.dtype": np.dtype,
         "numpy.multiarray._reconstruct": lambda *_: RECONSTRUCT(np.ndarray, (0,), b"b"),
-        "numpy.multiarray.scalar": np.float32(0).__reduce__()[0],
+        "numpy.multiarray.scalar": scalar,
         "numpy.numeric._frombuffer": np.zeros(0).__reduce_ex__(5)[0],
-        "_codecs.encode": codecs.encode,
+        "_codecs.encode": _latin1,
         "__builtin__.bytes": lambda: b"",
     }
 
