@@ -2,12 +2,12 @@
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -24,17 +24,20 @@ from pretrain.networks import batch_norm
 from pretrain.optimisation import optimizers
 from runtime import distributed
 from runtime.command_line import UserError
-from runtime.files import write_text
 from runtime.jsonl_log import Log
 from runtime.precision import check_precision
 from runtime.progress import Progress
 from runtime.provenance import commit
-from runtime.run_guard import refuse_another
+from runtime.run_guard import RunGuard
 from runtime.settings import flat
 from runtime.stopping import StopRequest
 
 # Settings that may change when a run is resumed: they do not touch its result.
-FREE = {"device", "data.workers"} | {f"log.{field.name}" for field in fields(config.LogConfig)}
+FREE = (
+    "settings.device",
+    "settings.data.workers",
+    *(f"settings.log.{field.name}" for field in fields(config.LogConfig)),
+)
 
 
 def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
@@ -168,8 +171,12 @@ class StepLogger:
         self.progress.update(step, f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s")
 
 
-def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
-    """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for what the user can mend."""
+def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim: Callable[[], None]) -> int:
+    """Train (or go on training) in ``folder``; returns the exit code.
+
+    ``claim`` makes the folder this run's, once all else is known to be right. Raises UserError for what the user can
+    put right.
+    """
     device = distributed.init(settings.device)
     source = datasets.images(settings.data)
     per_epoch = steps_per_epoch(len(source), settings)
@@ -177,7 +184,7 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     network = build(name, settings, device)
     if labelled := methods.learns_from_labels(name):
         check_classes(network, source)
-    claim(folder, name, recipe, settings)
+    claim()
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
     logger = StepLogger(state, total, warmup, rank_monitor.configured(settings, source))
@@ -220,34 +227,34 @@ def steps_per_epoch(count: int, settings: TrainConfig) -> int:
     return count // batch
 
 
-def claim(folder: Path, name: str, recipe: str, settings: TrainConfig) -> None:
-    """Make ``folder`` this run's, or recognise it as such. Raises UserError if it belongs to another run.
+def guard_of(folder: Path, name: str) -> RunGuard:
+    """The guard of a pretraining run's folder.
 
     A run that never came as far as a checkpoint has no claim: the corrected command may use its folder.
     """
-    path = folder / "config.yaml"
-    mine = {"method": name, "recipe": recipe, "settings": asdict(settings)}
-    begun = Checkpoints(folder).paths() or (folder / "backbone.pth").exists()
-    if path.exists() and begun:
-        theirs = flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        here = {key: value for key, value in flat(mine).items() if key.removeprefix("settings.") not in FREE}
-        default = flat({"settings": asdict(config.defaults(name))})
-        # A setting that is younger than the run: what was done before it came is what its default does.
-        refuse_another(folder, {key: theirs.get(key, default.get(key)) for key in here}, here)
-    elif folder.is_dir() and any(folder.iterdir()) and not path.exists():
-        raise UserError(f"{folder} is not empty and holds no run (no config.yaml); choose another --out")
-    distributed.barrier()  # every rank has looked before the first one writes
-    if distributed.is_main():
-        write_text(path, yaml.safe_dump(mine, sort_keys=False))
+    return RunGuard(
+        folder=folder,
+        file="config.yaml",
+        outputs=("checkpoint.pth", "checkpoints/step-*.pth", "backbone.pth"),
+        exclusive=True,
+        free=FREE,
+        defaults=flat({"settings": asdict(config.defaults(name))}),
+        recover=lambda: Checkpoints(folder).identity(),
+    )
 
 
 def run(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
-    """Train in ``folder``, or return at once where all is done; returns the exit code, and leaves the process group."""
-    if (folder / "backbone.pth").exists():
-        claim(folder, name, recipe, settings)
-        print(f"done already: {folder / 'backbone.pth'}")
-        return 0
+    """Train in ``folder``, or return at once where all is done; returns the exit code, and leaves the process group.
+
+    Raises UserError if the folder is another run's, or in use by another process.
+    """
+    identity = {"method": name, "recipe": recipe, "settings": asdict(settings)}
+    guard = guard_of(folder, name)
     try:
-        return train(name, recipe, settings, folder)
+        if (folder / "backbone.pth").exists():
+            guard.check(identity)
+            print(f"done already: {folder / 'backbone.pth'}")
+            return 0
+        return train(name, recipe, settings, folder, claim=lambda: guard.claim(identity))
     finally:
         distributed.shutdown()

@@ -1,33 +1,231 @@
-"""Whose a folder is: what decides a run's outcome is kept in it, so that no other run continues or overwrites it."""
+"""Whose a folder is: one run writes in it at a time, and no other run continues or overwrites what it left.
 
+What decides a run's outcome is kept in a record in its folder (``run.json``; ``config.yaml`` of pretraining). A lock
+file is held while the run writes. The lock is the operating system's: it goes with its process, however that ends, and
+holds on every node that shares the file system.
+"""
+
+import atexit
+import contextlib
+import errno
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
-from runtime.command_line import UserError
+import yaml
+
+from runtime.command_line import UserError, shortened
+from runtime.files import write_json, write_text
+from runtime.read import parse_json, read_json, read_yaml
+from runtime.settings import flat
 
 FILE = "run.json"
-"""Where `check` looks for what a run is."""
+"""The record of a run."""
+
+LOCK = ".lock"
 
 MOST = 5
 """How many differences are named; another protocol has hundreds."""
 
+OTHER_NODE_S = 100.0
+"""How long a lock of another node is waited for: a file server keeps that of a node that died for 90 s."""
 
-def check(folder: Path, run: Mapping, *, begun: Sequence[str]) -> None:
-    """Raise UserError if ``folder`` holds another run, or one of which nothing is known.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What a file system without locks answers."""
 
-    Args:
-        run: what decides the outcome, as plain values; some of it perhaps under "settings".
-        begun: names of files; a run that has left none of them has no claim.
+_held: dict[Path, TextIO] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunGuard:
+    """Keeps a folder for one run."""
+
+    folder: Path
+
+    outputs: Sequence[str]
+    """Patterns of file names; a run that has left none of them has no claim on its folder."""
+
+    file: str = FILE
+    """Name of the record."""
+
+    exclusive: bool = False
+    """Refuse a folder without a record that holds anything else than a killed run's litter."""
+
+    free: Collection[str] = ()
+    """Dotted keys of the record that may change when a run goes on."""
+
+    defaults: Mapping[str, Any] | None = None
+    """Dotted key -> value of a setting that may be younger than the record: what was done before it came. Where given,
+    keys of the record that the run no longer has are passed over."""
+
+    recover: Callable[[], Mapping[str, Any] | None] = lambda: None
+    """The record from another source, where the file is gone or damaged; None where there is none."""
+
+    def claim(self, run: Mapping[str, Any]) -> None:
+        """Make the folder that of ``run``, or recognise it as such, and hold it until `release`.
+
+        ``run`` is what decides the outcome, as plain values. Of several ranks all check, and the first one locks and
+        writes; temporary files of a killed process go. Raises UserError as `check` and `lock` do.
+        """
+        from runtime import distributed  # torch, which who only reads records does not need
+
+        if distributed.is_main():
+            lock(self.folder)
+        try:
+            self.check(run)
+            distributed.barrier()  # every rank has looked before the first one writes
+            if distributed.is_main():
+                sweep(self.folder)
+                write(self.folder, run, file=self.file)
+        except BaseException:
+            release(self.folder)
+            raise
+
+    def check(self, run: Mapping[str, Any]) -> None:
+        """Raise UserError if the folder holds another run, or one of which nothing is known."""
+        left = [path.relative_to(self.folder) for name in self.outputs for path in self.folder.glob(name)]
+        if left:
+            record = self._record()
+            if record is None:
+                raise UserError(
+                    f"{self.folder} holds a {left[0]} of unknown origin (no {self.file}); choose another --out"
+                )
+            there, here = flat(record), flat(run)
+            if self.defaults is not None:
+                there = {key: there.get(key, self.defaults.get(key)) for key in here}
+            for key in self.free:
+                there.pop(key, None), here.pop(key, None)
+            refuse_another(self.folder, there, here)
+        elif self.exclusive and not (self.folder / self.file).exists() and (foreign := _foreign(self.folder)):
+            raise UserError(
+                f"{self.folder} is not empty and holds no run (no {self.file}, but {foreign}); choose another --out"
+            )
+
+    def release(self) -> None:
+        """Give up the folder, if this process holds it."""
+        release(self.folder)
+
+    def _record(self) -> Mapping[str, Any] | None:
+        """The record, or what else says the same; None where neither is there. Raises UserError for a damaged one."""
+        fault = None
+        try:
+            if record := read(self.folder, self.file):
+                return record
+        except UserError as error:
+            fault = error
+        recovered = self.recover()
+        if recovered is None and fault:
+            raise fault
+        if recovered is not None:
+            path = self.folder / self.file
+            print(f"{path} is missing or damaged; going by what the checkpoint says of the run", file=sys.stderr)
+        return recovered
+
+
+def read(folder: Path, file: str = FILE) -> dict[str, Any]:
+    """The record of the run in ``folder``; empty if it has none. Raises UserError if it is damaged."""
+    path = folder / file
+    if not path.exists():
+        return {}
+    remedy = "restore it, or choose another --out"
+    content = read_yaml(path, remedy=remedy) if path.suffix == ".yaml" else read_json(path, remedy=remedy)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, not the settings of a run; {remedy}")
+    return content
+
+
+def write(folder: Path, run: Mapping[str, Any], *, file: str = FILE) -> None:
+    """Write the record of a run; one that says the same already stays as it is."""
+    path = folder / file
+    with contextlib.suppress(UserError):
+        if path.exists() and read(folder, file) == run:
+            return
+    if path.suffix == ".yaml":
+        write_text(path, yaml.safe_dump(dict(run), sort_keys=False))
+    else:
+        write_json(path, dict(run))
+
+
+def lock(folder: Path) -> None:
+    """Hold ``folder`` for this process, until `release`; a process that holds it already goes on holding it.
+
+    Raises UserError that names the process that holds it, after OTHER_NODE_S if that runs on another node.
     """
-    left = [name for name in begun if (folder / name).exists()]
-    if left and not (folder / FILE).exists():
-        raise UserError(f"{folder} holds a {left[0]} of unknown origin (no {FILE}); choose another --out")
-    if left:
-        refuse_another(folder, _flat(json.loads((folder / FILE).read_text(encoding="utf-8"))), _flat(run))
+    key, began = _key(folder), time.monotonic()
+    while key not in _held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / LOCK).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write in {folder}: {error.strerror}; choose another --out") from error
+        holder = _try(file)
+        if holder is None and _same(file, folder / LOCK):
+            file.truncate(0)
+            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+            file.flush()
+            _held[key] = file
+            return
+        file.close()
+        if holder is None:  # the process before this one removed the file that it held: try again
+            continue
+        host, pid = holder
+        if host == socket.gethostname() or time.monotonic() - began > OTHER_NODE_S:
+            raise UserError(
+                f"{folder} is in use by another run (process {pid} on {host}); wait for its end, or give another --out"
+            )
+        if time.monotonic() - began < 1:
+            print(f"waiting for process {pid} on {host}, which holds {folder}", file=sys.stderr)
+        time.sleep(2)
 
 
-def refuse_another(folder: Path, there: Mapping, here: Mapping) -> None:
+def release(folder: Path) -> None:
+    """Give up a folder, if this process holds it."""
+    file = _held.pop(_key(folder), None)
+    if file:
+        with contextlib.suppress(OSError):
+            if _same(file, folder / LOCK):
+                (folder / LOCK).unlink()
+        file.close()
+
+
+def release_all() -> None:
+    """Give up every folder that this process holds."""
+    for folder in list(_held):
+        release(folder)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` inside the block, as `lock` does."""
+    lock(folder)
+    try:
+        yield
+    finally:
+        release(folder)
+
+
+def check_held(folder: Path) -> None:
+    """Raise UserError if the folder that this process holds was removed, or replaced by another, since."""
+    file = _held.get(_key(folder))
+    if file and not _same(file, folder / LOCK):
+        raise UserError(f"{folder} was removed or replaced while this run wrote in it; give the same command again")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a folder that this one holds."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def refuse_another(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise UserError that names what differs, if anything does, between the run in ``folder`` and this one.
 
     Both are flat, ``{"seed": 0, "settings.lr": 0.1}``.
@@ -44,11 +242,64 @@ def refuse_another(folder: Path, there: Mapping, here: Mapping) -> None:
         )
 
 
-def _flat(run: Mapping) -> dict:
-    settings = {f"settings.{key}": value for key, value in run.get("settings", {}).items()}
-    return {key: value for key, value in run.items() if key != "settings"} | settings
+def _foreign(folder: Path) -> str:
+    """The name of something in ``folder`` that no killed run leaves; empty if there is none."""
+    if not folder.is_dir():
+        return ""
+    names = sorted(path.name for path in folder.iterdir())
+    return next((name for name in names if name != LOCK and not (name[0] == "." and name.endswith(".tmp"))), "")
 
 
-def _short(value) -> str:
-    """A hash by its first digits."""
-    return value[:12] if isinstance(value, str) and len(value) == 64 else repr(value)
+def _try(file: TextIO) -> tuple[str, int] | None:
+    """None if the lock is this process's now; else host and number of the process that has it."""
+    try:
+        # Not flock: a loader process that outlives its parent would inherit that. These are of one process alone.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return None
+    except OSError as error:
+        file.seek(0)
+        holder = _holder(file.read(1000))
+        if error.errno not in NO_LOCKS:
+            return holder or ("an unknown node", 0)
+        # No locks on this file system: the best that can be known is whether a process of this node is alive.
+        if holder and holder[0] == socket.gethostname() and holder[1] != os.getpid() and _is_alive(holder[1]):
+            return holder
+        return None
+
+
+def _holder(text: str) -> tuple[str, int] | None:
+    try:
+        content = parse_json(text, LOCK)
+        return str(content["host"]), int(content["pid"])
+    except (UserError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _same(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def _key(folder: Path) -> Path:
+    return Path(os.path.abspath(folder))
+
+
+def _short(value: Any) -> str:
+    """A hash by its first digits, any other value by its first letters."""
+    return value[:12] if isinstance(value, str) and len(value) == 64 else shortened(repr(value), 60)
+
+
+atexit.register(release_all)
+os.register_at_fork(after_in_child=_held.clear)  # the locks stay the parent's

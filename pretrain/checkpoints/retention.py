@@ -62,6 +62,16 @@ class Checkpoints:
             raise UserError(f"{faults[0]} There is no older one to go on from: delete it to begin anew")
         return None
 
+    def identity(self) -> dict | None:
+        """What the newest checkpoint that can be read says of the run, as config.yaml does; None if there is none."""
+        try:
+            content = self.read()
+        except UserError:
+            return None
+        if content is None or not {"method", "recipe", "config"} <= content.keys():
+            return None
+        return {"method": content["method"], "recipe": content["recipe"], "settings": content["config"]}
+
     def save(self, content: dict) -> None:
         """Write ``content``, which has its ``step``, as the newest; then remove what need not stay."""
         self._remove_torsos()

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from runtime import distributed, run_guard
-from runtime.files import write_json
+from runtime import run_guard
 
 
 def claim(folder: Path, identity: dict) -> None:
@@ -12,7 +11,4 @@ def claim(folder: Path, identity: dict) -> None:
     A run that left neither checkpoint nor result has no claim. Raises UserError that names what differs if another
     run's are there.
     """
-    run_guard.check(folder, identity, begun=("checkpoint.pth", "result.json"))
-    distributed.barrier()  # every rank has looked before the first one writes
-    if distributed.is_main():
-        write_json(folder / run_guard.FILE, identity)
+    run_guard.RunGuard(folder=folder, outputs=("checkpoint.pth", "result.json")).claim(identity)

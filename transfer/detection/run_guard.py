@@ -6,7 +6,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from runtime import run_guard
-from runtime.files import sha256, write_json
+from runtime.files import sha256
 from transfer.datasets.benchmarks import Paths
 from transfer.detection.protocol import flatten
 
@@ -45,5 +45,4 @@ def claim(folder: Path, run: dict) -> None:
 
     Raises UserError that names what differs if another run began there, or if files of unknown origin lie there.
     """
-    run_guard.check(folder, run, begun=(run_guard.FILE, "last_checkpoint"))
-    write_json(folder / run_guard.FILE, run)
+    run_guard.RunGuard(folder=folder, outputs=(run_guard.FILE, "last_checkpoint")).claim(run)
