@@ -110,10 +110,13 @@ def _entries(runs: Path) -> list[dict]:
     entries = typed_json.read_json(path_of(runs), REMEDY)
     if entries is None:
         return []
-    entries = entries if isinstance(entries, list) else [None]
-    if not all(isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries):
+    if not isinstance(entries, list) or not all(map(_is_named, entries)):
         raise UserError(f"{path_of(runs)}: expected a list of jobs with names; {REMEDY}")
     return entries
+
+
+def _is_named(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
 
 
 def _entry(runs: Path, job: Job) -> dict:

@@ -217,7 +217,7 @@ def join(info: RankInfo) -> tuple[int, Lifelines]:
                 line.sendall(f"{info.key} {info.rank}\n".encode())
                 key, _, store = read_line(line).partition(" ")
             except OSError:
-                key = ""
+                key = store = ""
             if key == info.key:
                 line.settimeout(None)
                 return int(store), Lifelines(info, {0: line})

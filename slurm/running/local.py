@@ -67,7 +67,7 @@ class LocalJob:
         outcome, value = pickle_load(path) if path.exists() else ("no result", None)
         if outcome == "no result" and self.stopped_at is not None and not self.has_started(rank):
             return INTERRUPTED  # asked to stop before the stage began: there was nothing to save
-        return value if outcome == "success" else 1
+        return int(value or 0) if outcome == "success" else 1
 
     def has_started(self, rank: int) -> bool:
         return job_records.has_started(self.home, rank, self.submitted.job_id)

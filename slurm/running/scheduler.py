@@ -70,7 +70,7 @@ class Schedule:
         cores: int,
         gpus: list[int],
     ):
-        self.runs, self.jobs, self.start, self.parallel = runs, jobs, start, parallel
+        self.runs, self.jobs, self.start, self.parallel = runs, list(jobs), start, parallel
         self.cores = max(1, cores // parallel)
         self.free_gpus = list(gpus)
         self.done = set(done)

@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -225,7 +225,7 @@ ENDED_BY_SLURM = re.compile(
 RAISED = re.compile(r"^[A-Za-z_.]+(Error|Exception|Interrupt|Warning)\b.*")
 
 
-def log_excerpt(folder: Path, job_id: str, *, consequences: set[str] = frozenset()) -> str:
+def log_excerpt(folder: Path, job_id: str, *, consequences: Collection[str] = ()) -> str:
     """The line of a job's logs in ``folder`` that a user wants to see, for display only; empty if there is no log.
 
     A task's own error goes before an exception, that before what SLURM says; in the logs of all tasks, since the one

@@ -10,7 +10,6 @@ import argparse
 import os
 import shutil
 import subprocess
-import sys
 import time
 
 from runtime.command_line import Parser, UserError, run
@@ -34,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     elif accounting != bool(services.running("slurmdbd")):
         raise UserError(f"it runs {'without' if accounting else 'with'} accounting; take it down first")
     start_nodes()
-    print(f"export SLURM_CONF={CONF}")
+    print(f"export SLURM_CONF={CONF}", flush=True)
     return 0
 
 
@@ -103,5 +102,4 @@ def node_states() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     run(main)
