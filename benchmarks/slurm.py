@@ -25,8 +25,8 @@ from runtime import job_graph, job_records
 from runtime.command_line import Parser, run
 from runtime.files import write_json
 from runtime.provenance import ROOT, commit
+from slurm.planning import presets
 from slurm.planning.graph import build
-from slurm.planning.preset import load
 
 SEEDS = 33
 """Six jobs a seed, the drawn images, tables and report: 201 jobs."""
@@ -134,7 +134,7 @@ def dry_run(folder: Path):
 def status(folder: Path):
     """A thousand rows, of which a third is done, a third has failed and a third was never begun."""
     runs = folder / "thousand"
-    plan = load("demo", runs=runs, seeds=tuple(range(ROWS // 2)))
+    plan = presets.experiment(presets.load("demo"), runs=runs, seeds=tuple(range(ROWS // 2)))
     jobs = build(plan, ["pretrain", "transfer"])
     job_graph.save(runs, jobs)
     for number, job in enumerate(jobs):

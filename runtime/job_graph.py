@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runtime import files, typed_json
 from runtime.command_line import UserError
+from runtime.settings import ABOVE_0, AT_LEAST_1, NOT_NEGATIVE
 
 REMEDY = "delete it and give the slurm/run_all.py command again"
 
@@ -17,16 +18,16 @@ REMEDY = "delete it and give the slurm/run_all.py command again"
 class Resources:
     """What a job asks for."""
 
-    gpus: int = 0
+    gpus: int = field(default=0, metadata=NOT_NEGATIVE)
     """GPUs of the whole job, one task each; 0 is one task without a GPU."""
 
-    cpus: int = 4
+    cpus: int = field(default=4, metadata=AT_LEAST_1)
     """CPU cores of each task."""
 
-    mem_gb: float = 8
+    mem_gb: float = field(default=8, metadata=ABOVE_0)
     """Memory of each task."""
 
-    hours: float = 1
+    hours: float = field(default=1, metadata=ABOVE_0)
     """Time limit of one submission, not of the work: at the limit a job saves, queues itself again and goes on."""
 
 

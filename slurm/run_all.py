@@ -3,89 +3,310 @@
     python slurm/run_all.py --stage pretrain,transfer
     python slurm/run_all.py --stage pretrain,transfer --preset imagenet-100ep pretrain.data.root=/data/imagenet
 
-Say the same command again to go on after an interruption: what is finished is skipped, what was interrupted resumes.
+Give the same command again after an interruption: what is finished is skipped, what was interrupted resumes.
 """
 
 import argparse
-import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 try:
     from runtime import job_graph, job_records
-    from runtime.command_line import UserError, run
-    from slurm.planning import fingerprint, graph, preset, validate, validate_settings
+    from runtime.command_line import Faults, Parser, numbers, run, words
+    from slurm.planning import experiment, graph, presets, validate
     from slurm.running import runs_folder
     from slurm.submitting import cluster, partitions, snapshot
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no {missing.name}: `make setup`, then .venv/bin/python ...", file=sys.stderr)
     sys.exit(2)
-from runtime.job_graph import Job
+from runtime.job_graph import Job, Resources
 from runtime.provenance import ROOT
-from slurm.planning.fingerprint import Settled
-from slurm.planning.options import parse
-from slurm.planning.preset import Plan
+from slurm.planning.experiment import Experiment
+from slurm.planning.registry import STAGES
+from slurm.planning.reuse import ResolvedGraph, resolve_reuse
 from slurm.planning.stage import Stage
-from slurm.planning.stages import STAGES
+from slurm.running.outcome import Outcome
+from slurm.submitting.cluster import Cluster
 from slurm.watching.summary import dry_run, failures, results
 
 PATIENCE_S = 60
-"""How long we wait for somebody else who is just submitting jobs into the same folder."""
+"""How long to wait for another process that submits jobs into the same folder."""
+
+OVERRIDE = (
+    "a setting of a stage's command, or what it asks for: pretrain.optim.lr=0.5 transfer.SOLVER.BASE_LR=0.04 "
+    "data.images=500 pretrain@simclr.optim.lr=0.3 (of one method) pretrain.resources.gpus=2 (of "
+    f"{', '.join(field.name for field in fields(Resources))})"
+)
 
 
-def main(argv: list[str] | None = None, *, table: dict[str, Stage] = STAGES) -> int:
+def main(argv: list[str] | None = None, *, registry: Mapping[str, Stage] = STAGES) -> int:
     """Return 0 when all is done or submitted, 1 if a job failed, 130 if interrupted."""
-    options = parse(argv, table, about=__doc__)
+    options = parse(argv, registry)
     if options.init_cluster:
-        print(f"written: {partitions.init_cluster(options.init_cluster, cluster.CLUSTERS)}; look it over")
+        print(f"written: {partitions.init_cluster(options.init_cluster, cluster.CLUSTERS)}; review it before use")
         return 0
-    wanted, place, jobs = resolve(options, table)
+    request = resolve(options, registry)
     if options.dry_run:
-        print(what_would_be(options, wanted, place, fingerprint.settle(wanted.runs, jobs, redo=options.redo)))
+        print(dry_run_text(request, resolve_reuse(request.runs, request.jobs, redo=options.redo)))
         return 0
-    on_slurm = place.executor == "slurm"
-    with runs_folder.lock(wanted.runs, patience_s=PATIENCE_S if on_slurm else 0):
-        settled = fingerprint.settle(wanted.runs, jobs, redo=options.redo)
-        tell_of_other_code(settled)
-        job_records.remove_cancelled(wanted.runs, [job.name for job in settled.jobs])
-        if options.redo:
-            runs_folder.set_aside(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
-        asked = [dataclasses.replace(job, resources=place.asked(job.resources)) for job in settled.jobs]
-        job_graph.save(wanted.runs, asked)
-        code = ROOT if options.live_code else snapshot.take(wanted.runs, settled.jobs)
-        if options.probe:
-            print(probed(options, wanted, place, settled, code))
+    with runs_folder.lock(request.runs, patience_s=PATIENCE_S if request.on_slurm else 0):
+        resolved, code = prepare(request)
+        if options.estimate:
+            print(estimated(request, resolved, code))
             return 0
         if options.export_sbatch:
-            from slurm.submitting import export, queued_jobs
-
-            queued_jobs.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
-            asked = {"done": settled.done, "cluster": place, "code": code, "folder": options.export_sbatch}
-            print(f"written: sh {export.write(wanted.runs, settled.jobs, **asked)} submits the jobs")
+            print(f"written: sh {exported(request, resolved, code)} submits the jobs")
             return 0
-        if on_slurm:
-            from slurm.submitting import sbatch
+        if not request.on_slurm:
+            return conclude(request, run_here(request, resolved, code))
+        ids = submitted(request, resolved, code)
+    for name, job_id in ids.items():
+        print(f"{name}: job {job_id}")
+    if not options.wait:
+        print(f"{len(ids)} jobs are in the queue; see them with: python slurm/status.py {request.runs}")
+        return 0
+    from slurm.watching.follow import follow
 
-            at_once = {"cluster": place, "code": code, "at_once": options.max_running}
-            ids = sbatch.submit(wanted.runs, settled.jobs, done=settled.done, **at_once)
-        else:
-            outcome = run_here(options, wanted, settled, debug=place.executor == "debug", code=code)
-    if on_slurm:
-        for name, job_id in ids.items():
-            print(f"{name}: job {job_id}")
-        if not options.wait:
-            print(f"{len(ids)} jobs are in the queue; see them with: python slurm/status.py {wanted.runs}")
-            return 0
-        from slurm.watching.follow import follow
-
-        outcome = follow(wanted.runs, jobs, ids)
-    return conclude(wanted, jobs, outcome)
+    return conclude(request, follow(request.runs, request.jobs, ids))
 
 
-def conclude(wanted: Plan, jobs: Sequence[Job], outcome) -> int:
+# What is requested.
+
+
+def parser(registry: Mapping[str, Stage] = STAGES) -> Parser:
+    names = presets.available()
+    summaries = "\n".join(f"  {name:<{max(map(len, names))}} {presets.load(name).summary}" for name in names)
+    parser = Parser(
+        prog="run_all.py",
+        description=__doc__,
+        epilog=f"stages: {', '.join(registry)}\n\npresets:\n{summaries}\n\n{presets.__doc__}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    hidden = argparse.SUPPRESS
+    parser.add_argument("--stage", type=words, metavar="A,B", help="stages to run, with all they imply")
+    parser.add_argument("--preset", default="demo", metavar="NAME", help="what to run: a preset or a yaml file (demo)")
+    parser.add_argument("--methods", type=words, metavar="A,B", help="rows: methods, variants of the preset, random")
+    parser.add_argument("--method", type=words, dest="methods", help=hidden)
+    parser.add_argument("--seeds", type=numbers, metavar="0,1", help="run each row once per seed")
+    parser.add_argument("--recipe", metavar="NAME", help="how to pretrain: a recipe or a yaml file")
+    parser.add_argument("--protocols", type=words, metavar="A,B", help="how to fine-tune")
+    parser.add_argument("--benchmarks", type=words, metavar="A,B", help="what to fine-tune on")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="where to write (the cluster's `runs`, or runs)")
+    parser.add_argument("--redo", action="store_true", help="repeat what other code or settings made")
+    parser.add_argument("--live-code", action="store_true", help="jobs run this checkout, not a copy of it")
+    parser.add_argument("--cluster", default="auto", metavar="NAME", help="auto, a cluster, or a yaml file (auto)")
+    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="jobs at a time on this machine (1)")
+    parser.add_argument("--max-running", type=int, metavar="N", help="elements of an array at a time on SLURM")
+    parser.add_argument("--dry-run", action="store_true", help="print jobs, batch scripts, GPU-hours; run nothing")
+    parser.add_argument("--estimate", action="store_true", help="run each long stage for 90 s; say when all is done")
+    parser.add_argument("--gpus", type=int, metavar="N", help="of --estimate: how many GPUs there are")
+    parser.add_argument("--probe", type=int, help=hidden)
+    parser.add_argument("--export-sbatch", type=Path, metavar="DIR", help="write batch scripts and a submit.sh only")
+    parser.add_argument(
+        "--wait", action=argparse.BooleanOptionalAction, help="follow the jobs to their end (on SLURM: no, else: yes)"
+    )
+    parser.add_argument("--init-cluster", metavar="NAME", help="ask SLURM and write slurm/clusters/NAME.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="STAGE.KEY=VALUE", help=OVERRIDE)
+    return parser
+
+
+def parse(argv: list[str] | None, registry: Mapping[str, Stage] = STAGES) -> argparse.Namespace:
+    """The command line, checked by itself. Settings may stand before, between and after the options."""
+    options = parser(registry).parse_intermixed_args(argv)
+    if options.probe is not None:
+        options.estimate, options.gpus = True, options.probe
+    faults = Faults()
+    if not (options.stage or options.init_cluster):
+        faults.append(f"--stage is missing: what to run, of {', '.join(registry)} (see --help)")
+    if options.estimate != (options.gpus is not None):
+        faults.append("--estimate and --gpus N belong together: when would N GPUs be done")
+    for name in ("parallel", "max_running", "gpus"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            faults.append(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least 1")
+    faults.check()
+    return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a command line means."""
+
+    options: argparse.Namespace
+    experiment: Experiment
+    cluster: Cluster
+    jobs: list[Job]
+
+    @property
+    def runs(self) -> Path:
+        return self.experiment.runs
+
+    @property
+    def on_slurm(self) -> bool:
+        return self.cluster.executor == "slurm"
+
+
+def resolve(options: argparse.Namespace, registry: Mapping[str, Stage]) -> Request:
+    """What the command line means; raises UserError that names everything that is wrong with it."""
+    faults = Faults(validate.unknown("stage", options.stage, registry))
+    preset = place = None
+    overrides: experiment.Settings = {}
+    with faults.collected():
+        overrides = experiment.parse_overrides(options.overrides, registry)
+    with faults.collected():
+        preset = presets.load(options.preset)
+    with faults.collected():
+        place = cluster.load(options.cluster)
+        faults += faults_of_place(options, place)
+    faults.check()
+    assert preset is not None and place is not None
+    wanted = presets.experiment(
+        preset,
+        runs=options.runs or Path(place.runs or "runs"),
+        methods=options.methods,
+        seeds=options.seeds,
+        recipe=options.recipe,
+        protocols=options.protocols,
+        benchmarks=options.benchmarks,
+    ).with_overrides(overrides)
+    stages = graph.closure(options.stage, registry)
+    faults += validate.faults_of(wanted, stages, registry, variants=preset.variants)
+    faults.check()
+    jobs = graph.build(wanted, options.stage, registry)
+    faults += graph.missing_inputs(jobs)
+    limits = partitions.limits() if place.executor == "slurm" else {}
+    faults += validate.faults_of_resources(jobs, place, limits, wanted.runs)
+    faults.check()
+    return Request(options=options, experiment=wanted, cluster=place, jobs=jobs)
+
+
+def faults_of_place(options: argparse.Namespace, place: Cluster) -> list[str]:
+    """Options that do not go with where the jobs run."""
+    faults = []
+    if place.executor != "slurm":
+        if options.wait is False:
+            faults.append(f"--no-wait is for SLURM; --cluster {place.name} runs the jobs itself")
+        if options.max_running:
+            faults.append(f"--max-running is for SLURM; on {place.name} give --parallel")
+        if options.export_sbatch:
+            faults.append("--export-sbatch needs a --cluster whose executor is slurm")
+    elif options.export_sbatch and options.max_running:
+        faults.append("--export-sbatch writes no arrays; leave --max-running out")
+    return faults
+
+
+# What is done with it.
+
+
+def dry_run_text(request: Request, resolved: ResolvedGraph) -> str:
+    """What --dry-run prints; nothing is written, and SLURM need not be there."""
+    scripts: list[str] = []
+    if request.on_slurm:
+        from slurm.submitting import submit
+
+        code = ROOT
+        if not request.options.live_code:
+            code = snapshot.folder_of(request.runs, snapshot.read(resolved.jobs))
+        scripts = submit.scripts(
+            request.runs,
+            resolved.jobs,
+            done=resolved.done,
+            cluster=request.cluster,
+            code=code,
+            at_once=request.options.max_running,
+        )
+    warn_of_other_code(resolved)
+    return dry_run(request.experiment, resolved.jobs, place=request.cluster, done=resolved.done, scripts=scripts)
+
+
+def prepare(request: Request) -> tuple[ResolvedGraph, Path]:
+    """Record the graph in the runs folder; return it, and the folder of the code that its jobs run."""
+    resolved = resolve_reuse(request.runs, request.jobs, redo=request.options.redo)
+    warn_of_other_code(resolved)
+    job_records.remove_cancelled(request.runs, [job.name for job in resolved.jobs])
+    if request.options.redo:
+        runs_folder.set_aside(request.runs, resolved.todo)
+    resolve_resources = request.cluster.resolve_resources
+    job_graph.save(request.runs, [replace(job, resources=resolve_resources(job.resources)) for job in resolved.jobs])
+    return resolved, ROOT if request.options.live_code else snapshot.take(request.runs, resolved.jobs)
+
+
+def warn_of_other_code(resolved: ResolvedGraph) -> None:
+    """Name finished work that other code made: it is kept, since it may have taken a month."""
+    if resolved.other_code:
+        commits = ", ".join(dict.fromkeys(resolved.other_code.values()))
+        count = len(resolved.other_code)
+        jobs = "1 finished job was" if count == 1 else f"{count} finished jobs were"
+        print(f"{jobs} made by other code ({commits}) and kept; --redo repeats them", file=sys.stderr)
+
+
+def submitted(request: Request, resolved: ResolvedGraph, code: Path) -> dict[str, str]:
+    """Submit what is not done; the job id of each job in the queue."""
+    from slurm.submitting import submit
+
+    return submit.submit(
+        request.runs,
+        resolved.jobs,
+        done=resolved.done,
+        cluster=request.cluster,
+        code=code,
+        at_once=request.options.max_running,
+    )
+
+
+def exported(request: Request, resolved: ResolvedGraph, code: Path) -> Path:
+    """Write what is not done as batch scripts; the script that submits them."""
+    from slurm.submitting import export
+
+    return export.write(
+        request.runs,
+        resolved.jobs,
+        done=resolved.done,
+        cluster=request.cluster,
+        code=code,
+        folder=request.options.export_sbatch,
+    )
+
+
+def run_here(request: Request, resolved: ResolvedGraph, code: Path) -> Outcome:
+    """Run the graph on this machine."""
+    from slurm.running import local
+    from slurm.running.scheduler import Schedule
+    from slurm.submitting import queued_jobs
+
+    runs_folder.await_leftovers(request.runs, resolved.jobs)
+    queued_jobs.refuse_queued(request.runs, resolved.todo)
+    debug = request.cluster.executor == "debug"
+    return Schedule(
+        request.runs,
+        resolved.jobs,
+        done=resolved.done,
+        start=local.DebugJob if debug else functools.partial(local.LocalJob, code=code),
+        parallel=1 if debug else request.options.parallel,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        gpus=local.visible_gpus(),
+    ).run()
+
+
+def estimated(request: Request, resolved: ResolvedGraph, code: Path) -> str:
+    """Measure how fast the long stages of what is left run here, and say when all would be done."""
+    from slurm.watching import estimate
+    from slurm.watching.follow import follow
+
+    def execute(jobs: Sequence[Job]) -> Outcome:
+        part = ResolvedGraph(jobs=list(jobs), done=resolved.done & {job.name for job in jobs})
+        if request.on_slurm:
+            return follow(request.runs, jobs, submitted(request, part, code))
+        return run_here(request, part, code)
+
+    speeds = estimate.measure(request.runs, resolved.todo, execute=execute)
+    return estimate.forecast(resolved.todo, speeds, gpus=request.options.gpus)
+
+
+def conclude(request: Request, outcome: Outcome) -> int:
     """Say how it ended; return the exit code."""
     if outcome.interrupted:
         print("interrupted; give the same command again to go on", file=sys.stderr)
@@ -93,102 +314,8 @@ def conclude(wanted: Plan, jobs: Sequence[Job], outcome) -> int:
     if outcome.failed or outcome.never_ran or outcome.cancelled:
         print(failures(outcome), file=sys.stderr)
         return 1
-    print(results(wanted.runs, jobs))
+    print(results(request.runs, request.jobs))
     return 0
-
-
-def probed(options: argparse.Namespace, wanted: Plan, place: cluster.Cluster, settled: Settled, code: Path) -> str:
-    """Measure how fast the long stages of what is left run here, and say when it would be done."""
-    from slurm.submitting import sbatch
-    from slurm.watching import estimate
-    from slurm.watching.follow import follow
-
-    def execute(short: list[Job]):
-        part = Settled(jobs=short, done=settled.done & {job.name for job in short})
-        if place.executor != "slurm":
-            return run_here(options, wanted, part, debug=place.executor == "debug", code=code)
-        ids = sbatch.submit(wanted.runs, short, done=part.done, cluster=place, code=code)
-        return follow(wanted.runs, short, ids)
-
-    left = [job for job in settled.jobs if job.name not in settled.done]
-    return estimate.forecast(left, estimate.measure(wanted.runs, left, execute=execute), gpus=options.probe)
-
-
-def what_would_be(options: argparse.Namespace, wanted: Plan, place: cluster.Cluster, settled: Settled) -> str:
-    """What --dry-run prints; nothing is written, and SLURM need not be there."""
-    scripts = []
-    if place.executor == "slurm":
-        from slurm.submitting import sbatch
-
-        code = ROOT if options.live_code else snapshot.folder_of(wanted.runs, snapshot.read(settled.jobs))
-        asked = {"cluster": place, "code": code, "at_once": options.max_running}
-        scripts = sbatch.scripts(wanted.runs, settled.jobs, done=settled.done, **asked)
-    tell_of_other_code(settled)
-    return dry_run(wanted, settled.jobs, place=place, done=settled.done, scripts=scripts)
-
-
-def tell_of_other_code(settled: Settled) -> None:
-    """Finished work is kept when the code changes, since it may be a month's; but nobody shall not know it."""
-    if settled.other_code:
-        commits = ", ".join(dict.fromkeys(settled.other_code.values()))
-        jobs = "1 finished job was" if len(settled.other_code) == 1 else f"{len(settled.other_code)} finished jobs were"
-        print(f"{jobs} made by other code ({commits}) and kept; --redo starts anew", file=sys.stderr)
-
-
-def resolve(options: argparse.Namespace, table: dict[str, Stage]) -> tuple[Plan, cluster.Cluster, list[Job]]:
-    """What the command line means; raises UserError that names everything that is wrong with it."""
-    faults = validate.unknown("stage", options.stage, table)
-    told, wrong = preset.split_overrides(options.overrides, list(table))
-    faults += wrong + validate.unknown("preset", [options.preset], presets_like(options.preset))
-    try:
-        place = cluster.load(options.cluster)
-    except UserError as fault:
-        faults.append(str(fault))
-    validate.stop_at(faults)
-    fields = ("methods", "seeds", "recipe", "protocols", "benchmarks")
-    runs = options.runs or Path(place.runs or "runs")
-    wanted = preset.load(options.preset, runs=runs, **{name: getattr(options, name) for name in fields}).changed(told)
-    stages = graph.closure(options.stage, table)
-    faults = validate.faults_of(wanted, stages, table, variants=preset.load(options.preset).variants)
-    faults += validate_settings.faults_of(wanted, stages, table)
-    if place.executor != "slurm" and options.wait is False:
-        faults.append(f"--no-wait is for SLURM; --cluster {place.name} runs the jobs itself")
-    for name in ("parallel", "max_running", "probe"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            faults.append(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least 1")
-    if options.export_sbatch and (place.executor != "slurm" or options.max_running):
-        faults.append("--export-sbatch needs a --cluster whose executor is slurm, and knows no --max-running")
-    if place.executor != "slurm" and options.max_running:
-        faults.append(f"--max-running is for SLURM; on {place.name} say --parallel")
-    validate.stop_at(faults)
-    jobs = graph.build(wanted, options.stage, table)
-    limits = partitions.limits() if place.executor == "slurm" else {}
-    validate.stop_at(graph.missing_inputs(jobs) + validate.impossible(jobs, place, limits))
-    return wanted, place, jobs
-
-
-def run_here(options: argparse.Namespace, wanted: Plan, settled: Settled, *, debug: bool, code: Path):
-    """Run the graph on this machine and return its outcome."""
-    from slurm.running import local
-    from slurm.running.scheduler import Schedule
-    from slurm.submitting import queued_jobs
-
-    runs_folder.await_leftovers(wanted.runs, settled.jobs)
-    queued_jobs.refuse_queued(wanted.runs, [job for job in settled.jobs if job.name not in settled.done])
-    return Schedule(
-        wanted.runs,
-        settled.jobs,
-        done=settled.done,
-        start=local.DebugJob if debug else functools.partial(local.LocalJob, code=code),
-        parallel=1 if debug else options.parallel,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        gpus=local.visible_gpus(),
-    ).run()
-
-
-def presets_like(name: str) -> list[str]:
-    """The names that may be given for a preset: the known ones, and any path of a yaml file."""
-    return [*preset.available(), *([name] if name.endswith(".yaml") else [])]
 
 
 if __name__ == "__main__":

@@ -1,110 +1,151 @@
-"""The graph of jobs: a plan times its rows times the stages asked for; pure data, nothing is run or read."""
+"""The graph of jobs: an experiment times its rows times the stages; pure data, nothing is run or read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from runtime.command_line import UserError, one_of
+from runtime.command_line import UserError
 from runtime.job_graph import Job, Resources
-from slurm.planning.preset import Plan
+from runtime.settings import updated
+from slurm.planning import commands
+from slurm.planning.experiment import Experiment
+from slurm.planning.registry import STAGES
 from slurm.planning.rows import Row
 from slurm.planning.stage import Stage
-from slurm.planning.stages import STAGES
 
 
-def build(plan: Plan, stages: Iterable[str], table: dict[str, Stage] = STAGES) -> list[Job]:
+def build(experiment: Experiment, stages: Iterable[str], registry: Mapping[str, Stage] = STAGES) -> list[Job]:
     """The jobs of ``stages`` and of all they imply, each after the jobs it needs.
 
     Row by row rather than stage by stage, so that where jobs run one after another a row is soon complete. Raises
     UserError if two jobs would have one name.
     """
-    stages = list(stages)
-    wanted = closure(stages, table)
-    per_row = [name for name in wanted if table[name].per_row]
-    whole = [name for name in wanted if not table[name].per_row and not table[name].last]
-    order = list(table)
-    start = min((order.index(name) for name in order if table[name].per_row), default=len(order))
-    before = [name for name in whole if order.index(name) < start]
-    rows = plan.rows
-    jobs = [job for name in before for job in jobs_of(plan, name, rows[0], table)]
-    jobs += [job for row in rows for name in per_row for job in jobs_of(plan, name, row, table)]
-    jobs += [job for name in whole if name not in before for job in jobs_of(plan, name, rows[0], table)]
-    read = {path for job in jobs for path in job.inputs}
-    jobs = [job for job in jobs if job.stage in stages or job.stage not in before or read & set(job.outputs)]
-    writer = {path: job.name for job in jobs for path in job.outputs}
-    jobs = [replace(job, needs=unique(writer[path] for path in job.inputs if path in writer)) for job in jobs]
-    for name in (name for name in wanted if table[name].last):
+    stages = set(stages)
+    wanted = closure(stages, registry)
+    rows = experiment.rows
+    resources = {name: resources_of(experiment, name, registry[name]) for name in wanted}
+
+    def jobs_of(names: Iterable[str], row: Row) -> Iterator[Job]:
+        for name in names:
+            yield from _jobs(experiment, name, row, registry[name], resources[name])
+
+    before, per_row, after, gathering = in_order(wanted, registry)
+    jobs = list(jobs_of(before, rows[0]))
+    for row in rows:
+        jobs += jobs_of(per_row, row)
+    jobs += jobs_of(after, rows[0])
+    jobs = connected(without_unread(jobs, before=set(before) - stages))
+    for name in gathering:
         others = tuple(job.name for job in jobs)
-        jobs += [replace(job, needs=others, fan_in=True) for job in jobs_of(plan, name, rows[0], table)]
+        jobs += [replace(job, needs=others, fan_in=True) for job in jobs_of([name], rows[0])]
     refuse_twins([job.name for job in jobs])
     return jobs
 
 
-def refuse_twins(names: list[str]) -> None:
-    twins = unique(name for name in names if names.count(name) > 1) if len(set(names)) < len(names) else ()
+def in_order(wanted: Sequence[str], registry: Mapping[str, Stage]) -> tuple[list[str], list[str], list[str], list[str]]:
+    """The stages before the rows, those of each row, those after the rows, and those that gather results."""
+    before: list[str] = []
+    per_row: list[str] = []
+    after: list[str] = []
+    gathering: list[str] = []
+    rows_began = False
+    for name, stage in registry.items():
+        rows_began = rows_began or stage.per_row
+        if name not in wanted:
+            continue
+        if stage.gathers:
+            gathering.append(name)
+        elif stage.per_row:
+            per_row.append(name)
+        else:
+            (after if rows_began else before).append(name)
+    return before, per_row, after, gathering
+
+
+def without_unread(jobs: Sequence[Job], *, before: set[str]) -> list[Job]:
+    """The jobs without those of the stages ``before`` whose files no job reads: they were implied, not named."""
+    read = {path for job in jobs for path in job.inputs}
+    return [job for job in jobs if job.stage not in before or not read.isdisjoint(job.outputs)]
+
+
+def connected(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, each with the names of those that write what it reads."""
+    writer = {path: job.name for job in jobs for path in job.outputs}
+    return [replace(job, needs=unique(writer[path] for path in job.inputs if path in writer)) for job in jobs]
+
+
+def refuse_twins(names: Sequence[str]) -> None:
+    """Raise UserError if a name is there twice."""
+    seen: set[str] = set()
+    twins = [name for name in names if name in seen or seen.add(name)]
     if twins:
-        raise UserError(f"{', '.join(twins)} is planned twice; name each seed, protocol, benchmark and fraction once")
+        raise UserError.of(
+            f"two jobs would be called {name}; give each seed, protocol, benchmark and fraction once" for name in twins
+        )
 
 
-def closure(stages: Iterable[str], table: dict[str, Stage] = STAGES) -> list[str]:
+def closure(stages: Iterable[str], registry: Mapping[str, Stage] = STAGES) -> list[str]:
     """The stages and what they imply, in the order of the pipeline."""
-    wanted = set()
+    wanted: set[str] = set()
     todo = list(stages)
     while todo:
         name = todo.pop()
         if name not in wanted:
             wanted.add(name)
-            todo += table[name].implies
-    return [name for name in table if name in wanted]
+            todo += registry[name].implies
+    return [name for name in registry if name in wanted]
 
 
-def jobs_of(plan: Plan, name: str, row: Row, table: dict[str, Stage]) -> Iterator[Job]:
-    stage = table[name]
-    for work in stage.work(plan, row):
-        folder = plan.runs / work.folder
-        own = {"row": work.folder.partition("/")[0], "label": row.label, "seed": row.seed} if stage.per_row else {}
+def _jobs(experiment: Experiment, name: str, row: Row, stage: Stage, resources: Resources) -> Iterator[Job]:
+    for invocation in stage.invocations(experiment, row):
+        folder = experiment.runs / invocation.folder
+        outputs = stage.outputs if invocation.outputs is None else invocation.outputs
         yield Job(
-            name=work.name or work.folder,
+            name=invocation.name or invocation.folder,
             stage=name,
             module=stage.module,
-            argv=tuple(work.argv),
+            argv=(*invocation.argv, *commands.arguments(stage.module, invocation.settings)),
             folder=folder,
-            inputs=work.inputs,
-            outputs=tuple(folder / name for name in (stage.outputs if work.outputs is None else work.outputs)),
-            resources=resources_of(plan, name, stage),
-            **own,
+            inputs=invocation.inputs,
+            outputs=tuple(folder / output for output in outputs),
+            resources=resources,
+            row=invocation.folder.partition("/")[0] if stage.per_row else "",
+            label=row.label if stage.per_row else "",
+            seed=row.seed if stage.per_row else None,
         )
 
 
-def resources_of(plan: Plan, name: str, stage: Stage) -> Resources:
-    """What the preset and the command line ask for, over the stage's own default."""
-    asked = plan.resources.get(name, {})
-    known = Resources.__dataclass_fields__
-    for key, value in asked.items():
-        one_of(f"resource of {name}", key, known)
-        least = 0 if key == "gpus" else 0.01
-        if not isinstance(value, int if key in ("gpus", "cpus") else (int, float)) or value < least:
-            raise UserError(f"{name}.resources.{key} is {value!r}; expected a number such as {known[key].default}")
-    return replace(stage.resources, **asked)
+def resources_of(experiment: Experiment, name: str, stage: Stage) -> Resources:
+    """What preset and command line ask for, over the stage's own default. Raises UserError for what does not fit."""
+    return updated(stage.resources, experiment.resources.get(name, {}), f"{name}.resources")
 
 
-def missing_inputs(jobs: list[Job]) -> list[str]:
-    """What the jobs read that neither exists nor is written by one of them: one sentence per fault."""
+def missing_inputs(jobs: Sequence[Job]) -> list[str]:
+    """What the jobs read that neither exists nor is written by one of them: a line per file."""
     written = {path for job in jobs for path in job.outputs}
-    return [
-        f"{job.name} reads {path}, which does not exist and no stage asked for writes"
-        for job in jobs
-        for path in job.inputs
-        if path not in written and not path.exists()
-    ]
+    exists: dict[Path, bool] = {}
+    faults = []
+    for job in jobs:
+        for path in job.inputs:
+            if path in written:
+                continue
+            if path not in exists:
+                exists[path] = path.exists()
+            if not exists[path]:
+                faults.append(f"{job.name} reads {path}, which does not exist; add the stage that writes it to --stage")
+    return faults
 
 
-def descendants(jobs: list[Job], name: str) -> list[str]:
+def descendants(jobs: Iterable[Job], name: str) -> list[str]:
     """Names of the jobs that cannot run without ``name``; ``jobs`` are in the order of the graph."""
     lost = {name}
+    names = []
     for job in jobs:
-        if not job.fan_in and lost & set(job.needs):
+        if not job.fan_in and not lost.isdisjoint(job.needs):
             lost.add(job.name)
-    return [job.name for job in jobs if job.name in lost and job.name != name]
+        if job.name in lost and job.name != name:
+            names.append(job.name)
+    return names
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:

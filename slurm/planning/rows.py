@@ -4,11 +4,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from runtime.command_line import printable, shortened
 
 RANDOM = "random"
 """The row that is fine-tuned from random initialisation; it has nothing to pretrain or convert."""
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A method whose pretraining differs from its recipe in some settings."""
+
+    method: str
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +32,7 @@ class Row:
     variant: str = ""
     """How it differs from its method's recipe, ``gamma=0.3``; empty if it does not."""
 
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     """The settings of pretraining that make the variant."""
 
     @property
@@ -31,48 +42,51 @@ class Row:
 
     def folder(self, recipe: str) -> str:
         """Its folder below the runs folder."""
-        recipe = "" if self.method == RANDOM else f"-{Path(recipe).stem}"
-        return f"{self.label}{recipe}-seed{self.seed}"
+        stem = "" if self.method == RANDOM else f"-{Path(recipe).stem}"
+        return f"{self.label}{stem}-seed{self.seed}"
 
 
-def rows_of(methods: Sequence[str], variants: Mapping[str, dict], seeds: Sequence[int]) -> list[Row]:
+def rows_of(methods: Sequence[str], variants: Mapping[str, Variant], seeds: Sequence[int]) -> list[Row]:
     """Every row, seed by seed, the variants after the plain methods."""
-    return [
-        *(Row(method=method, seed=seed) for seed in seeds for method in methods),
-        *(
-            Row(method=entry["method"], seed=seed, variant=name, settings=entry.get("settings") or {})
-            for seed in seeds
-            for name, entry in variants.items()
-        ),
+    plain = [Row(method=method, seed=seed) for seed in seeds for method in methods]
+    varied = [
+        Row(method=variant.method, seed=seed, variant=name, settings=variant.settings)
+        for seed in seeds
+        for name, variant in variants.items()
     ]
+    return plain + varied
 
 
-def chosen(names: Sequence[str], variants: Mapping[str, dict]) -> tuple[list[str], dict[str, dict]]:
+def chosen(names: Sequence[str], variants: Mapping[str, Variant]) -> tuple[list[str], dict[str, Variant]]:
     """What ``--methods A,B`` leaves of a preset: names of its variants keep these, all others are methods."""
     return [name for name in names if name not in variants], {
         name: variants[name] for name in names if name in variants
     }
 
 
-def faults_of(variants: Mapping[str, dict], methods: Sequence[str]) -> list[str]:
-    """One sentence for each entry of a preset's ``variants`` that is not ``NAME: {method: M, settings: {...}}``."""
+def faults_of(variants: Mapping[str, Variant], methods: Sequence[str]) -> list[str]:
+    """A line for each variant that is none, has the name of a method, or shares its folder's name with another."""
     faults = []
-    for name, entry in variants.items():
-        example = "NAME: {method: METHOD, settings: {KEY: VALUE}}"
-        if (
-            not isinstance(entry, dict)
-            or not isinstance(entry.get("method"), str)
-            or set(entry) - {"method", "settings"}
-        ):
-            faults.append(f"variant {name!r} is {entry!r}; expected {example}")
-        elif entry["method"] == RANDOM:
-            faults.append(f"variant {name!r} is one of {RANDOM}, which has no pretraining to vary")
-        elif not entry.get("settings"):
-            faults.append(f"variant {name!r} changes no setting; expected {example}")
-        elif name in methods:
-            faults.append(f"variant {name!r} has the name of a method")
-    safe = [UNSAFE.sub("-", name) for name in variants]
-    faults += [
-        f"variants {name!r} and another share the folder name {name}" for name in {s for s in safe if safe.count(s) > 1}
-    ]
+    folders: dict[str, str] = {}
+    for name, variant in variants.items():
+        safe = UNSAFE.sub("-", name)
+        if variant.method == RANDOM:
+            faults.append(f"variant {name!r} is of {RANDOM}, which has no pretraining to vary; choose another method")
+        if not variant.settings:
+            faults.append(
+                f"variant {name!r} changes no setting; expected NAME: {{method: M, settings: {{KEY: VALUE}}}}"
+            )
+        if name in methods:
+            faults.append(f"variant {name!r} has the name of a method; rename it")
+        if safe in folders:
+            faults.append(f"variants {folders[safe]!r} and {name!r} share the folder name {safe}; rename one")
+        folders.setdefault(safe, name)
     return faults
+
+
+def folder_fault(kind: str, name: str) -> str:
+    """What is wrong with a name that becomes part of a folder's name: one line, empty if nothing is."""
+    if name and name.isprintable() and name[0] not in "-." and not set(name) & set("/\\%"):
+        return ""
+    shown = shortened(printable(repr(name)), 80)
+    return f"{kind} {shown} cannot name a folder; expected printable characters, no / \\ or %, no - or . first"

@@ -1,170 +1,237 @@
-"""Everything that can be wrong with a plan before anything runs; all faults are found, not just the first."""
+"""Everything that can be wrong with an experiment before anything runs; all faults are found, not just the first."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
-import pretrain
-import transfer
-from runtime.command_line import UserError, one_of
+from pretrain import methods
+from runtime.command_line import Faults, UserError, one_of
 from runtime.job_graph import Job
-from slurm.planning.preset import Plan
-from slurm.planning.rows import RANDOM
-from slurm.planning.stages import STAGES
+from slurm.planning import commands
+from slurm.planning.experiment import Experiment, as_texts
+from slurm.planning.registry import STAGES
+from slurm.planning.rows import RANDOM, Row, folder_fault
+from slurm.planning.stage import Invocation, Stage
 from slurm.running import local
-from slurm.submitting import sbatch
+from slurm.submitting import batch_script
 from slurm.submitting.cluster import Cluster
-from slurm.submitting.partitions import Limits, larger
-
-PROBES = Path(transfer.__file__).parent / "classification_protocols"
+from slurm.submitting.partitions import PartitionLimits, larger
 
 
 def faults_of(
-    plan: Plan, stages: Iterable[str], table: Iterable[str] = STAGES, *, variants: Iterable[str] = ()
+    experiment: Experiment,
+    stages: Iterable[str],
+    registry: Mapping[str, Stage] = STAGES,
+    *,
+    variants: Iterable[str] = (),
 ) -> list[str]:
-    """One sentence for each name that is not known and each setting that is missing; ``variants`` could be named."""
-    stages = set(stages)
-    varied = [entry["method"] for entry in plan.variants.values()]
-    faults = unknown("method", [*plan.methods, *varied], [*methods(), RANDOM, *variants])
-    for what in ("settings", "resources"):
-        names = [name.partition("@")[0] if what == "settings" else name for name in getattr(plan, what)]
-        faults += unknown(f"stage in {what}", names, table)
-    spoken_to = [name.partition("@")[2] for name in plan.settings if "@" in name]
-    faults += unknown("row in settings", spoken_to, [*plan.methods, *varied])
-    if plan.features and set(plan.features) != {"scenes"} and "images" not in plan.told("features"):
-        faults.append("say where the images of `features` are: features.images=DIR")
-    if (plan.linear or plan.semi) and not plan.labelled:
-        faults.append("linear and semi need benchmarks: `classification` or `knn`")
-    if "pretrain" in stages and not (plan.recipe.endswith((".yaml", ".yml")) and Path(plan.recipe).is_file()):
-        faults += unknown("recipe", [plan.recipe], recipes())
-    for kind in ("linear", "semi"):
-        faults += unknown(f"{kind} protocol", getattr(plan, kind) if kind in stages else (), probe_protocols(kind))
-    for name in set(plan.semi) & set(probe_protocols("semi")) if "semi" in stages else ():
-        faults += unknown(f"fraction of {name}", map(str, plan.fractions), fractions(name))
-    if "transfer" in stages:
-        faults += unknown("protocol", plan.protocols, protocols())
-        if "train-json" not in plan.told("transfer"):
-            faults += unknown("benchmark", plan.benchmarks, benchmarks())
-    trained = [method for method in [*plan.methods, *varied] if method != RANDOM]
-    if "pretrain" in stages and trained and not (plan.draws_its_data or "data.root" in plan.told("pretrain")):
-        faults.append("say where the images for pretraining are: pretrain.data.root=DIR")
-    if not (plan.methods or plan.variants):
-        faults.append("no methods")
-    if not plan.seeds:
-        faults.append("no seeds")
-    for what in ("methods", "seeds"):
-        if len(set(getattr(plan, what))) < len(getattr(plan, what)):
-            faults.append(f"{what} named twice: {', '.join(map(str, getattr(plan, what)))}")
+    """A line for each name that is unknown, and for each setting that is missing or that its command refuses.
+
+    ``variants`` are the names of all variants of the preset, which --methods may give.
+    """
+    stages = list(stages)
+    faults = Faults()
+    faults += faults_of_names(experiment, registry, variants)
+    faults += faults_of_lists(experiment)
+    faults += faults_of_commands(experiment, stages, registry)
+    return list(dict.fromkeys(faults))
+
+
+def faults_of_names(experiment: Experiment, registry: Mapping[str, Stage], variants: Iterable[str]) -> list[str]:
+    """Unknown methods, stages and rows, and names that no folder can have."""
+    names = [*experiment.methods, *(variant.method for variant in experiment.variants.values())]
+    faults = unknown("method", names, [*methods.available(), RANDOM, *variants])
+    for name in experiment.settings:
+        stage, of, method = name.partition("@")
+        faults += unknown("stage in settings", [stage], registry)
+        if of:
+            faults += unknown("row in settings", [method], names)
+        if of and stage in registry and not registry[stage].per_row:
+            faults.append(f"{stage} is one job for all rows, so {name} has no effect; give the setting to {stage}")
+        if stage in registry and not registry[stage].module:
+            names_of_all = ", ".join(registry[stage].implies)
+            for key in experiment.settings[name]:
+                faults.append(f"{stage} stands for {names_of_all} and takes no settings; give {key} to one of these")
+    faults += unknown("stage in resources", experiment.resources, registry)
+    lists = {"benchmark": [*experiment.benchmarks, *experiment.knn, *experiment.labelled, *experiment.features]}
+    lists["recipe"] = [Path(experiment.recipe).stem]
+    faults += [fault for kind, given in lists.items() for name in given if (fault := folder_fault(kind, name))]
+    if not str(experiment.runs).isprintable():
+        faults.append(f"--runs {str(experiment.runs)!r} holds a character that is not printable; choose another folder")
     return faults
 
 
-def impossible(jobs: Iterable[Job], place: Cluster, limits: Mapping[str | None, Limits]) -> list[str]:
-    """One sentence for each thing that a stage asks for and the place has not got.
+def faults_of_lists(experiment: Experiment) -> list[str]:
+    """Rows that are missing or given twice, and probes without benchmarks."""
+    faults = []
+    if (experiment.linear or experiment.semi) and not experiment.labelled:
+        faults.append("linear and semi need benchmarks; name them in the preset under `classification` or `knn`")
+    if not (experiment.methods or experiment.variants):
+        faults.append("there are no methods; name some with --methods")
+    if not experiment.seeds:
+        faults.append("there are no seeds; name some with --seeds")
+    for what, given in (("methods", experiment.methods), ("seeds", experiment.seeds)):
+        if len(set(given)) < len(given):
+            faults.append(f"{what} given twice: {', '.join(map(str, given))}")
+    return faults
 
-    ``limits`` are those of the partitions, where SLURM was asked for them; None is its default partition.
+
+def faults_of_commands(experiment: Experiment, stages: Iterable[str], registry: Mapping[str, Stage]) -> list[str]:
+    """What the commands refuse, each command line asked once: rows and seeds change only names of folders in it."""
+    faults = []
+    given = {name.partition("@")[0] for name in experiment.settings}
+    named = [name for name, stage in registry.items() if stage.module and (name in stages or name in given)]
+    seen = set()
+    for name in named:
+        for row, invocation in invocations_of(experiment, registry[name]):
+            key = key_of(name, row, invocation, experiment)
+            if key not in seen:
+                seen.add(key)
+                faults += faults_of_invocation(experiment, name, registry[name].module, row, invocation)
+    return faults
+
+
+def invocations_of(experiment: Experiment, stage: Stage) -> Iterator[tuple[Row, Invocation]]:
+    known = {*methods.available(), RANDOM}
+    rows = [row for row in experiment.rows if row.method in known]
+    for row in rows if stage.per_row else rows[:1]:
+        for invocation in stage.invocations(experiment, row):
+            yield row, invocation
+
+
+def key_of(name: str, row: Row, invocation: Invocation, experiment: Experiment) -> tuple:
+    """What of a command line can be wrong: all but the row's folder, its seed and its variant's name."""
+    folder = row.folder(experiment.recipe)
+    argv = [word.replace(folder, "ROW") for word in invocation.argv]
+    if "--seed" in argv:
+        argv[argv.index("--seed") + 1] = "SEED"
+    settings = {key: text for key, text in invocation.settings.items() if key not in ("seed", "variant")}
+    return name, tuple(argv), tuple(settings.items())
+
+
+def faults_of_invocation(experiment: Experiment, name: str, module: str, row: Row, invocation: Invocation) -> list[str]:
+    """The faults of one command line, each after the setting that causes it, or else after the stage."""
+    faults = faults_with(module, invocation, invocation.settings)
+    if not faults:
+        return []
+    without = faults_with(module, invocation, {})
+    alone = {key: faults_with(module, invocation, {key: text}) for key, text in invocation.settings.items()}
+    # A parser stops at its first mistake, so the whole command line does not show every one.
+    own = {key: [fault for fault in found if fault not in without] for key, found in alone.items()}
+    lines = []
+    for fault in without:  # some are mended by a setting, such as a folder of images that is missing
+        if all(fault in found or own[key] for key, found in alone.items()):
+            lines.append(f"{name}: {fault}")
+    for key, text in invocation.settings.items():
+        lines += [f"{source_of(experiment, name, row, key)}.{key}={text}: {fault}" for fault in own[key]]
+    explained = {fault for found in [without, *alone.values()] for fault in found}
+    return lines + [f"{name}: {fault}" for fault in faults if fault not in explained]
+
+
+def faults_with(module: str, invocation: Invocation, settings: Mapping[str, str]) -> tuple[str, ...]:
+    """What a command refuses of an invocation with these settings."""
+    for key in settings:
+        if f"--{key}" in invocation.argv:
+            return (f"--{key} is given by the graph; leave the setting out",)
+    try:
+        return commands.check(module, [*invocation.argv, *commands.arguments(module, settings)])
+    except UserError as error:
+        return error.faults
+
+
+def source_of(experiment: Experiment, stage: str, row: Row, key: str) -> str:
+    """Where a setting stands: ``pretrain``, ``pretrain@simclr``, or the variant of a preset."""
+    if stage == "pretrain" and key in as_texts(row.settings):
+        return f"variant {row.variant!r} "
+    of_method = f"{stage}@{row.method}"
+    return of_method if key in as_texts(experiment.settings.get(of_method)) else stage
+
+
+def faults_of_resources(
+    jobs: Iterable[Job], cluster: Cluster, limits: Mapping[str | None, PartitionLimits], code: Path
+) -> list[str]:
+    """A line for each thing that a stage asks for and that the cluster has not got.
+
+    Args:
+        limits: of the partitions, where SLURM was asked for them; None is its default partition.
+        code: folder of the packages that the jobs run.
     """
-    faults: dict[str, None] = {}
+    faults = Faults()
+    seen = set()
     for job in jobs:
-        if place.executor == "slurm":
-            partition = sbatch.partition_of(job, place)
-            known = [(said_of(place, partition), f"a node of cluster {place.name}")]
-            names = partition.split(",") if partition else [None]  # of several SLURM takes the first that is free
-            told = [limits[name] for name in names if name in limits]
-            if told:
-                known.append((functools.reduce(larger, told), f"partition {partition or 'by default'}"))
-            for name in (name for name in names if name and limits and name not in limits):
-                faults[f"{job.stage} goes to partition {name}, which SLURM does not know"] = None
-            faults |= dict.fromkeys([caught(sbatch.shape, job, place), *beyond(job, place, known)])
-            if place.asked(job.resources).hours * 3600 <= place.signal_delay_s:
-                words = f"{job.stage} asks for {place.asked(job.resources).hours:g} h and would be told to save at once"
-                faults[f"{words}: signal_delay_s of cluster {place.name} is {place.signal_delay_s}"] = None
+        if (job.stage, job.resources) in seen:
+            continue
+        seen.add((job.stage, job.resources))
+        if cluster.executor == "slurm":
+            with faults.collected():
+                batch_script.parameters(job, cluster, code=code)
+                batch_script.python_of(cluster)
+                faults += faults_of_partition(job, cluster, limits)
         elif job.resources.gpus > len(local.visible_gpus()):
-            words = (
+            faults.append(
                 f"{job.stage} asks for {job.resources.gpus} GPUs and this machine has {len(local.visible_gpus())}; "
                 f"ask for fewer ({job.stage}.resources.gpus=0: none) or choose a --cluster"
             )
-            faults[words] = None
-    return [fault for fault in faults if fault]
-
-
-def said_of(place: Cluster, partition: str | None) -> Limits:
-    """What the cluster file says of a partition."""
-    other = "cpu_partition_" if partition != place.partition else ""
-    words = {"cpus": "cpus_per_node", "mem_gb": "mem_gb_per_node", "hours": "max_hours"}
-    return Limits(**{key: getattr(place, other + word) for key, word in words.items()})
-
-
-def beyond(job: Job, place: Cluster, known: Sequence[tuple[Limits, str]]) -> list[str]:
-    """What a job asks for beyond the narrowest of the ``known`` limits, each with its name."""
-    asked, tasks = place.asked(job.resources), caught_shape(job, place)
-    on_a_node = {"cpus": asked.cpus * tasks, "gpus": min(asked.gpus, tasks), "hours": asked.hours}
-    on_a_node |= {"mem_gb": asked.mem_gb * tasks} if place.mem else {}
-    words = {"cpus": "cores", "gpus": "GPUs", "hours": "h", "mem_gb": "GB"}
-    faults = []
-    for key, value in on_a_node.items():
-        most = [(getattr(limits, key), where) for limits, where in known if getattr(limits, key) is not None]
-        limit, where = min(most, default=(value, ""))
-        if value > limit:
-            remedy = f"set {job.stage}.resources.{key}" + (", or `hours` of the cluster file" if key == "hours" else "")
-            faults.append(f"{job.stage} asks for {value:g} {words[key]}, more than the {limit:g} of {where}; {remedy}")
     return faults
 
 
-def caught_shape(job: Job, place: Cluster) -> int:
-    """Tasks of a job on each node; 1 where it has no shape, which is a fault of its own."""
-    try:
-        return sbatch.shape(job, place).tasks_per_node
-    except UserError:
-        return 1
+def faults_of_partition(job: Job, cluster: Cluster, limits: Mapping[str | None, PartitionLimits]) -> list[str]:
+    """What a job asks for beyond what its partition has, by the cluster file and by SLURM."""
+    faults = []
+    partition = batch_script.partition_of(job, cluster)
+    bounds = [(limits_in_file(cluster, partition), f"a node of cluster {cluster.name}")]
+    names = partition.split(",") if partition else [None]  # of several SLURM takes the first that is free
+    asked = [limits[name] for name in names if name in limits]
+    if asked:
+        bounds.append((functools.reduce(larger, asked), f"partition {partition or 'by default'}"))
+    for name in names:
+        if name and limits and name not in limits:
+            known = ", ".join(sorted(other for other in limits if other))
+            faults.append(f"{job.stage} goes to partition {name}, which SLURM does not know; known: {known}")
+    hours = cluster.resolve_resources(job.resources).hours
+    if hours * 3600 <= cluster.signal_delay_s:
+        faults.append(
+            f"{job.stage} asks for {hours:g} h, no more than the {cluster.signal_delay_s} s (signal_delay_s of cluster "
+            f"{cluster.name}) before the end at which it saves; ask for more hours"
+        )
+    return faults + beyond(job, cluster, bounds)
 
 
-def stop_at(faults: list[str]) -> None:
-    """Raise UserError that names every fault, in one line; nothing if there is none."""
-    if faults:
-        raise UserError(f"{len(faults)} faults: {'; '.join(faults)}" if len(faults) > 1 else faults[0])
+def limits_in_file(cluster: Cluster, partition: str | None) -> PartitionLimits:
+    """What the cluster file says of a partition."""
+    if partition != cluster.partition:
+        return PartitionLimits(
+            cpus=cluster.cpu_partition_cpus_per_node,
+            mem_gb=cluster.cpu_partition_mem_gb_per_node,
+            hours=cluster.cpu_partition_max_hours,
+        )
+    return PartitionLimits(cpus=cluster.cpus_per_node, mem_gb=cluster.mem_gb_per_node, hours=cluster.max_hours)
+
+
+def beyond(job: Job, cluster: Cluster, bounds: Sequence[tuple[PartitionLimits, str]]) -> list[str]:
+    """What a job asks for beyond the narrowest of the ``bounds``, each with its name."""
+    resources, tasks = cluster.resolve_resources(job.resources), batch_script.shape(job, cluster).tasks_per_node
+    on_a_node = [
+        ("cpus", "cores", resources.cpus * tasks),
+        ("gpus", "GPUs", min(resources.gpus, tasks)),
+        ("hours", "h", resources.hours),
+        ("mem_gb", "GB", resources.mem_gb * tasks if cluster.mem else 0),
+    ]
+    faults = []
+    for key, unit, value in on_a_node:
+        most = [(bound, where) for limits, where in bounds if (bound := getattr(limits, key)) is not None]
+        limit, where = min(most, default=(value, ""))
+        if value > limit:
+            remedy = f"set {job.stage}.resources.{key}" + (", or `hours` of the cluster file" if key == "hours" else "")
+            faults.append(f"{job.stage} asks for {value:g} {unit}, more than the {limit:g} of {where}; {remedy}")
+    return faults
 
 
 def unknown(kind: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """A line for each of ``names`` that is not among ``known``."""
     known = list(known)
-    return [fault for name in names if (fault := caught(one_of, kind, name, known))]
-
-
-def caught(function: Callable, *args) -> str:
-    """The message of the UserError that a call raises; empty if it raises none."""
-    try:
-        function(*args)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def methods() -> list[str]:
-    from pretrain.methods import available
-
-    return available()
-
-
-def recipes() -> list[str]:
-    return [path.stem for path in (Path(pretrain.__file__).parent / "recipes").glob("*.yaml")]
-
-
-def protocols() -> list[str]:
-    files = (Path(transfer.__file__).parent / "protocols").glob("*.yaml")
-    return [path.stem for path in files if not path.stem.startswith("_")]
-
-
-def probe_protocols(kind: str) -> list[str]:
-    return [path.stem for path in PROBES.glob(f"{kind}-*.yaml")]
-
-
-def fractions(protocol: str) -> list[str]:
-    """The percentages of labels that a protocol of `semi` has settings for."""
-    return [str(percent) for percent in yaml.safe_load((PROBES / f"{protocol}.yaml").read_text("utf-8"))["fractions"]]
-
-
-def benchmarks() -> list[str]:
-    from transfer.datasets.benchmarks import available
-
-    return available()
+    faults = Faults()
+    for name in names:
+        with faults.collected():
+            one_of(kind, name, known)
+    return faults

@@ -1,83 +1,89 @@
-"""The graph as plain batch scripts and one shell script that submits them: for a login node without Python."""
+"""The graph as plain batch scripts and one shell script that submits them: for a login node without Python.
+
+submit.sh only chains and records what was written; what is in the queue already is looked at when it is written.
+"""
 
 import json
 import shlex
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from runtime import files, job_records
 from runtime.command_line import UserError
 from runtime.job_graph import Job
-from slurm.submitting import arrays, sbatch
+from slurm.submitting import batch_script, queued_jobs, submit
 from slurm.submitting.arrays import Group
 from slurm.submitting.cluster import Cluster
 
 HEAD = """\
 #!/bin/sh
-# Submits {count} jobs in a chain, once. Needs sbatch, squeue, mkdir, sed and tr; {runs} has to be there.
+# Submits {count} jobs in a chain, once. Needs sbatch, mkdir and sed; the runs folder has to be there.
 set -eu
-cd "$(dirname "$0")"
+cd -- "$(dirname -- "$0")"
 mkdir submitted 2>/dev/null || {{ echo "submitted already; to do it again, remove $PWD/submitted" >&2; exit 1; }}
 
-# FILE PATTERN: what the group in PATTERN stands for in the record of a job, where that has no white space.
-said() {{ [ ! -e "$1" ] || tr -d ' \\n' < "$1" | sed -n "s/.*$2.*/\\1/p"; }}
-words='"argv":\\(.*\\],"log"\\)'
-
-# NAME DEPENDENCY HOME: submit NAME.sh, note its number in HOME for slurm/status.py, and print it; of a job that another
-# submission has put into the queue, only print it.
+# submit NAME DEPENDENCY HOME: send NAME.sh, note its number in HOME for slurm/status.py, and print it.
 submit() {{
-    id=$(said "$3/submitted.json" '"executor":"slurm","job_id":"\\([^"]*\\)"')
-    if [ "$id" ] && [ "$(squeue --noheader --jobs="$id" 2>/dev/null)" ]; then
-        if [ "$(said "$1.json" "$words")" != "$(said "$3/submitted.json" "$words")" ]; then
-            echo "$1 is in the queue as job $id with other settings: scancel $id, rmdir $PWD/submitted, start again" >&2
-            return 1
-        fi
-        echo "$1 is in the queue as job $id already" >&2
-        echo "$id"
-        return
+    if [ "$3/submitted.json" -nt submit.sh ]; then
+        echo "$1 has been submitted since these scripts were written: write new ones" >&2
+        return 1
     fi
     id=$(sbatch --parsable ${{2:+"--dependency=$2"}} "$1.sh")
     id=${{id%%;*}}
-    sed "s/@ID@/$id/g" "$1.json" > "$3/submitted.json"
+    sed "s/{number}/$id/g" "$1.json" > "$3/submitted.json"
     echo "$id"
 }}
 
 """
 
+NUMBER = "@THE-NUMBER-OF-THIS-JOB@"
+"""Stands for the number of a job in the record of its submission."""
 
-def write(runs: Path, jobs: Sequence[Job], *, done: set[str], cluster: Cluster, code: Path, folder: Path) -> Path:
+
+def write(
+    runs: Path, jobs: Sequence[Job], *, done: Collection[str], cluster: Cluster, code: Path, folder: Path
+) -> Path:
     """Write the scripts of what is not done to ``folder`` and return the path of its submit.sh.
 
     Every job is a script of its own: an array would need the ids of its elements before they exist. Raises UserError
-    if ``folder`` holds anything.
+    if ``folder`` holds anything, or a job is in the queue.
     """
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; give a new folder to --export-sbatch")
     todo = [job for job in jobs if job.name not in done]
-    lines, ids = [], {}
-    for number, job in enumerate(todo, start=1):
-        name = f"{number:03}-{job.name.replace('/', '-')}"
+    queued_jobs.refuse_queued(runs, todo)
+    lines: list[str] = []
+
+    def send(group: Group, requested: dict) -> list[str]:
+        (job,) = group.jobs
+        number = len(lines) + 1
+        name = f"{number:04}-{job.name.replace('/', '-')}"
         note = job_records.write_call(runs, job).absolute()
-        one = Group(jobs=[job])
-        command = f"{sbatch.python_of(cluster)} -u -m slurm.call {shlex.quote(str(note))}"
-        asked = sbatch.parameters(job, cluster, code=code)
-        files.write_text(folder / f"{name}.sh", sbatch.script(runs, one, asked, command))
+        # The dependency holds the numbers of jobs that are not submitted yet: submit.sh fills it in.
+        dependency = requested.pop("dependency", "")
+        script = batch_script.script(note.parent, group, requested, ["-m", "slurm.call", str(note)], cluster)
+        files.write_text(folder / f"{name}.sh", script)
         files.write_text(folder / f"{name}.json", record_of(job) + "\n")
-        after = arrays.dependency(one, {}, ids)
-        variable = f"j{number}"
-        home = shlex.quote(str(note.parent))
-        lines += [f'{variable}=$(submit {shlex.quote(name)} "{after}" {home}); echo "{job.name}: job ${variable}"']
-        ids[job.name] = f"${{{variable}}}"
+        words = f'{shlex.quote(name)} "{dependency}" {shlex.quote(str(note.parent))}'
+        lines.append(f"""j{number}=$(submit {words}); printf '%s\\n' {shlex.quote(job.name)}": job $j{number}\"""")
+        return [f"${{j{number}}}"]
+
+    submit.chain(todo, {}, cluster=cluster, code=code, largest=1, send=send)
     path = folder / "submit.sh"
-    files.write_text(path, HEAD.format(count=len(todo), runs=runs.absolute()) + "\n".join(lines) + "\n")
+    files.write_text(path, HEAD.format(count=len(todo), number=NUMBER) + "\n".join(lines) + "\n")
     path.chmod(0o755)
     return path
 
 
 def record_of(job: Job) -> str:
-    """What `job_records.write_submission` writes, with @ID@ for the number."""
-    log = f"jobs/{job.name}/@ID@_0_log.err"
-    return json.dumps(
-        {"executor": "slurm", "job_id": "@ID@", "host": socket.gethostname(), "argv": list(job.argv), "log": log}
+    """The record of a submission whose number is not known yet."""
+    record = job_records.Submission(
+        executor="slurm",
+        job_id=NUMBER,
+        host=socket.gethostname(),
+        argv=job.argv,
+        log=f"jobs/{job.name}/{NUMBER}_0_log.err",
     )
+    return json.dumps(asdict(record))

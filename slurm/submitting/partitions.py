@@ -11,7 +11,7 @@ from slurm.watching.slurm_queue import ask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class PartitionLimits:
     """The largest node of a partition, and its time limit; None where there is no limit, or it is not known."""
 
     cpus: int | None = None
@@ -20,7 +20,7 @@ class Limits:
     hours: float | None = None
 
 
-def limits() -> dict[str | None, Limits]:
+def limits() -> dict[str | None, PartitionLimits]:
     """Name -> limits of every partition of this machine's SLURM; the default one stands under None as well.
 
     Empty where there is no SLURM, or it does not answer.
@@ -28,21 +28,25 @@ def limits() -> dict[str | None, Limits]:
     if shutil.which("sinfo") is None:
         return {}
     answer = ask(["sinfo", "--noheader", "--format=%P|%l|%c|%m|%G"])
-    found: dict[str | None, Limits] = {}
+    found: dict[str | None, PartitionLimits] = {}
     for line in answer.stdout.splitlines() if answer.returncode == 0 else []:
         if line.count("|") != 4:
             continue
         name, hours, cpus, mem, gres = line.strip().split("|")
-        mine = Limits(cpus=number(cpus), mem_gb=number(mem) / 1024, gpus=gpus_of(gres), hours=hours_of(hours))
+        of_nodes = PartitionLimits(
+            cpus=number(cpus), mem_gb=number(mem) / 1024, gpus=gpus_of(gres), hours=hours_of(hours)
+        )
         for key in (name.rstrip("*"), *([None] if name.endswith("*") else [])):
-            found[key] = larger(found[key], mine) if key in found else mine
+            found[key] = larger(found[key], of_nodes) if key in found else of_nodes
     return found
 
 
-def larger(a: Limits, b: Limits) -> Limits:
+def larger(a: PartitionLimits, b: PartitionLimits) -> PartitionLimits:
     """A partition with nodes of two kinds has what the larger ones have."""
     hours = None if None in (a.hours, b.hours) else max(a.hours, b.hours)
-    return Limits(cpus=max(a.cpus, b.cpus), mem_gb=max(a.mem_gb, b.mem_gb), gpus=max(a.gpus, b.gpus), hours=hours)
+    return PartitionLimits(
+        cpus=max(a.cpus, b.cpus), mem_gb=max(a.mem_gb, b.mem_gb), gpus=max(a.gpus, b.gpus), hours=hours
+    )
 
 
 def number(text: str) -> int:
@@ -75,24 +79,24 @@ def init_cluster(name: str, folder: Path) -> Path:
     """
     path = folder / f"{name}.yaml"
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise UserError(f"{name!r} is no name for a file; use letters, digits, - and _")
+        raise UserError(f"--init-cluster {name!r}: expected letters, digits, - and _")
     if path.exists():
         raise UserError(f"{path} exists; edit it, or choose another name")
     known = limits()
     if not known:
         raise UserError("no SLURM answers here (sinfo); give the command on a login node of the cluster")
-    files.write_text(path, first_version(known, config()))
+    files.write_text(path, first_version(known, configuration()))
     return path
 
 
-def config() -> dict[str, str]:
+def configuration() -> dict[str, str]:
     """SLURM's own configuration, key to value."""
     answer = ask(["scontrol", "show", "config"])
     pairs = (line.partition("=") for line in answer.stdout.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def first_version(known: dict[str | None, Limits], told: dict[str, str]) -> str:
+def first_version(known: dict[str | None, PartitionLimits], configuration: dict[str, str]) -> str:
     """The text of a cluster file."""
     names = [name for name in known if name]
     default = next((name for name in names if known.get(None) is known[name]), names[0])
@@ -102,8 +106,8 @@ def first_version(known: dict[str | None, Limits], told: dict[str, str]) -> str:
     cpu = without[0] if without else gpu
     node = known[gpu]
     lines = [
-        f"# Written from what SLURM said of itself ({told.get('ClusterName', 'no name')}, version "
-        f"{told.get('SLURM_VERSION', '?')}). Look it over; slurm/clusters/slurm.yaml has every other key.",
+        f"# Written from what SLURM said of itself ({configuration.get('ClusterName', 'no name')}, version "
+        f"{configuration.get('SLURM_VERSION', '?')}). Look it over; slurm/clusters/slurm.yaml has every other key.",
         "# Partitions: " + "; ".join(f"{name} ({about(known[name])})" for name in names),
         "executor: slurm",
         f"partition: {gpu}",
@@ -111,25 +115,25 @@ def first_version(known: dict[str | None, Limits], told: dict[str, str]) -> str:
         f"gpus_per_node: {node.gpus}",
         *limits_of(node),
         *(limits_of(known[cpu], "cpu_partition_") if cpu != gpu else []),
-        f"mem: {'true' if 'MEMORY' in told.get('SelectTypeParameters', '').upper() else 'false'}"
+        f"mem: {'true' if 'MEMORY' in configuration.get('SelectTypeParameters', '').upper() else 'false'}"
         "  # whether SLURM counts memory",
-        f"max_array: {min(1000, number(told.get('MaxArraySize', '1001')) - 1)}",
+        f"max_array: {min(1000, number(configuration.get('MaxArraySize', '1001')) - 1)}",
     ]
     hours = [known[name].hours for name in (gpu, cpu) if known[name].hours]
     if hours:
         lines += [f"hours: {min(24, *hours):g}  # longer work saves and queues again"]
-    if told.get("TrackWCKey", "No").lower() == "yes":
+    if configuration.get("TrackWCKey", "No").lower() == "yes":
         lines += ["# wckey: my-key  # this SLURM tracks them"]
     lines += ["# account: my-project", "# qos: normal", "# runs: /a/folder/that/all/nodes/see"]
     return "\n".join(lines) + "\n"
 
 
-def limits_of(node: Limits, partition: str = "") -> list[str]:
+def limits_of(node: PartitionLimits, partition: str = "") -> list[str]:
     """The lines of a cluster file on a partition's largest node and its time limit, where it has one."""
     lines = [f"{partition}cpus_per_node: {node.cpus}", f"{partition}mem_gb_per_node: {node.mem_gb:.1f}"]
     return lines + ([f"{partition}max_hours: {node.hours:g}"] if node.hours else [])
 
 
-def about(one: Limits) -> str:
-    hours = f"{one.hours:g} h" if one.hours else "no time limit"
-    return f"{one.gpus} GPUs, {one.cpus} cores, {one.mem_gb:.0f} GB, {hours}"
+def about(limits: PartitionLimits) -> str:
+    hours = f"{limits.hours:g} h" if limits.hours else "no time limit"
+    return f"{limits.gpus} GPUs, {limits.cpus} cores, {limits.mem_gb:.0f} GB, {hours}"

@@ -13,11 +13,11 @@ from runtime import provenance
 from runtime.command_line import UserError
 from runtime.job_graph import Job
 from runtime.provenance import ROOT
-from slurm.planning.fingerprint import own_files
+from slurm.planning.reuse import own_files
 
 
 def take(runs: Path, jobs: Sequence[Job] = ()) -> Path:
-    """Copy the four packages and the recipes that ``jobs`` name by path to ``runs/.code/<hash>``, or find them there.
+    """Copy the packages and the recipes that ``jobs`` name by path to ``runs/.code/<hash>``, or find them there.
 
     Returns that folder, absolute. Raises UserError where it cannot be written.
     """
@@ -34,8 +34,10 @@ def take(runs: Path, jobs: Sequence[Job] = ()) -> Path:
         building.rename(folder)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
-        if not folder.exists():  # else somebody else was quicker with the same code
-            raise UserError(f"cannot copy the code to {folder}: {error.strerror}; mend that, or --live-code") from error
+        if not folder.exists():  # else another process was quicker with the same code
+            raise UserError(
+                f"cannot copy the code to {folder}: {error.strerror}; choose another --runs folder, or --live-code"
+            ) from error
     return folder
 
 

@@ -13,7 +13,7 @@ from runtime.command_line import UserError
 from runtime.job_graph import Job
 from runtime.job_records import Submission
 from slurm.planning.graph import descendants
-from slurm.planning.validate import stop_at, unknown
+from slurm.planning.validate import unknown
 from slurm.running import runs_folder
 from slurm.running.local import REMINDER_S
 from slurm.watching.follow import is_done
@@ -36,7 +36,8 @@ def choose(
     faults = unknown("method", methods or [], labels | {label.partition("+")[0] for label in labels})
     faults += unknown("stage", stages or [], {job.stage for job in jobs})
     faults += unknown("seed", map(str, seeds or []), {str(job.seed) for job in jobs if job.row})
-    stop_at(faults)
+    if faults:
+        raise UserError.of(faults)
     chosen = [
         job.name
         for job in jobs

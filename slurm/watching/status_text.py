@@ -10,7 +10,7 @@ from runtime.job_graph import Job
 from runtime.job_records import Done, Submission
 from runtime.progress import duration
 from runtime.text_grid import aligned
-from slurm.planning.stages import STAGES
+from slurm.planning.registry import STAGES
 from slurm.watching.console import tail
 from slurm.watching.job_status import STATES, JobStatus
 

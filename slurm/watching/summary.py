@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.job_graph import Job
-from slurm.planning.preset import Plan
+from slurm.planning.experiment import Experiment
 from slurm.running.outcome import Outcome
 from slurm.submitting.cluster import Cluster
 
 
-def dry_run(plan: Plan, jobs: Sequence[Job], *, place: Cluster, done: set[str], scripts: Sequence[str] = ()) -> str:
+def dry_run(
+    experiment: Experiment, jobs: Sequence[Job], *, place: Cluster, done: set[str], scripts: Sequence[str] = ()
+) -> str:
     """The graph, job by job: its name, what it asks for and waits for, its command; the batch scripts; the bill."""
-    rows = f"{', '.join([*plan.methods, *plan.variants])} x seed {', '.join(map(str, plan.seeds))}"
+    rows = f"{', '.join([*experiment.methods, *experiment.variants])} x seed {', '.join(map(str, experiment.seeds))}"
     lines = [f"{len(jobs)} jobs on {place.name}, {len(done)} done already: {rows}"]
     for number, job in enumerate(jobs, start=1):
         state = "done already" if job.name in done else asks(job, place)
@@ -36,7 +38,9 @@ def bill(jobs: Sequence[Job], *, place: Cluster, done: set[str]) -> str:
     hours: dict[str, float] = {}
     for job in jobs:
         if job.name not in done and job.resources.gpus:
-            hours[job.stage] = hours.get(job.stage, 0) + job.resources.gpus * place.asked(job.resources).hours
+            hours[job.stage] = (
+                hours.get(job.stage, 0) + job.resources.gpus * place.resolve_resources(job.resources).hours
+            )
     if not hours:
         return "asks for no GPU"
     parts = ", ".join(f"{stage} {value:g}" for stage, value in hours.items())
@@ -45,14 +49,14 @@ def bill(jobs: Sequence[Job], *, place: Cluster, done: set[str]) -> str:
 
 def asks(job: Job, place: Cluster) -> str:
     """``2 GPUs, 2 x 4 cores, 16 GB, 24 h``; of this machine, which is all there for one job, only the GPUs."""
-    asked = place.asked(job.resources)
-    tasks = max(1, asked.gpus)
-    gpus = {0: "no GPU", 1: "1 GPU"}.get(asked.gpus, f"{asked.gpus} GPUs")
+    resources = place.resolve_resources(job.resources)
+    tasks = max(1, resources.gpus)
+    gpus = {0: "no GPU", 1: "1 GPU"}.get(resources.gpus, f"{resources.gpus} GPUs")
     if place.executor != "slurm":
         return gpus
     times = f"{tasks} x " if tasks > 1 else ""
-    cores = "core" if tasks * asked.cpus == 1 else "cores"
-    return f"{gpus}, {times}{asked.cpus} {cores}, {asked.mem_gb * tasks:g} GB, {asked.hours:g} h"
+    cores = "core" if tasks * resources.cpus == 1 else "cores"
+    return f"{gpus}, {times}{resources.cpus} {cores}, {resources.mem_gb * tasks:g} GB, {resources.hours:g} h"
 
 
 def failures(outcome: Outcome) -> str:

@@ -7,37 +7,41 @@ from pathlib import Path
 
 import pytest
 
-from slurm.planning.stage import Resources, Stage, Work, options
+from runtime.job_graph import Resources
+from slurm.planning.stage import Invocation, Stage
 
 TINY = Resources(cpus=1, mem_gb=1, hours=1)
 
 
-def draw(plan, row):
-    return [Work(folder="draw", argv=["--out", str(plan.runs / "draw"), *options(plan.told("draw"))])]
+def draw(experiment, row):
+    argv = ["--out", str(experiment.runs / "draw")]
+    return [Invocation(folder="draw", argv=argv, settings=experiment.settings_for("draw"))]
 
 
-def train(plan, row):
+def train(experiment, row):
     folder = f"{row.label}-seed{row.seed}/train"
-    argv = ["--out", str(plan.runs / folder), "--name", row.method, *options(plan.told("train"))]
-    return [Work(folder=folder, argv=argv, inputs=(plan.runs / "draw" / "out.txt",))]
+    argv = ["--out", str(experiment.runs / folder), "--name", row.method]
+    inputs = (experiment.runs / "draw" / "out.txt",)
+    return [Invocation(folder=folder, argv=argv, settings=experiment.settings_for("train"), inputs=inputs)]
 
 
-def probe(plan, row):
+def probe(experiment, row):
     folder = f"{row.label}-seed{row.seed}/probe"
-    argv = ["--out", str(plan.runs / folder), *options(plan.told("probe"))]
-    return [Work(folder=folder, argv=argv, inputs=(plan.runs / f"{row.label}-seed{row.seed}/train/out.txt",))]
+    argv = ["--out", str(experiment.runs / folder)]
+    inputs = (experiment.runs / f"{row.label}-seed{row.seed}/train/out.txt",)
+    return [Invocation(folder=folder, argv=argv, settings=experiment.settings_for("probe"), inputs=inputs)]
 
 
-def collect(plan, row):
-    return [Work(folder="results", argv=["--out", str(plan.runs / "results")])]
+def collect(experiment, row):
+    return [Invocation(folder="results", argv=["--out", str(experiment.runs / "results")])]
 
 
 OUT = ("out.txt",)
-TABLE = {
-    "draw": Stage(module="tiny_stage", work=draw, outputs=OUT, per_row=False, resources=TINY),
-    "train": Stage(module="tiny_stage", work=train, outputs=OUT, implies=("draw",), resources=TINY),
-    "probe": Stage(module="tiny_stage", work=probe, outputs=OUT, implies=("collect",), resources=TINY),
-    "collect": Stage(module="tiny_stage", work=collect, per_row=False, last=True, resources=TINY),
+REGISTRY = {
+    "draw": Stage(module="tiny_stage", invocations=draw, outputs=OUT, per_row=False, resources=TINY),
+    "train": Stage(module="tiny_stage", invocations=train, outputs=OUT, implies=("draw",), resources=TINY),
+    "probe": Stage(module="tiny_stage", invocations=probe, outputs=OUT, implies=("collect",), resources=TINY),
+    "collect": Stage(module="tiny_stage", invocations=collect, per_row=False, gathers=True, resources=TINY),
 }
 
 
@@ -56,7 +60,7 @@ class Suite:
         from slurm import run_all
 
         preset = ["--preset", str(self.folder / "tiny.yaml")]
-        return run_all.main(["--stage", "train,probe", *preset, *arguments], table=TABLE)
+        return run_all.main(["--stage", "train,probe", *preset, *arguments], registry=REGISTRY)
 
     def calls(self, name: str) -> int:
         """How often a stage was really started for job ``name``."""

@@ -14,6 +14,7 @@ from runtime import job_records
 from runtime.command_line import UserError
 from runtime.job_records import Done, Interruption, Submission
 from slurm import cancel, run_all
+from slurm.planning import commands
 from slurm.running import runs_folder
 from slurm.watching import cancellation
 
@@ -168,11 +169,10 @@ def test_the_jobs_of_a_killed_run_end_by_themselves_and_the_same_command_goes_on
     assert suite.calls("random-seed0/train") == 2, "the first was at an end before the second began"
 
 
-def test_dry_run_is_quick_imports_no_torch_and_writes_nothing(tmp_path):
+def test_a_dry_run_imports_nothing_heavy_and_writes_nothing(tmp_path):
     code = (
-        "import sys, time; from slurm.run_all import main; main(sys.argv[1:]); "
-        "assert not {'torch', 'submitit', 'detectron2'} & set(sys.modules), 'a heavy import'; "
-        "assert time.process_time() < 2, 'slow'"
+        "import sys; from slurm.run_all import main; main(sys.argv[1:]); "
+        "assert not {'torch', 'submitit', 'detectron2'} & set(sys.modules), 'a heavy import'"
     )
     arguments = ["--stage", "pretrain,transfer", "--dry-run", "--cluster", "local"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
@@ -180,38 +180,59 @@ def test_dry_run_is_quick_imports_no_torch_and_writes_nothing(tmp_path):
     assert "matrix_ssl-demo-seed0/pretrain" in done.stdout and not list(tmp_path.iterdir())
 
 
-def test_all_faults_are_named_at_once_with_what_is_known(capsys):
+def test_a_sweep_is_checked_once_for_each_command_line_that_differs(tmp_path, monkeypatch):
+    """Rows and seeds change only folders: what a dry run costs grows with the jobs, and little a job."""
+    monkeypatch.chdir(tmp_path)
+    variants = "".join(f'  "lr={k}": {{method: simsiam, settings: {{optim.lr: 0.{k + 1}}}}}\n' for k in range(5))
+    Path("many.yaml").write_text(
+        f"methods: [random]\nvariants:\n{variants}recipe: demo\nprotocols: [demo-fpn]\nbenchmarks: [scenes]\n"
+        "embedded_data: true\n"
+    )
+    checked = []
+    check = commands.check
+    monkeypatch.setattr(commands, "check", lambda module, argv: checked.append(module) or check(module, argv))
+    words = ["--stage", "pretrain,transfer", "--preset", "many.yaml", "--dry-run", "--cluster", "slurm"]
+    assert run_all.main([*words, "--seeds", ",".join(map(str, range(20)))]) == 0
+    assert checked.count("pretrain.train") == 5 and checked.count("transfer.train") == 2 and len(checked) <= 11
+
+
+def test_all_faults_are_named_at_once_with_what_is_known():
     with pytest.raises(UserError) as first:
         run_all.main(["--stage", "pretrain,trasnfer", "--cluster", "mars", "--preset", "demos", "pretain.optim.lr=1"])
-    message = str(first.value)
-    assert message.startswith("4 faults: ") and "\n" not in message
     for words in (
         "'trasnfer'; known: analysis, convert, curves, data",
         "'pretain'",
         "'mars'; known: auto",
         "preset 'demos'; known: ",
     ):
-        assert words in message
+        assert sum(words in fault for fault in first.value.faults) == 1
+    assert len(first.value.faults) == 4
     with pytest.raises(UserError) as second:
         run_all.main(
-            ["--stage", "pretrain,transfer", "--preset", "imagenet-100ep", "--methods", "mocov9", "--cluster", "slurm"]
-            + ["--protocols", "c4", "--benchmarks", "coco"]
+            ["--stage", "pretrain,transfer", "--preset", "imagenet-100ep", "--methods", "mocov9,simclr"]
+            + ["--cluster", "slurm", "--protocols", "c4", "--benchmarks", "coco"]
         )
-    for words in ("method 'mocov9'", "protocol 'c4'", "benchmark 'coco'", "pretrain.data.root=DIR"):
-        assert words in str(second.value)
+    expected = ["unknown method 'mocov9'", "pretrain: data.root is not set"]
+    if commands.command("transfer.train"):
+        expected += ["'c4'", "'coco'"]
+    for words in expected:
+        assert sum(words in fault for fault in second.value.faults) == 1, second.value.faults
 
 
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["--seeds", "0,x"], "whole numbers"),
-        (["--methods", "random,random"], "named twice"),
+        (["--methods", "random,random"], "given twice"),
+        (["--estimate"], "--gpus"),
+        (["--gpus", "2"], "--estimate"),
+        (["--probe", "0"], "--gpus is 0"),
         (["--no-wait"], "--no-wait is for SLURM"),
         (["pretrain.lr"], "STAGE.KEY=VALUE"),
         (["train.resources.gpus=512"], "512 GPUs and this machine has"),
     ],
 )
-def test_a_wrong_word_is_one_line(suite, arguments, words):
+def test_a_wrong_option_is_named(suite, arguments, words):
     with pytest.raises(UserError, match=words):
         suite.main(*LOCAL, *arguments)
 

@@ -1,6 +1,5 @@
 """A stage that writes a word. Told to, it fails, or takes steps that survive an interruption."""
 
-import argparse
 import os
 import signal
 import sys
@@ -8,18 +7,26 @@ import time
 from pathlib import Path
 
 from pretrain.config import read_recipe
-from runtime.command_line import UserError
+from runtime.command_line import Parser, UserError
 
 
-def main(argv):
-    parser = argparse.ArgumentParser()
+def parser():
+    parser = Parser()
     parser.add_argument("--out", type=Path)
     parser.add_argument("--name", default="")
     parser.add_argument("--fails", default="", help="UserError if this is the --name")
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--deaf", type=int, default=0, help="to so many signals")
     parser.add_argument("--recipe", help="written down as it is read")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv):
+    return parser().parse_args(argv)
+
+
+def main(argv):
+    options = parse(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     rank = os.environ.get("RANK", "0")
     if rank == "0":

@@ -7,16 +7,17 @@ import pytest
 
 from runtime.command_line import UserError
 from slurm.planning import graph
-from slurm.planning.preset import Plan
+from slurm.planning.experiment import Experiment
 from slurm.submitting import cluster
 from slurm.watching.summary import dry_run
 
-PLAN = Plan(
+PLAN = Experiment(
     methods=("random", "matrix_ssl"),
     recipe="demo",
     protocols=("demo-fpn",),
     benchmarks=("scenes",),
     knn=("scenes",),
+    embedded_data=True,
     settings={"data": {"images": "2000"}, "pretrain": {"optim.lr": "0.5"}, "transfer": {"SOLVER.BASE_LR": "0.04"}},
     resources={"pretrain": {"gpus": 0}, "transfer": {"gpus": 2}},
 )
@@ -75,7 +76,7 @@ def test_what_is_done_is_said_and_no_longer_waited_for():
 
 
 def test_every_job_comes_after_what_it_needs_and_a_name_is_used_once():
-    plan = PLAN.changed({"data": {"seed": "3"}})
+    plan = PLAN.with_overrides({"data": {"seed": "3"}})
     jobs = graph.build(plan, ["pretrain", "transfer"])
     names = [job.name for job in jobs]
     assert len(set(names)) == len(names)
@@ -90,8 +91,10 @@ def test_a_method_that_learns_from_labels_gets_the_images_that_have_them():
 
 
 def test_real_data_draws_no_scenes():
-    own = Plan(methods=("matrix_ssl",), recipe="r", protocols=("moco-c4-1x",), benchmarks=("coco_2017",), seeds=(0, 1))
-    own = own.changed({"pretrain": {"data.root": "/imagenet"}})
+    own = Experiment(
+        methods=("matrix_ssl",), recipe="r", protocols=("moco-c4-1x",), benchmarks=("coco_2017",), seeds=(0, 1)
+    )
+    own = own.with_overrides({"pretrain": {"data.root": "/imagenet"}})
     stages = [job.stage for job in graph.build(own, ["pretrain", "transfer"])]
     assert stages == ["pretrain", "convert", "transfer", "pretrain", "convert", "transfer", "tables", "report"]
 
@@ -101,7 +104,7 @@ def test_pretrain_alone_draws_its_data_and_makes_no_table():
 
 
 def test_transfer_without_pretrain_says_which_file_is_missing(tmp_path):
-    plan = Plan(**{**vars(PLAN), "runs": tmp_path})
+    plan = Experiment(**{**vars(PLAN), "runs": tmp_path})
     faults = graph.missing_inputs(graph.build(plan, ["transfer"]))
     assert any("matrix_ssl-demo-seed0/pretrain/backbone.pth, which does not exist" in fault for fault in faults)
     assert graph.missing_inputs(graph.build(plan, ["pretrain", "transfer"])) == []
@@ -117,23 +120,25 @@ def test_a_failed_pretraining_takes_its_row_with_it_but_no_other_row_and_not_the
 @pytest.mark.parametrize("key, value", [("gpu", "1"), ("gpus", "two"), ("cpus", "0")])
 def test_resources_are_known_and_positive(key, value):
     with pytest.raises(UserError, match=f"resource.*{key}"):
-        graph.build(PLAN.changed({"pretrain": {f"resources.{key}": value}}), ["pretrain"])
+        graph.build(PLAN.with_overrides({"pretrain": {f"resources.{key}": value}}), ["pretrain"])
 
 
 def test_a_recipe_file_names_the_row_by_its_stem():
-    plan = Plan(**{**vars(PLAN), "recipe": str(Path("my") / "short.yaml")})
+    plan = Experiment(**{**vars(PLAN), "recipe": str(Path("my") / "short.yaml")})
     assert any(job.name == "matrix_ssl-short-seed0/pretrain" for job in graph.build(plan, ["pretrain"]))
 
 
 def test_voc_is_fine_tuned_with_five_seeds_of_its_own_for_every_pretrained_row():
     """As in its literature: one backbone, five detectors. No two of them share a seed, so a table averages them all."""
-    plan = Plan(methods=("simclr",), seeds=(0, 1), recipe="demo", protocols=("voc-24k",), benchmarks=("voc_2007_2012",))
+    plan = Experiment(
+        methods=("simclr",), seeds=(0, 1), recipe="demo", protocols=("voc-24k",), benchmarks=("voc_2007_2012",)
+    )
     jobs = [job for job in graph.build(plan, ["pretrain", "transfer"]) if job.stage == "transfer"]
     assert [job.argv[job.argv.index("--seed") + 1] for job in jobs] == [str(seed) for seed in range(10)]
     assert jobs[7].name == "simclr-demo-seed1/voc-24k-voc_2007_2012/seed7"
     assert jobs[7].outputs[0] == Path("runs") / jobs[7].name / "result.json"
-    once = plan.changed({"transfer": {"TRANSFER.TRIALS": "1"}})
+    once = plan.with_overrides({"transfer": {"TRANSFER.TRIALS": "1"}})
     jobs = [job for job in graph.build(once, ["pretrain", "transfer"]) if job.stage == "transfer"]
     assert [job.name for job in jobs] == [f"simclr-demo-seed{seed}/voc-24k-voc_2007_2012" for seed in (0, 1)]
     with pytest.raises(UserError, match="transfer.TRANSFER.TRIALS=some: expected a whole number from 1"):
-        graph.build(plan.changed({"transfer": {"TRANSFER.TRIALS": "some"}}), ["transfer"])
+        graph.build(plan.with_overrides({"transfer": {"TRANSFER.TRIALS": "some"}}), ["transfer"])

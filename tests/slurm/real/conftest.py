@@ -161,7 +161,7 @@ class Site:
         argv += [f"{stage}.resources.{key}={value}" for key, value in {"gpus": gpus, "cpus": 1, "hours": 0.4}.items()]
         argv += [f"pretrain.data.root={self.scenes}/unlabelled", *words]
         with self.one_at_a_time:
-            assert run_all.main(argv, table=table()) == 0
+            assert run_all.main(argv, registry=table()) == 0
             jobs = Jobs(here / "runs")
             self.ids += jobs.ids.values()
         return jobs
@@ -287,21 +287,22 @@ RECIPE = {
 
 def table() -> dict:
     """The suite's stages; pretraining has pauses, `environment` writes down its variables, `after` waits for it."""
-    from slurm.planning.stage import Resources, Stage, Work
-    from slurm.planning.stages import STAGES
+    from runtime.job_graph import Resources
+    from slurm.planning.registry import STAGES
+    from slurm.planning.stage import Invocation, Stage
 
-    def environment(plan, row):
-        return [Work(folder="environment", argv=["--out", str(plan.runs / "environment")])]
+    def environment(experiment, row):
+        return [Invocation(folder="environment", argv=["--out", str(experiment.runs / "environment")])]
 
-    def after(plan, row):
-        argv = ["--out", str(plan.runs / "after")]
-        return [Work(folder="after", argv=argv, inputs=(plan.runs / "environment" / "out.txt",))]
+    def after(experiment, row):
+        argv = ["--out", str(experiment.runs / "after")]
+        return [Invocation(folder="after", argv=argv, inputs=(experiment.runs / "environment" / "out.txt",))]
 
     short = Resources(cpus=1, hours=0.2)
     once = {"module": "report_environment", "outputs": ("out.txt",), "per_row": False, "resources": short}
     ours = {
-        "environment": Stage(work=environment, **once),
-        "after": Stage(work=after, implies=("environment",), **once),
+        "environment": Stage(invocations=environment, **once),
+        "after": Stage(invocations=after, implies=("environment",), **once),
     }
     for name, module in {"pretrain": "paced_pretraining", "transfer": "record_losses"}.items():
         ours[name] = dataclasses.replace(STAGES[name], module=module, implies=())

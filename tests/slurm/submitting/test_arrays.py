@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 
+from slurm.planning.experiment import Experiment
 from slurm.planning.graph import build
-from slurm.planning.preset import Plan
 from slurm.submitting import arrays
 
-PLAN = Plan(
+PLAN = Experiment(
     methods=("random", "simclr", "byol"),
     seeds=(0, 1),
     recipe="demo",
     protocols=("demo-fpn",),
     benchmarks=("scenes",),
+    embedded_data=True,
     settings={"data": {"images": "10"}},
 )
 

@@ -1,6 +1,5 @@
 """Plain scripts and a submit.sh: the same chain, where there is no Python to submit it."""
 
-import json
 import os
 import subprocess
 from pathlib import Path
@@ -22,7 +21,6 @@ def submit(folder="out", *, check=True):
 def test_the_scripts_submit_themselves_in_a_chain_and_run_to_the_end(suite, fake_slurm, capsys):
     assert suite.main(*SLURM, "--export-sbatch", "out", "train.fails=random") == 0
     assert not fake_slurm.jobs(), "nothing is submitted yet"
-    assert "python" not in Path("out/submit.sh").read_text().lower().replace("without python", "")
     said = submit().stdout
     assert "random-seed0/train: job 101" in said
     assert "--dependency=afterok:100\n" in fake_slurm.script("101")
@@ -43,42 +41,17 @@ def test_submitting_twice_by_mistake_submits_nothing(suite, fake_slurm):
 
 
 @pytest.mark.parametrize("exported", [True, False])
-def test_what_another_submission_has_put_into_the_queue_is_waited_for(suite, fake_slurm, exported):
+def test_scripts_are_not_submitted_after_another_submission_of_their_jobs(suite, fake_slurm, exported):
     suite.main(*SLURM, "--export-sbatch", "out")
     if exported:
         suite.main(*SLURM, "--stage", "train", "--methods", "random", "--export-sbatch", "first")
         submit("first")
     else:
         suite.main(*SLURM, "--stage", "train", "--methods", "random")
+    os.utime("out/submit.sh", (0, 0))  # a file system may know seconds alone
     assert len(fake_slurm.jobs()) == 2
-    done = submit()
-    assert "draw is in the queue as job 100 already" in done.stderr and "random-seed0/train: job 101" in done.stdout
-    assert len(fake_slurm.jobs()) == 6, "the other four"
-    assert "--dependency=afterok:101\n" in fake_slurm.script("102")
-    fake_slurm.run_queue()
-    assert suite.calls("random-seed0/train") == 1 and {fake_slurm.state(job) for job in fake_slurm.jobs()} == {
-        "COMPLETED"
-    }
-
-
-def test_the_process_of_an_earlier_run_on_this_machine_is_taken_for_no_job(suite, fake_slurm):
-    suite.main("--cluster", "local", "--stage", "draw")
-    path = Path("runs/jobs/draw/submitted.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"job_id": "100"}))
-    suite.main(*SLURM, "draw.name=other", "--export-sbatch", "out")
-    Path("queue/100").mkdir(parents=True)  # somebody else's
-    for name, text in (("state", "RUNNING"), ("script", "")):
-        Path(f"queue/100/{name}").write_text(text)
-    assert "random-seed0/train: job 102" in submit().stdout
-
-
-def test_what_is_in_the_queue_with_other_settings_stops_the_script(suite, fake_slurm):
-    suite.main(*SLURM, "--export-sbatch", "out")
-    suite.main(*SLURM, "--export-sbatch", "other", "draw.name=a b")
-    submit("other")
     done = submit(check=False)
-    assert done.returncode == 1 and len(fake_slurm.jobs()) == 6
-    assert "draw is in the queue as job 100 with other settings: scancel 100, rmdir " in done.stderr
+    assert done.returncode == 1 and "write new ones" in done.stderr and len(fake_slurm.jobs()) == 2
 
 
 def test_what_was_submitted_by_hand_is_not_submitted_again(suite, fake_slurm, capsys):

@@ -6,17 +6,18 @@ import pytest
 
 from runtime.command_line import UserError
 from runtime.progress import Snapshot
+from slurm.planning.experiment import Experiment
 from slurm.planning.graph import build
-from slurm.planning.preset import Plan
 from slurm.watching import estimate
 from slurm.watching.estimate import Speed
 
-PLAN = Plan(
+PLAN = Experiment(
     methods=("random", "simclr"),
     seeds=(0, 1),
     recipe="demo",
     protocols=("demo-fpn",),
     benchmarks=("scenes",),
+    embedded_data=True,
     settings={"data": {"images": "10"}},
     resources={"pretrain": {"gpus": 2}, "transfer": {"gpus": 1}},
 )

@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.command_line import UserError
-from runtime.provenance import ROOT
-from slurm.planning import graph
-from slurm.planning.preset import Plan
-from slurm.submitting import cluster, sbatch
+from slurm.submitting import batch_script, cluster
 from slurm.watching import console, follow, slurm_queue
 
 SLURM = ("--cluster", "slurm")
@@ -36,39 +33,6 @@ def test_everything_is_submitted_at_once_in_a_chain_and_runs_to_the_end(suite, f
     assert {fake_slurm.state(job) for job in fake_slurm.jobs()} == {"COMPLETED"}
     assert suite.main(*SLURM) == 0
     assert "1 jobs are in the queue" in capsys.readouterr().out, "only the table is made anew"
-
-
-def test_the_script_of_a_job_with_gpus(suite):
-    plan = Plan(
-        methods=("matrix_ssl",),
-        recipe="r",
-        protocols=("p",),
-        benchmarks=("b",),
-        settings={"pretrain": {"data.root": "/d"}},
-        resources={"pretrain": {"gpus": 16, "cpus": 10, "mem_gb": 20, "hours": 48}},
-    )
-    job = graph.build(plan, ["pretrain"])[0]
-    place = cluster.Cluster(name="x", executor="slurm", partition="gpu", hours=24, setup=["module load cuda"])
-    from submitit.slurm.slurm import _make_sbatch_string
-
-    text = _make_sbatch_string("python", "logs", **sbatch.parameters(job, place, dependency="afterok:7:8"))
-    for line in (
-        "--dependency=afterok:7:8",
-        "--gpus-per-node=8",
-        "--job-name=matrix_ssl-r-seed0/pretrain",
-        "--kill-on-invalid-dep=yes",
-        "--mem=160GB",
-        "--nodes=2",
-        "--ntasks-per-node=8",
-        "--partition=gpu",
-        "--requeue",
-        "--signal=USR2@120",
-        "--time=1440",
-    ):
-        assert f"#SBATCH {line}\n" in text
-    assert "wckey" not in text
-    assert "module load cuda\nexport OMP_NUM_THREADS=10\n" in text
-    assert f"--cpus-per-task=10 --kill-on-bad-exit=1 --chdir={ROOT} python" in text
 
 
 def test_a_job_without_gpus_asks_for_none_and_goes_to_the_cpu_partition(suite, fake_slurm):
@@ -232,7 +196,7 @@ def test_the_folder_for_temporary_files_goes_with_a_job_that_is_ended_but_not_be
     only = f'while [ "${{1#--}}" != "$1" ]; do shift; done; [ ! -e {tmp_path}/running ] || exit 1; exec "$@"'
     (tmp_path / "bin" / "srun").write_text(f"#!/bin/sh\n{only}\n")
     place = cluster.Cluster(name="x", executor="slurm", scratch=str(tmp_path / "local"))
-    lines = ["set -e", *sbatch.setup(place, 1, tmp_path), "set +e", "srun sh task.sh", "exit $?"]
+    lines = ["set -e", *batch_script.prologue(place, 1, tmp_path), "set +e", "srun sh task.sh", "exit $?"]
     (tmp_path / "job.sh").write_text("\n".join(lines) + "\n")
     left_by_the_first_start = tmp_path / "local" / "7" / "old"
     left_by_the_first_start.mkdir(parents=True)
@@ -263,14 +227,32 @@ def test_auto_says_so_when_slurm_is_there_but_silent(fake_slurm, tmp_path, capsy
     assert "(Unable to contact slurm controller): running on this machine" in capsys.readouterr().err
 
 
-def test_a_cluster_file_is_checked_whole(tmp_path):
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("partion: gpu\n", ["unknown setting 'partion'", "executor is not given"]),
+        (
+            "executor: slurm\nmax_array: 0\nhours: -1\ngpus_per_node: 0\n",
+            ["max_array must be at least 1", "hours must be above 0"],
+        ),
+        (
+            "executor: slurm\nmax_hours: a day\ngpus_per_node: true\nsetup: module load cuda\nhours: 3\n",
+            ["max_hours must be a finite number", "gpus_per_node must be a whole number", "setup must be a list"],
+        ),
+        ("executor: moon\n", ["executor must be one of slurm, local, debug, got 'moon'"]),
+        ("executor: slurm\nextra: [a]\n", ["extra must be a group"]),
+        ("[executor]\n", ["expected settings"]),
+        ("executor: [slurm\n", ["is no YAML"]),
+    ],
+)
+def test_a_cluster_file_is_checked_whole(tmp_path, text, words):
     path = tmp_path / "mine.yaml"
-    path.write_text("partion: gpu\n")
-    with pytest.raises(UserError, match="unknown key 'partion'; executor is missing; known keys: executor, partition"):
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
         cluster.load(str(path))
-    path.write_text("executor: slurm\nmax_array: 0\nhours: -1\ngpus_per_node: 0\n")
-    with pytest.raises(UserError, match="max_array is 0; expected more than 0; hours is -1; expected more"):
-        cluster.load(str(path))
+    assert len(error.value.faults) == len(words)
+    for word in words:
+        assert any(word in fault and "mine.yaml" in fault for fault in error.value.faults), error.value.faults
 
 
 def test_two_users_at_the_same_moment_submit_every_job_once(suite, fake_slurm):

@@ -1,0 +1,83 @@
+"""Presets are files of names that exist; the command line has the last word."""
+
+import pytest
+
+from runtime.command_line import UserError
+from slurm.planning import graph, presets, validate
+from slurm.planning.experiment import parse_overrides
+
+LEAST = "methods: [random]\nrecipe: demo\nprotocols: [demo-fpn]\nbenchmarks: [scenes]\n"
+
+
+@pytest.mark.parametrize("name", presets.available())
+def test_every_preset_names_what_exists(name):
+    preset = presets.load(name)
+    wanted = presets.experiment(preset)
+    if not preset.embedded_data:
+        wanted = wanted.with_overrides({"pretrain": {"data.root": "/somewhere"}, "features": {"images": "/somewhere"}})
+    assert validate.faults_of(wanted, graph.closure(["pretrain", "transfer", "analysis", "curves"])) == []
+    assert wanted.summary and wanted.rows
+    assert graph.build(wanted, ["pretrain", "transfer"])
+
+
+def test_the_command_line_wins_over_the_preset():
+    wanted = presets.experiment(presets.load("demo"), seeds=[0, 1, 2])
+    assert wanted.seeds == (0, 1, 2) and wanted.methods == ("random", "matrix_ssl")
+    changed = wanted.with_overrides(parse_overrides(["data.images=100", "pretrain.resources.hours=0.5"], graph.STAGES))
+    assert changed.settings_for("data")["images"] == "100" and wanted.settings_for("data")["images"] == "3000"
+    assert graph.resources_of(changed, "pretrain", graph.STAGES["pretrain"]).hours == 0.5
+
+
+def test_a_preset_of_the_user_is_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(LEAST + "settings: {pretrain: {optim: {lr: 1}, method.gamma: 0.5, amp: true, steps: [1, 2]}}\n")
+    preset = presets.load(str(path))
+    assert preset.benchmarks == ("scenes",) and not preset.embedded_data
+    settings = presets.experiment(preset).settings_for("pretrain")
+    assert settings == {"optim.lr": "1", "method.gamma": "0.5", "amp": "true", "steps": "[1, 2]"}
+
+
+def test_settings_of_the_stage_that_draws_images_mean_that_they_are_used(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(LEAST + "settings: {data: {images: 64}}\n")
+    assert presets.load(str(path)).embedded_data
+
+
+BOMB = "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\n" + "".join(
+    f"{y}: &{y} [{', '.join([f'*{x}'] * 8)}]\n" for x, y in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("method: [random]\n", ["unknown setting 'method'", "recipe is not given", "benchmarks is not given"]),
+        ("methods: {a: 1}\nseeds: [x]\n", ["methods must be a list", "seeds must be a whole number"]),
+        ("settings: [1]\n", ["settings must be a group"]),
+        ("settings: {pretrain: 3}\n", ["settings.pretrain must be a group"]),
+        ("resources: {pretrain: [gpus]}\n", ["resources.pretrain must be a group"]),
+        ("variants: [a]\n", ["variants must be a group"]),
+        ("variants: {a: {settings: {b: 1}}}\n", ["variants.a.method is not given"]),
+        ("knn: scenes\n", ["knn must be a list, got 'scenes'"]),
+        ("5\n", ["expected settings"]),
+        ("[1, 2\n", ["mine.yaml is no YAML"]),
+        (BOMB, ["more than 100,000 values"]),
+        ("a: " + "[" * 5000, ["levels"]),
+    ],
+)
+def test_a_preset_that_is_none_is_named_line_by_line(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        presets.load(str(path))
+    assert all("mine.yaml" in fault for fault in error.value.faults)
+    for word in words:
+        assert sum(word in fault for fault in error.value.faults) == 1, error.value.faults
+
+
+def test_overrides_go_to_their_stage_verbatim_and_every_wrong_one_is_named():
+    settings = parse_overrides(["pretrain.optim.lr=0.5", "transfer.A.B=x=y", "pretrain.a=007 #1"], graph.STAGES)
+    assert settings == {"pretrain": {"optim.lr": "0.5", "a": "007 #1"}, "transfer": {"A.B": "x=y"}}
+    with pytest.raises(UserError) as error:
+        parse_overrides(["lr=1", "eval.k=1", "pretrain.--out=1"], graph.STAGES)
+    assert len(error.value.faults) == 3 and "unknown stage 'eval'" in error.value.faults[1]

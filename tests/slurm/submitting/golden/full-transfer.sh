@@ -1,0 +1,54 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --account=vision
+#SBATCH --array=0-1%2
+#SBATCH --constraint='[a100&ib]|h100'
+#SBATCH --cpus-per-task=6
+#SBATCH --dependency='afterok:<1>,aftercorr:<3>'
+#SBATCH --error=/HERE/runs/jobs/arrays/demo-fpn-scenes/%A_%a_0_log.err
+#SBATCH --exclusive
+#SBATCH --gpus-per-node=2
+#SBATCH --job-name=demo-fpn-scenes
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --mail-type=FAIL
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=2
+#SBATCH --open-mode=append
+#SBATCH --output=/HERE/runs/jobs/arrays/demo-fpn-scenes/%A_%a_0_log.out
+#SBATCH --partition=gpu
+#SBATCH --qos=normal
+#SBATCH --requeue
+#SBATCH --signal=USR2@300
+#SBATCH --time=1440
+#SBATCH --wckey=w
+
+# setup
+module load cuda
+export NCCL_DEBUG=WARN
+export OMP_NUM_THREADS=6
+export PYTHONPATH=/HERE/code"${PYTHONPATH:+:$PYTHONPATH}"
+export TMPDIR=/local/"${USER}"/"$SLURM_JOB_ID"
+srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 sh -c 'rm -rf "$TMPDIR" && mkdir -p "$TMPDIR"'
+trap : TERM  # cancelled or queued again: the shell outlives the tasks, which save
+other_nodes() { [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; }
+trap 'rm -rf "$TMPDIR"; ! other_nodes || srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 rm -rf "$TMPDIR" 2>/dev/null' EXIT
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output /HERE/runs/jobs/arrays/demo-fpn-scenes/%A_%a_%t_log.out --error /HERE/runs/jobs/arrays/demo-fpn-scenes/%A_%a_%t_log.err --cpus-per-task=6 --kill-on-bad-exit=1 --chdir=/HERE/code apptainer exec --nv --bind /shared:/my/data '/images/torch 2.sif' python3 -u -m submitit.core._submit /HERE/runs/jobs/arrays/demo-fpn-scenes
+
+
+# teardown
+code=$?
+folder=/HERE/runs/jobs/arrays/demo-fpn-scenes
+id="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; id="${id:-$SLURM_JOB_ID}"
+runs() { scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }
+case $code in
+    0) rm -f "$folder/$id"_*.pkl "$folder/${id}_exit" ;;
+    140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python
+    143) runs "PreemptTime=[0-9]" && scontrol requeue "$id" ;;  # or SIGTERM, at a preemption
+    75) ;;  # saved, and in the queue again
+    *) echo $code > "$folder/${id}_exit" ;;  # of a task that was killed nothing else tells
+esac
+exit $code

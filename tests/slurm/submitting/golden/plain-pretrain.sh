@@ -1,0 +1,41 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0-1%2
+#SBATCH --cpus-per-task=10
+#SBATCH --dependency='afterok:<1>'
+#SBATCH --error=/HERE/runs/jobs/arrays/pretrain/%A_%a_0_log.err
+#SBATCH --gpus-per-node=8
+#SBATCH --job-name=pretrain
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --mem=160GB
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=8
+#SBATCH --open-mode=append
+#SBATCH --output=/HERE/runs/jobs/arrays/pretrain/%A_%a_0_log.out
+#SBATCH --requeue
+#SBATCH --signal=USR2@120
+#SBATCH --time=2880
+
+# setup
+export OMP_NUM_THREADS=10
+export PYTHONPATH=/HERE/code"${PYTHONPATH:+:$PYTHONPATH}"
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output /HERE/runs/jobs/arrays/pretrain/%A_%a_%t_log.out --error /HERE/runs/jobs/arrays/pretrain/%A_%a_%t_log.err --cpus-per-task=10 --kill-on-bad-exit=1 --chdir=/HERE/code /PYTHON -u -m submitit.core._submit /HERE/runs/jobs/arrays/pretrain
+
+
+# teardown
+code=$?
+folder=/HERE/runs/jobs/arrays/pretrain
+id="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; id="${id:-$SLURM_JOB_ID}"
+runs() { scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }
+case $code in
+    0) rm -f "$folder/$id"_*.pkl "$folder/${id}_exit" ;;
+    140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python
+    143) runs "PreemptTime=[0-9]" && scontrol requeue "$id" ;;  # or SIGTERM, at a preemption
+    75) ;;  # saved, and in the queue again
+    *) echo $code > "$folder/${id}_exit" ;;  # of a task that was killed nothing else tells
+esac
+exit $code
