@@ -50,6 +50,12 @@ def coco_set(module_at):
 
 
 @pytest.fixture(scope="session")
+def kill_points(module_at):
+    """The functions of kill_points.py: ``survives(function, folder)`` kills a function at its file events."""
+    return module_at(Path(__file__).with_name("kill_points.py"))
+
+
+@pytest.fixture(scope="session")
 def command():
     """``command("pretrain/train.py", "--help")`` runs a command line in a process of its own, as a user would."""
 

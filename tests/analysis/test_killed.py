@@ -1,0 +1,32 @@
+"""Feature files and pictures after kill -9: the same command makes the same files and leaves no others."""
+
+import numpy as np
+import torch
+
+from analysis.extraction import feature_file
+from analysis.figures import embedding
+
+LABELS = [0] * 4 + [1] * 4
+ABOUT = {"method": "mec", "variant": "", "recipe": "demo", "epochs": 3, "seed": 1, "step": 9, "weights_sha256": "0"}
+
+
+def _features(path):
+    about = {**ABOUT, "layer": "backbone", "classes": ["ant", "bee"]}
+    names = [f"{i}.png" for i in range(8)]
+    feature_file.write(path, torch.arange(16.0).reshape(8, 2), labels=LABELS, names=names, views=None, about=about)
+    return path
+
+
+def test_a_feature_file_is_whole_or_not_there(tmp_path, kill_points):
+    assert kill_points.survives(lambda out: _features(out / "f.safetensors"), tmp_path) >= 3
+
+
+def test_panels_of_a_killed_tsne_are_drawn_again(tmp_path, kill_points, monkeypatch):
+    monkeypatch.setattr(embedding, "embed", lambda h, method, seed: (np.array(h), "as they are"))
+    monkeypatch.setattr(embedding, "trustworthiness", lambda h, points: 1.0)
+    file = feature_file.read(_features(tmp_path / "f.safetensors"))
+
+    def draw(out):
+        embedding.draw_panels([file], out, counts=[2], per_class=None, method="tsne", seed=0)
+
+    assert kill_points.survives(draw, tmp_path) >= 6
