@@ -189,7 +189,7 @@ def invite(info: RankInfo, server: socket.socket, store_port: int) -> Lifelines:
 
 
 def answered(line: socket.socket, text: str) -> bool:
-    """Whether the other side can be told; a task that has just gone is waited for again."""
+    """Whether the other side takes the text; a task that has just gone is waited for again."""
     try:
         line.sendall(text.encode())
     except OSError:
@@ -212,7 +212,7 @@ def join(info: RankInfo) -> tuple[int, Lifelines]:
                     ) from error
                 break
             except OSError:
-                continue  # nobody there, yet
+                continue  # no listener there yet
             try:
                 line.sendall(f"{info.key} {info.rank}\n".encode())
                 key, _, store = read_line(line).partition(" ")

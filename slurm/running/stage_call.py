@@ -1,6 +1,6 @@
 """The job as it arrives on a node: a picklable call of one stage that can be stopped, queued again, and go on.
 
-It needs no memory of its own. A stage that is told to stop saves and ends with INTERRUPTED; started again with the
+It keeps no state of its own. A stage that is asked to stop saves and ends with INTERRUPTED; started again with the
 same command it goes on from its own checkpoint. So queueing the same call again is all there is to resuming.
 """
 
@@ -25,7 +25,7 @@ from runtime.job_records import End
 from runtime.rendezvous import RankInfo
 
 INTERRUPTED = stopping.RESUME_ME
-"""Exit code of a stage that saved because it was told to stop: resume me."""
+"""Exit code of a stage that saved because it was asked to stop: resume me."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 
@@ -258,7 +258,7 @@ def state_of(job_id: str) -> str:
 
 
 def another_task_failed(job_id: str) -> bool:
-    """Whether it was srun that told this task to end, because another one failed; queued again, it would fail for ever.
+    """Whether it was srun that ended this task, because another one failed; queued again, it would fail for ever.
 
     That is a SIGTERM, as a preemption is; but of a preemption SLURM knows.
     """

@@ -21,10 +21,10 @@ def task(rank, world_size=2, key="job-7", host="127.0.0.1"):
 def meet(first: RankInfo, *others: RankInfo):
     """The ports that the others received, and all lifelines, the first task's first."""
     server = rendezvous.listen(first.key)
-    told = {}
+    received = {}
 
     def come(other):
-        told[other.rank] = rendezvous.join(other)
+        received[other.rank] = rendezvous.join(other)
 
     threads = [threading.Thread(target=come, args=(other,)) for other in others]
     for thread in threads:
@@ -32,7 +32,7 @@ def meet(first: RankInfo, *others: RankInfo):
     lines = [rendezvous.invite(first, server, 4242)]
     for thread in threads:
         thread.join()
-    return [told[other.rank][0] for other in others], lines + [told[other.rank][1] for other in others]
+    return [received[other.rank][0] for other in others], lines + [received[other.rank][1] for other in others]
 
 
 @pytest.mark.parametrize("nodes, first", [("gpu7", "gpu7"), ("a,b", "a"), ("gpu[07-09,12],x1", "gpu07")])
@@ -53,7 +53,7 @@ def test_a_taken_port_is_passed_over_by_both_sides():
     with socket.create_server(("", ports[0])), socket.create_server(("", ports[1])) as other_job:
         other = threading.Thread(target=rendezvous.invite, args=(task(0, key="other"), other_job, 1))
         other.start()
-        told, lines = meet(task(0, key="job-8"), task(1, key="job-8"))
+        received, lines = meet(task(0, key="job-8"), task(1, key="job-8"))
         for line in lines:
             line.close(well=True)
         with socket.create_connection(("127.0.0.1", ports[1])) as its_own_task:
@@ -61,7 +61,7 @@ def test_a_taken_port_is_passed_over_by_both_sides():
             assert its_own_task.recv(100) == b"other 1\n"
             its_own_task.sendall(rendezvous.BYE)
         other.join()
-    assert told == [4242]
+    assert received == [4242]
 
 
 def test_a_task_that_goes_before_it_has_its_answer_is_waited_for_again(monkeypatch):
@@ -79,13 +79,13 @@ def test_a_task_that_goes_before_it_has_its_answer_is_waited_for_again(monkeypat
         return said
 
     monkeypatch.setattr(rendezvous, "read_line", read_and_lose)
-    told = []
-    again = threading.Thread(target=lambda: told.extend(rendezvous.join(task(1, key="job-10"))))
+    received = []
+    again = threading.Thread(target=lambda: received.extend(rendezvous.join(task(1, key="job-10"))))
     again.start()
     lines = rendezvous.invite(task(0, key="job-10"), server, 4242)
     again.join()
-    assert told[0] == 4242
-    for line in (lines, told[1]):
+    assert received[0] == 4242
+    for line in (lines, received[1]):
         line.close(well=True)
 
 

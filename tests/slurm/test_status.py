@@ -242,7 +242,7 @@ SILENT = "echo 'Unable to contact slurm controller' >&2; exit 1"
 
 @pytest.mark.parametrize("queue, left", [("cat state", ["101"]), (SILENT, ["100", "101"])], ids=["answers", "silent"])
 def test_what_slurm_does_not_cancel_is_not_called_cancelled(suite, fake_slurm, capsys, queue, left):
-    """The note is there before SLURM is told, as it may end the job at once; it goes if SLURM does not."""
+    """The record is written before scancel, which may end the job at once; it is taken back if SLURM refuses."""
     suite.main(*SLURM, "--stage", "train", "--methods", "random")
     records = {number: Path(f"runs/jobs/{name}/submitted.json") for number, name in (("100", "draw"), ("101", ROW))}
     Path("state").write_text("101|RUNNING|None\n")

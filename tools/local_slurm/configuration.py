@@ -19,7 +19,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-# A requeued job waits until its old credentials have expired: 120 s unless told otherwise.
+# A requeued job waits until its old credentials have expired: 120 s by default.
 AuthInfo=socket={folder}/munge/socket,cred_expire=10
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
@@ -50,7 +50,7 @@ PreemptMode=REQUEUE
 {nodes}
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=30 PriorityTier=1 PreemptMode=OFF
 PartitionName=cpu Nodes=ALL MaxTime=60 PriorityTier=1 PreemptMode=OFF
-# A job in `urgent` takes the place of one in `spare`, which is told so by SIGTERM and has 30 seconds to save.
+# A job in `urgent` takes the place of one in `spare`, which gets SIGTERM and has 30 seconds to save.
 PartitionName=spare Nodes=ALL MaxTime=30 PriorityTier=1 GraceTime=30
 PartitionName=urgent Nodes=ALL MaxTime=30 PriorityTier=9 PreemptMode=OFF
 """

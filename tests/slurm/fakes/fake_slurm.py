@@ -1,4 +1,4 @@
-"""sbatch, squeue and their kin of a SLURM whose queue is a folder and whose jobs run when told to.
+"""sbatch, squeue and their kin of a SLURM whose queue is a folder and whose jobs run on request.
 
 ``FAKE_SLURM/<id>/`` holds a job's ``script`` and its ``state``. ``run_queue()`` runs what may run, in order.
 """

@@ -1,4 +1,4 @@
-"""A stage that writes a word. Told to, it fails, or takes steps that survive an interruption."""
+"""A stage that writes a file. On request it fails, or takes steps that survive an interruption."""
 
 import os
 import signal

@@ -141,7 +141,7 @@ def test_a_first_node_whose_name_does_not_resolve(slurm_jobs, table, undisturbed
     line = jobs.why()
     assert "does not resolve" in line
     goes_on(slurm_jobs, "nameless", undisturbed)
-    table("the first node's name does not resolve", f"FAILED (`{line}`); same weights once mended")
+    table("the first node's name does not resolve", f"FAILED (`{line}`); same weights once fixed")
 
 
 @pytest.mark.parametrize("option, words", [("size=150m", "No space left on device"), ("ro", "Read-only file system")])
@@ -160,7 +160,7 @@ def test_a_run_folder_that_cannot_be_written(slurm_jobs, table, undisturbed, opt
     goes_on(slurm_jobs, name, undisturbed)
     table(
         "disk full" if name == "si" else "run folder not writable",
-        f"FAILED (`{short(line)}`); same weights once mended",
+        f"FAILED (`{short(line)}`); same weights once fixed",
     )
 
 
@@ -170,7 +170,7 @@ def test_a_node_without_the_data(slurm_jobs, table, undisturbed):
     line = jobs.why()
     assert "no folder of images" in line
     goes_on(slurm_jobs, "data", undisturbed)
-    table("one of two nodes lacks the data", f"FAILED (`{short(line)}`); same weights once mended")
+    table("one of two nodes lacks the data", f"FAILED (`{short(line)}`); same weights once fixed")
 
 
 def test_a_job_is_cancelled_while_others_wait_for_it(slurm_jobs, table):

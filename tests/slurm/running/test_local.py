@@ -92,4 +92,4 @@ def test_the_jobs_of_a_killed_process_save_and_end(start, killed):
     assert steps_taken() < 600
     process.kill()
     process.wait()
-    assert not runs_folder.in_use(Path("runs")), "the lock of a dead process holds nobody up"
+    assert not runs_folder.in_use(Path("runs")), "the lock of a dead process blocks no other"

@@ -1,4 +1,4 @@
-"""When a job that was told to end queues itself again, and when that would only repeat a failure."""
+"""When a job that was asked to end queues itself again, and when that would only repeat a failure."""
 
 import signal
 import subprocess
