@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pretrain import config, methods
@@ -19,6 +19,7 @@ from pretrain.config import TrainConfig
 from pretrain.data import datasets, views
 from pretrain.monitoring import rank_monitor
 from pretrain.monitoring.health import Watch, embedding_rank
+from pretrain.monitoring.late_reads import LossCheck, StopVote
 from pretrain.monitoring.rank_monitor import RankProbe
 from pretrain.networks import batch_norm
 from pretrain.optimisation import optimizers
@@ -97,7 +98,7 @@ class Run:
         self.parallel = network
         if distributed.world_size() > 1:
             # Buffers need no broadcast: synchronised BN keeps them equal on all ranks.
-            self.parallel = DistributedDataParallel(network, broadcast_buffers=False)
+            self.parallel = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def is_due(self, total: int) -> bool:
         """Whether this step ends with a checkpoint."""
@@ -155,19 +156,22 @@ class StepLogger:
         self.progress = Progress(total, f"pretrain {state.about['method']}", start=state.step, quiet=self.log is None)
         self.began, self.first = time.monotonic(), state.step
 
-    def after_step(self, terms: dict[str, float], embeddings: methods.Embeddings, lr: float) -> None:
-        """Log the step just done, if one is due. Raises UserError for a collapse."""
+    def is_due(self) -> bool:
+        """Whether the step just done is one to log."""
+        return self.state.step % self.state.settings.log.every == 0 or self.state.step >= self.total
+
+    def write(self, terms: dict[str, Tensor], embeddings: methods.Embeddings, lr: float) -> None:
+        """Log the step just done. Raises UserError for a collapse."""
         step, settings = self.state.step, self.state.settings
-        if step % settings.log.every and step < self.total:
-            return
-        rank, loss = embedding_rank(embeddings.online[0]), sum(terms.values())
+        values = {name: term.item() for name, term in terms.items()}
+        rank, loss = embedding_rank(embeddings.online[0]), sum(values.values())
         if step > self.warmup:
             self.watch.check_rank(rank, step)
         if self.probe and step % settings.log.probe_every == 0:
-            terms = terms | self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
+            values |= self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
         speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
         if self.log:
-            self.log.write(step, {**terms, "effective_rank": rank, "lr": lr, "images_per_s": speed})
+            self.log.write(step, {**values, "effective_rank": rank, "lr": lr, "images_per_s": speed})
         self.progress.update(step, f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s")
 
 
@@ -188,6 +192,7 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim:
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
     logger = StepLogger(state, total, warmup, rank_monitor.configured(settings, source))
+    stop_vote, loss_check = StopVote(), LossCheck()
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
     for batch in datasets.batches(source, settings, total_steps=total, start=state.step, device=device):
         state.note_unreadable(batch.unreadable, len(source))
@@ -195,16 +200,18 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim:
         optimizers.set_lr(state.optimizer, lr, peak=peak)
         embeddings = embed(state.parallel, batch, settings, device, labelled=labelled)
         terms = state.network.loss_terms(embeddings)
-        values = {key: term.item() for key, term in terms.items()}
-        logger.watch.check_loss(values, state.step + 1)
+        loss_check.note(terms, state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         state.optimizer.step()
         state.step += 1
         state.network.after_step(state.step / total)
-        logger.after_step(values, embeddings, lr)
-        interrupted = distributed.any_rank(stop.signal is not None, device)
+        if logger.is_due():
+            loss_check.check()
+            logger.write(terms, embeddings, lr)
+        interrupted = stop_vote(stop.signal is not None, state.step, device)
         if interrupted or state.is_due(total):
+            loss_check.check()
             state.save()
         if interrupted and state.step < total:
             if distributed.is_main():

@@ -119,6 +119,6 @@ def backend_of(config: ViewsConfig, device: torch.device) -> str:
 
 def normalise(images: Tensor, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> Tensor:
     """uint8 (B, 3, H, W) -> float32, each channel less its mean over its standard deviation (both for [0, 1])."""
-    mean_C = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
-    std_C = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
-    return (images.float() / 255 - mean_C) / std_C
+    scaled = images.float() / 255
+    # Numbers, not tensors of them: a step that copied these to the device would wait for it.
+    return torch.stack([(scaled[:, k] - mean[k]) / std[k] for k in range(3)], dim=1)

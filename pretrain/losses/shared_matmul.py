@@ -4,6 +4,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+LEAST_FLOPS = 1e11
+"""Of a product on a GPU that is worth sharing: a smaller one takes about a millisecond, as the exchange does."""
+
 
 def shared_matmul(A: Tensor, B: Tensor) -> Tensor:
     """A @ B for matrices that are the same on every rank, (m, k) and (k, n); the same on every rank again.
@@ -13,6 +16,8 @@ def shared_matmul(A: Tensor, B: Tensor) -> Tensor:
     single process it is ``A @ B``.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
+        return A @ B
+    if A.is_cuda and 2 * A.numel() * B.shape[1] < LEAST_FLOPS:
         return A @ B
     return _SharedMatmul.apply(A, B)
 

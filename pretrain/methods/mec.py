@@ -14,6 +14,7 @@ from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.mec import Config
+from pretrain.networks.host_copy import HostCopy
 from pretrain.networks.siamese import Siamese
 
 
@@ -48,12 +49,13 @@ class Method(Siamese):
         )
         self.config = config
         self.register_buffer("progress", torch.zeros(()))  # a buffer, so that a resumed run knows it
+        self.trained = HostCopy(self, "progress")
         self.next_look = 0.0  # progress at which the series is looked at again
 
     def lambda_inv(self, batch: int) -> float:
         """B eps^2 / D, larger during the warm-up."""
         c = self.config
-        left = max(1 - self.progress.item() / c.warmup_share, 0.0) if c.warmup_share else 0.0
+        left = max(1 - self.trained.value / c.warmup_share, 0.0) if c.warmup_share else 0.0
         return batch * c.distortion / c.projector_width * (1 + (c.warmup_factor - 1) * left)
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
@@ -67,11 +69,11 @@ class Method(Siamese):
 
     def after_step(self, progress: float) -> None:
         super().after_step(progress)
-        self.progress.fill_(progress)
+        self.trained.set(progress)
 
     def _look_at_series(self, online: Tensor, target: Tensor, lambda_inv: float) -> None:
         """At the first batch and after each hundredth of the training, until the norm was once too large."""
-        progress = self.progress.item()
+        progress = self.trained.value
         if progress < self.next_look:
             return
         c = self.config

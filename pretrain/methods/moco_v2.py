@@ -11,6 +11,7 @@ from pretrain.methods import Embeddings
 from pretrain.methods.settings.moco_v2 import Config
 from pretrain.networks import batch_norm, batch_shuffle, ema
 from pretrain.networks.heads import mlp
+from pretrain.networks.host_copy import HostCopy
 from pretrain.optimisation import schedules
 from runtime import distributed
 from runtime.command_line import UserError
@@ -46,6 +47,7 @@ class Method(nn.Module):
         queues = torch.randn(1 + config.symmetric, config.queue_size, config.output_width)
         self.register_buffer("queue", F.normalize(queues, dim=2))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.done = HostCopy(self, "steps")
         self.newest: Tensor | None = None  # keys of the step under way, one (B, D) for each queue
 
     def forward(self, views: list[Tensor]) -> Embeddings:
@@ -53,7 +55,7 @@ class Method(nn.Module):
         batch = len(views[0]) * distributed.world_size()
         asking, others = views[: len(self.queue)], views[::-1][: len(self.queue)]
         queries = tuple(self.projector(self.backbone(view)).float() for view in asking)
-        order = batch_shuffle.random_order(batch, seed=self.steps.item())
+        order = batch_shuffle.random_order(batch, seed=int(self.done.value))
         return Embeddings(queries, tuple(self._keys(view, order) for view in others))
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
@@ -67,9 +69,9 @@ class Method(nn.Module):
     def after_step(self, progress: float) -> None:
         """The step's keys take the place of the oldest; the key encoder moves."""
         batch = self.newest.shape[1]
-        oldest = self.steps.item() * batch % self.config.queue_size
+        oldest = int(self.done.value) * batch % self.config.queue_size
         self.queue[:, oldest : oldest + batch] = self.newest
-        self.steps += 1
+        self.done.set(self.done.value + 1)
         first, last = self.config.teacher_momentum, self.config.teacher_momentum_end
         rate = first if last is None else schedules.cosine(progress, start=first, end=last)
         ema.follow(self.teacher["backbone"], self.backbone, rate)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.swav import Config
 from pretrain.networks.heads import mlp
+from pretrain.networks.host_copy import HostCopy
 
 
 @torch.no_grad()
@@ -51,6 +52,7 @@ class Method(nn.Module):
         self.register_buffer("progress", torch.zeros(()))
         self.register_buffer("queue", torch.zeros(2, config.queue_size, config.output_width))
         self.register_buffer("queued", torch.zeros((), dtype=torch.long))
+        self.trained, self.in_queue = HostCopy(self, "progress"), HostCopy(self, "queued")
         self.newest: Tensor | None = None  # embeddings of the step under way, (2, B, D)
 
     def forward(self, views: list[Tensor]) -> Embeddings:
@@ -70,7 +72,7 @@ class Method(nn.Module):
         c, z = self.config, embeddings.online
         self.newest = torch.stack(z[:2]).detach()
         scores = [rows @ self.prototypes.T for rows in z]
-        in_use = c.queue_size and self.queued >= c.queue_size
+        in_use = c.queue_size and self.in_queue.value >= c.queue_size
         codes = []
         for i in range(2):
             pool = torch.cat([self.queue[i] @ self.prototypes.T, scores[i]]) if in_use else scores[i]
@@ -81,9 +83,9 @@ class Method(nn.Module):
     def after_step(self, progress: float) -> None:
         """Prototypes return to unit length; the queue, once begun, takes the step's embeddings for its oldest ones."""
         self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
-        if self.config.queue_size and self.progress >= self.config.queue_from:
+        if self.config.queue_size and self.trained.value >= self.config.queue_from:
             batch = self.newest.shape[1]
-            oldest = self.queued.item() % self.config.queue_size
+            oldest = int(self.in_queue.value) % self.config.queue_size
             self.queue[:, oldest : oldest + batch] = self.newest
-            self.queued += batch
-        self.progress.fill_(progress)
+            self.in_queue.set(self.in_queue.value + batch)
+        self.trained.set(progress)

@@ -1,6 +1,4 @@
-"""A run that has nothing left to learn from is stopped: collapsed embeddings, or a loss that is not a number."""
-
-import math
+"""A run whose embeddings have collapsed has nothing left to learn from, and is stopped."""
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +19,7 @@ def embedding_rank(rows: Tensor, *, most: int = 512) -> float:
 
 
 class Watch:
-    """Stops a run that has nothing left to learn from: collapsed embeddings, or a loss that is no number."""
+    """Stops a run whose embeddings have collapsed."""
 
     def __init__(self, *, collapse_rank: float, patience: int):
         self.collapse_rank, self.patience = collapse_rank, patience
@@ -34,14 +32,4 @@ class Watch:
             raise UserError(
                 f"collapse at step {step}: the embeddings' effective rank is {rank:.2f}, below {self.collapse_rank} "
                 f"{self.patience} times in a row; lower optim.lr or check the loss (log.collapse_rank=0 goes on)"
-            )
-
-    @staticmethod
-    def check_loss(terms: dict[str, float], step: int) -> None:
-        """Raises UserError if the sum of the terms is not finite."""
-        if not math.isfinite(sum(terms.values())):
-            found = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-            raise UserError(
-                f"the loss is not finite at step {step} ({found}); lower optim.lr, or try precision=fp32; "
-                f"the last checkpoint is untouched"
             )

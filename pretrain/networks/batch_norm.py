@@ -94,6 +94,9 @@ class GroupedBatchNorm(nn.Module):
         affine, running = (self.weight, self.bias), (self.running_mean, self.running_var)
         if not self.training:
             return F.batch_norm(input, *running, *affine, training=False, eps=self.eps)
+        if self.groups == 1:
+            self.num_batches_tracked += 1
+            return F.batch_norm(input, *running, *affine, training=True, momentum=self.momentum, eps=self.eps)
         copies = [[buffer.clone() for buffer in running] for _ in range(self.groups)]
         parts = [
             F.batch_norm(part, *copy, *affine, training=True, momentum=self.momentum, eps=self.eps)

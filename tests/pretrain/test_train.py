@@ -127,7 +127,7 @@ def test_two_processes_make_the_same_step_as_one(command, scenes, tmp_path):
     for processes in (1, 2):
         out = tmp_path / f"run{processes}"
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        call = [*launch, str(ROOT / SCRIPT), *small(scenes, out, "epochs=1", "optim.lr=0.001")]
+        call = [*launch, str(ROOT / SCRIPT), *small(scenes, out, "epochs=1", "optim.lr=0.001", "precision=fp32")]
         done = subprocess.run(call, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         logs.append([line["uniformity"] + line["alignment"] for line in steps(out)])

@@ -114,7 +114,7 @@ def test_every_key_belongs_to_its_image_whatever_the_order():
     network = build().eval()
     expected = network.teacher["projector"](network.teacher["backbone"](images()))
     for step in range(3):
-        network.steps.fill_(step)
+        network.done.set(step)
         assert torch.allclose(network([images(), images()]).target[0], expected, atol=1e-6)
 
 
@@ -122,7 +122,7 @@ def test_in_training_a_key_depends_on_the_neighbours_it_was_shuffled_among():
     network = build()
     keys = []
     for step in range(2):
-        network.steps.fill_(step)
+        network.done.set(step)
         keys.append(network([images(), images()]).target[0])
     assert not torch.allclose(*keys, atol=1e-4)
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pretrain.config import resolve
 from pretrain.methods import Embeddings, simclr
 from runtime.command_line import UserError
 
@@ -67,8 +68,8 @@ def test_heads_of_the_paper_and_of_the_code():
     assert names == ["Linear", "BatchNorm1d", "ReLU"] * 2 + ["Linear", "BatchNorm1d"]
     assert all(layer.bias is None for layer in code if isinstance(layer, nn.Linear))
     assert code[-1].weight.requires_grad and not code[-1].bias.requires_grad and not code[-1].bias.any()
-    with pytest.raises(UserError, match="method.head.*code"):
-        parts(head="v3")
+    with pytest.raises(UserError, match="method.head must be one of .*code"):
+        resolve("simclr", "demo", ["method.head=v3"])
 
 
 def test_both_views_learn():

@@ -1,0 +1,74 @@
+"""A steady step neither waits for the device nor changes when it is compiled."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pretrain import methods
+from pretrain.config import TrainConfig, resolve
+from pretrain.data import datasets
+from pretrain.monitoring.late_reads import EVERY, LossCheck
+from pretrain.training_loop import build, embed
+from runtime.command_line import UserError
+
+CPU = torch.device("cpu")
+
+
+class Waits(TorchDispatchMode):
+    """Counts what reads a number of the device on the host: each makes the host wait."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def settings_of(name: str) -> TrainConfig:
+    pairs = ["batch_size=8", "views.size=32", "precision=fp32"]
+    pairs += ["views.small_size=16"] if name == "swav" else []
+    pairs += ["method.classes=4"] if name == "supervised" else []
+    return resolve(name, "demo", pairs)
+
+
+def batch_of(name: str, settings: TrainConfig, seed: int = 0) -> datasets.Batch:
+    generator = torch.Generator().manual_seed(seed)
+    large, small = (2, settings.views.small) if name != "supervised" else (1, 0)
+    sizes = [32] * large + [16] * small
+    views = [torch.randint(256, (8, 3, size, size), generator=generator, dtype=torch.uint8) for size in sizes]
+    return datasets.Batch(views, torch.arange(8) % 4, [])
+
+
+@pytest.mark.parametrize("name", methods.available())
+def test_a_steady_step_of_every_method_reads_no_number_from_the_device(name):
+    settings = settings_of(name)
+    network, check = build(name, settings, CPU), LossCheck()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    for step in range(1, 4):  # the first ones also look at what is looked at now and then
+        waits = Waits()
+        with waits:
+            embeddings = embed(network, batch_of(name, settings), settings, CPU, labelled=name == "supervised")
+            terms = network.loss_terms(embeddings)
+            check.note(terms, step)
+            optimizer.zero_grad(set_to_none=True)
+            sum(terms.values()).backward()
+            optimizer.step()
+            network.after_step(0.5 + step / 1000)
+    assert waits.count == 0
+
+
+def test_the_first_loss_that_is_not_finite_is_named_soon_and_before_a_checkpoint():
+    def run(until: int) -> LossCheck:
+        check = LossCheck()
+        for step in range(1, until + 1):
+            loss = torch.tensor(float("nan") if step == 6 else float("inf") if step > 6 else 1.0)
+            check.note({"a": torch.tensor(2.0), "b": loss}, step)
+        return check
+
+    run(5).check()
+    with pytest.raises(UserError, match=r"not finite at step 6 \(a 2, b nan\)"):
+        run(7).check()
+    with pytest.raises(UserError, match="not finite at step 6"):
+        run(6 + 2 * EVERY)
