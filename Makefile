@@ -1,13 +1,19 @@
 # `make` prints the targets. An environment of your own, with torch and detectron2 in it, is used as it is: PY=python.
 VENV   ?= .venv
 PYTHON ?= python3
+JOBS   ?= 2
+FUZZ_EXAMPLES ?= 20000
 
 ifndef PY
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.set-up
 endif
 
-.PHONY: help setup demo test lint doctor slurm-up slurm-down slurm-faults
+# A file's tests stay in one process, so that what they share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
+SPREAD := -n $(JOBS) --dist loadfile
+
+.PHONY: help setup demo test test-fast test-real coverage lint format types docs bench fuzz doctor slurm-up slurm-down slurm-faults
 
 help:  ## print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 19
@@ -18,12 +24,38 @@ setup: $(READY)  ## make the environment: exact tested versions, detectron2, thi
 demo: setup  ## pretrain, convert, fine-tune and print the table, on drawn images, in minutes
 	$(PY) slurm/run_all.py --stage pretrain,transfer
 
-test: setup  ## run the tests
-	$(PY) -m pytest
+test: setup  ## run all tests that need neither a real SLURM nor a browser, in JOBS=2 processes
+	$(PYTEST) $(SPREAD) -m "not slurm and not browser"
+
+test-fast: setup  ## the tests that are quick: a minute or so
+	$(PYTEST) $(SPREAD) -m "not slow and not slurm and not browser"
+
+test-real: setup  ## the tests that need a real SLURM (make slurm-up) and Chromium; without them they fail
+	SLURM_TESTS=required BROWSER_TESTS=required $(PYTEST) -m "slurm or browser"
+
+coverage: setup  ## what share of the lines the tests ran, after: PYTEST_ADDOPTS="--cov --cov-report=" make test
+	$(PY) -m coverage report
 
 lint: setup  ## check style and format
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+format: setup  ## put style and format right
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+types: setup  ## check types with pyright
+	$(PY) -m pyright --pythonpath $(PY)
+
+docs: setup  ## build the documentation in site/, warnings being errors
+	$(PY) -m mkdocs build --strict --quiet
+
+bench: setup  ## time the loss, the evaluation, the ranks, the bookkeeping and the submission: half an hour, a quiet machine
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
+
+fuzz: setup  ## the property tests with FUZZ_EXAMPLES=20000 inputs each, new ones each time: an hour
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) $(SPREAD) \
+	  $$(grep -rlE "^(from|import) hypothesis" tests --include='test_*.py')
 
 doctor:  ## check this machine, one line for each thing that could be wrong, with its remedy
 	@$$(command -v $(PY) || command -v $(PYTHON)) tools/doctor.py
