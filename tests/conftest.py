@@ -12,12 +12,38 @@ import sys
 from pathlib import Path
 
 import cloudpickle
+import hypothesis
 import pytest
 import torch
 import torch.multiprocessing as mp
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
+
+STARTS_PROCESSES = {"command", "refused", "ranks"}
+"""Fixtures whose tests are slow, because each start of a process imports torch."""
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark tests by where they are and what they use; with FUZZ_EXAMPLES, property tests try as many new inputs."""
+    fuzz = int(os.environ.get("FUZZ_EXAMPLES", 0))
+    for item in items:
+        if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+        if TESTS / "slurm/real" in item.path.parents:
+            item.add_marker("slurm")
+            if os.environ.get("PYTEST_XDIST_WORKER"):
+                item.add_marker(pytest.mark.skip(reason="needs a real SLURM to itself: make slurm-up test-real"))
+        if item.path.stem == "test_in_a_browser":
+            item.add_marker("browser")
+        if fuzz and (settings := getattr(item.function, "_hypothesis_internal_use_settings", None)):
+            item.function._hypothesis_internal_use_settings = hypothesis.settings(
+                settings, max_examples=fuzz, derandomize=False
+            )
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,7 @@ def test_every_module_says_what_it_is():
 
 
 @pytest.mark.parametrize("script", [p for p in FILES if "run(main)" in p.read_text()], ids=lambda p: p.stem)
+@pytest.mark.slow
 def test_every_command_line_has_a_help_from_any_folder(script, tmp_path):
     done = subprocess.run([sys.executable, str(script), "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "usage: " in done.stdout, done.stderr

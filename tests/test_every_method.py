@@ -24,6 +24,7 @@ class StopAfter:
 
 
 @pytest.mark.parametrize("name", methods.available())
+@pytest.mark.slow
 def test_trains_on_scenes_stops_goes_on_and_converts(name, scenes, tmp_path, monkeypatch, capsys):
     root = scenes / ("classification/train" if name == "supervised" else "unlabelled")
     batch = 8 if name == "supervised" else 16  # three steps of each

@@ -23,6 +23,7 @@ def call(line: str, cwd: Path, *more: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, env=nowhere)
 
 
+@pytest.mark.slow
 def test_the_walk_through_every_stage_by_hand(tmp_path):
     assert len(WALK) == 6
     for line in WALK:
@@ -35,6 +36,7 @@ def test_the_walk_through_every_stage_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize("line", OTHERS, ids=lambda line: " ".join(line.split()[1:6]))
+@pytest.mark.slow
 def test_the_other_command_lines_parse(line, tmp_path):
     """Their data is not here: a dry run succeeds, a stage gets as far as the first file it misses and names it."""
     if "run_all.py" in line:

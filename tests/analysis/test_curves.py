@@ -32,6 +32,7 @@ def arguments(kept, scenes, out):
     return [str(kept), *images, "--workers", "0", "--out", str(out)]
 
 
+@pytest.mark.slow
 def test_every_kept_checkpoint_is_a_point_in_the_order_of_steps(kept, scenes, tmp_path, capsys, monkeypatch):
     call = arguments(kept, scenes, tmp_path)
     curves.main([*call, "--steps", "10"])

@@ -39,6 +39,7 @@ def steps(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_run_folder_holds_what_the_next_stage_needs(finished):
     about = checkpoint.read_backbone(finished / "backbone.pth")
     assert (about["method"], about["recipe"], about["epochs"], about["seed"]) == ("matrix_ssl", "imagenet-100ep", 2, 0)
@@ -202,6 +203,7 @@ def test_help_shows_every_setting_with_its_sentence(command):
     assert "optim.lr\n" in text and "method.gamma\n" in text and "Table 5 finds 1 best" in text
 
 
+@pytest.mark.slow
 def test_works_from_any_folder_and_as_a_module(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pretrain.train", "--help"], cwd=tmp_path, capture_output=True, text=True

@@ -47,6 +47,7 @@ def test_all_tasks_receive_the_port_of_the_store():
         line.close(well=True)
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_passed_over_by_both_sides():
     """By a program that says nothing, and by another job's first task."""
     ports = rendezvous.ports_of("job-8")

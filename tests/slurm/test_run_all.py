@@ -88,6 +88,7 @@ def wait_for(path: Path, seconds: float = 60) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_stopped_run_saves_and_the_same_command_goes_on(suite, number):
     arguments = (*LOCAL, *ROW, "train.steps=40")
     steps = Path("runs/random-seed0/train/steps.txt")
@@ -122,6 +123,7 @@ def test_an_interrupted_stage_resumes_by_itself_when_nobody_asked_to_stop(suite,
     assert job_records.read(home, Interruption).seconds > 0
 
 
+@pytest.mark.slow
 def test_what_is_cancelled_meanwhile_saves_and_neither_it_nor_what_needs_it_is_begun_again(suite, capsys, monkeypatch):
     monkeypatch.setattr(cancellation, "REMINDER_S", 0.5)  # the stage is deaf to the first signal, and soon done
     process = start(suite, *LOCAL, "train.steps=100", "train.deaf=1")
@@ -141,6 +143,7 @@ def test_what_is_cancelled_meanwhile_saves_and_neither_it_nor_what_needs_it_is_b
     )
 
 
+@pytest.mark.slow
 def test_what_ends_well_before_it_hears_that_it_is_cancelled_is_not_called_cancelled(suite, capsys):
     process = start(suite, *LOCAL, *ROW, "train.steps=40", "train.deaf=1000")
     wait_for(Path("runs/random-seed0/train/steps.txt"))
@@ -252,6 +255,7 @@ def test_a_job_that_is_stopped_before_its_stage_begins_has_not_failed(suite):
     assert "random-seed0/train: saved and stopped" in said and "failed" not in said
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_lost_while_a_job_starts_is_sent_again(suite):
     process = start(suite, *LOCAL, *ROW, "train.steps=1000", "train.deaf=1")
     wait_for(Path("runs/random-seed0/train/steps.txt"))

@@ -70,6 +70,7 @@ def test_done_already_and_the_folder_of_another_run(finished, words, capsys):
         linear.main(words(finished, "epochs=6", weights="random"))
 
 
+@pytest.mark.slow
 def test_killed_then_terminated_then_finished_gives_the_same_classifier(finished, words, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, linear.__file__, *words(out, "epochs=6")]

@@ -44,6 +44,7 @@ def small() -> list[str]:
         ("lvis-fpn-1x", "lvis_v1", {"bbox", "segm"}, "lvis"),
     ],
 )
+@pytest.mark.slow
 def test_a_protocol_takes_an_iteration_and_reports_in_its_tasks(datasets, tmp_path, protocol, benchmark, tasks, metric):
     out = tmp_path / "out"
     words = f"--protocol {protocol} --benchmark {benchmark} --weights random --out {out} --seed 0".split()

@@ -19,6 +19,7 @@ from transfer.checkpoints import weights
 
 
 @pytest.mark.parametrize("protocol", ["demo-fpn", "demo-c4"])
+@pytest.mark.slow
 def test_a_run_leaves_detectron2s_files_and_a_result(fine_tuned, scenes, protocol):
     out = fine_tuned(protocol)
     for name in ("config.yaml", "metrics.json", "log.txt", "model_final.pth", "predictions.png", "predictions.json.gz"):

@@ -73,6 +73,7 @@ def test_two_processes_share_an_odd_number_of_images(ranks):
     assert ranks(2, _probe) == pytest.approx([_probe()] * 2, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_logs_the_ranks_of_its_probe_and_trains_as_without(scenes, tmp_path):
     """Two runs, one with a probe of labelled images: the same losses, and ranks in the log of one."""
     lines = {}

@@ -239,6 +239,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_claims_gigabytes_does_not_take_them(tmp_path):
     """1 GiB and more out of at most 3 MB; read in a process of its own, whose peak memory is measured."""
     for name, write in CLAIMS.items():
