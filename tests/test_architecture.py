@@ -1,4 +1,4 @@
-"""What the folder list promises: the direction of imports, who may import whom, and how a part is added."""
+"""What the folder list promises: the direction of imports, who may import whom, and how long a function may be."""
 
 import ast
 import subprocess
@@ -10,47 +10,88 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINE = ["runtime", "pretrain", "transfer", "analysis", "slurm"]
 FILES = sorted(path for package in [*PIPELINE, "tools"] for path in (ROOT / package).rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+COMMANDS = [path for path in FILES if "    run(main)" in path.read_text(encoding="utf-8").splitlines()]
+LONGEST_FUNCTION = 60
+HOMES = {"detectron2": "transfer", "fvcore": "transfer", "pycocotools": "transfer", "submitit": "slurm"}
+"""The package of the pipeline that alone imports a library."""
 
 
-def imported(path: Path) -> set[str]:
+def imports(tree: ast.AST) -> set[str]:
+    """The dotted names of the modules that are imported, and of what is imported from them."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module.split(".")[0])
+            assert node.level == 0, "relative import"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_package_imports_only_what_stands_to_its_left(path):
-    own = path.relative_to(ROOT).parts[0]
-    allowed = PIPELINE[: PIPELINE.index(own) + 1] if own in PIPELINE else PIPELINE[:1]
-    assert imported(path) & set(PIPELINE) <= set(allowed)
+def packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(TREES[path])}
 
 
-def test_third_parties_stay_in_their_layer():
-    homes = {"detectron2": "transfer", "fvcore": "transfer", "submitit": "slurm"}
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def test_a_package_imports_only_what_is_to_its_left():
+    wrong = []
     for path in FILES:
-        if path.name == "doctor.py":  # it looks at every library to say what is wrong with it
+        own = path.relative_to(ROOT).parts[0]
+        allowed = PIPELINE[: PIPELINE.index(own) + 1] if own in PIPELINE else ["runtime", "tools"]
+        wrong += [f"{name_of(path)} imports {name}" for name in packages(path) & {*PIPELINE, "tools"} - set(allowed)]
+    assert not wrong
+
+
+def test_nothing_imports_a_command():
+    """slurm names commands as text and asks them to parse; everything else is in rooms that all may use."""
+    commands = {name_of(path) for path in COMMANDS}
+    assert not [
+        f"{name_of(path)} imports {name}"
+        for path in FILES
+        for name in imports(TREES[path]) & commands - {name_of(path)}
+    ]
+
+
+def test_a_library_is_imported_in_one_package_only():
+    wrong = []
+    for path in FILES:
+        if path.parts[-2] == "tools":  # doctor looks at every library to say what is wrong with it
             continue
-        for library in imported(path) & homes.keys():
-            assert path.relative_to(ROOT).parts[0] == homes[library], f"{path} imports {library}"
-    assert imported(ROOT / "pretrain/losses/matrix_information.py") - sys.stdlib_module_names == {"torch"}
+        wrong += [
+            name_of(path) for name in packages(path) & HOMES.keys() if path.relative_to(ROOT).parts[0] != HOMES[name]
+        ]
+    assert not wrong
+    assert packages(ROOT / "pretrain/losses/matrix_information.py") - sys.stdlib_module_names == {"torch"}
 
 
-def test_no_file_is_too_long_to_read_in_one_sitting():
-    long = {str(path): lines for path in FILES if (lines := len(path.read_text().splitlines())) > 300}
-    assert not long
+def test_a_command_starts_without_torch():
+    """Its top level imports torch-free modules only, so that --help and a submission's check are quick."""
+    modules = ", ".join(sorted(name_of(path) for path in COMMANDS if path.parts[-2] in PIPELINE))
+    code = f"import sys, {modules}; print([name for name in ('torch', 'detectron2', 'cv2') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_functions_are_short():
+    functions = [
+        (node.end_lineno - node.lineno + 1, f"{name_of(path)}.{node.name}")
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert not [entry for entry in functions if entry[0] > LONGEST_FUNCTION]
 
 
 def test_every_module_says_what_it_is():
-    assert all(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in FILES)
+    assert all(ast.get_docstring(tree) for tree in TREES.values())
 
 
-@pytest.mark.parametrize("script", [p for p in FILES if "run(main)" in p.read_text()], ids=lambda p: p.stem)
 @pytest.mark.slow
-def test_every_command_line_has_a_help_from_any_folder(script, tmp_path):
+@pytest.mark.parametrize("script", COMMANDS, ids=lambda path: name_of(path))
+def test_every_command_has_a_help_from_any_folder(script, tmp_path):
     done = subprocess.run([sys.executable, str(script), "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
