@@ -61,6 +61,13 @@ def random_views(backbone: Backbone, *, size: int, count: int, seed: int) -> Ran
     return RandomViews(views.Augment(views.recipe(recipe)), count, seed)
 
 
+def refuse_other_features(out: Path, about: dict) -> None:
+    """Raise UserError if the features in ``out`` come from other weights, images or settings than ``about`` says."""
+    there = feature_file.read(out).about
+    if differing := [key for key, value in about.items() if there.get(key) != value]:
+        raise UserError(f"{out} holds other features ({', '.join(differing)}); choose another --out")
+
+
 def write_features(
     weights: str,
     options: ImageOptions,
@@ -105,10 +112,7 @@ def write_features(
         "half": half,
     }
     if out.exists():
-        there = feature_file.read(out).about
-        same = {**about, "images_sha256": feature_file.images_sha256(names, labels)}
-        if differing := [key for key, value in same.items() if there.get(key) != value]:
-            raise UserError(f"{out} holds other features ({', '.join(differing)}); choose another --out")
+        refuse_other_features(out, {**about, "images_sha256": feature_file.images_sha256(names, labels)})
         print(f"done already: {out}")
         return
     on = distributed.init(device)
