@@ -99,10 +99,12 @@ def _fill_for_evaluation(entry: dict, size: tuple[int, int], points: int) -> Non
         mask = entry.get("segmentation")
         width, height = entry["bbox"][2:]
         entry["area"] = float(coco_mask.area(run_lengths(mask, *size))) if mask else float(width * height)
-    if points:
-        marks = entry.setdefault("keypoints", [0] * (3 * points))
-        if type(entry.get("num_keypoints")) is not int:
+    if marks := entry.get("keypoints") or [0] * (3 * points):
+        entry["keypoints"] = marks
+        if type(entry.get("num_keypoints")) is not int or entry["num_keypoints"] < 0:
             entry["num_keypoints"] = sum(seen > 0 for seen in marks[2::3])
+    else:
+        entry.pop("num_keypoints", None)
 
 
 def usable_mask(mask) -> dict | list | None:

@@ -25,6 +25,7 @@ class GroundTruth:
     """Id of each category -> its number from 1 on, in the order of the ids."""
     has_masks: bool
     """Whether there are objects, and each has a mask."""
+    has_keypoints: bool
 
     @property
     def names(self) -> dict[int, str]:
@@ -90,6 +91,7 @@ def _read(path: Path, state: tuple[int, int] | None) -> GroundTruth:
         images=_numbered(content["images"]),
         categories=_numbered(content["categories"]),
         has_masks=any(usable_mask(entry.get("segmentation")) for entry in objects),
+        has_keypoints=any("keypoints" in entry for entry in objects),
     )
 
 

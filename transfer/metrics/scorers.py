@@ -50,9 +50,11 @@ def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> d
 
 
 def scored_tasks(known: GroundTruth) -> tuple[str, ...]:
-    """What predictions can be scored on: the tasks of the metric, masks only where the objects have masks."""
-    boxes_only = bool(known.content["annotations"]) and not known.has_masks
-    return tuple(task for task in TASKS[known.metric] if not (task == "segm" and boxes_only))
+    """What predictions can be scored on: the tasks of the metric, masks and keypoints only where objects have them."""
+    lacking = set()
+    if known.content["annotations"]:
+        lacking = {task for task, has in (("segm", known.has_masks), ("keypoints", known.has_keypoints)) if not has}
+    return tuple(task for task in TASKS[known.metric] if task not in lacking)
 
 
 def check_ground_truth(truth: str | Path, *, tasks: list[str], engine: str) -> None:
