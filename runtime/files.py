@@ -1,6 +1,7 @@
 """Files that are either whole or not there: written under a temporary name, then renamed."""
 
 import contextlib
+import fnmatch
 import glob
 import hashlib
 import json
@@ -78,3 +79,15 @@ def sha256(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def listed(folder: str | Path, pattern: str) -> list[Path]:
+    """The files of a folder whose names fit ``pattern``, shorter names first; none where the folder is gone.
+
+    `Path.glob` fails where the folder is removed while it looks.
+    """
+    try:
+        names = fnmatch.filter(os.listdir(folder), pattern)
+    except OSError:
+        return []
+    return [Path(folder, name) for name in sorted(names, key=lambda name: (len(name), name))]

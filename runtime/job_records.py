@@ -231,7 +231,7 @@ def has_started(folder: Path, rank: int, job_id: str) -> bool:
 
 def read_ends(folder: Path) -> list[End]:
     """The records of the tasks that failed, by rank."""
-    paths = sorted(folder.glob("ended-*.json"), key=lambda path: (len(path.name), path.name))
+    paths = files.listed(folder, "ended-*.json")
     ends = [typed_json.read(path, End, "delete it; only the reason of a failure is lost") for path in paths]
     return [end for end in ends if end is not None]
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime import job_records
+from runtime import files, job_records
 from runtime.command_line import UserError
 from runtime.job_graph import Job
 from runtime.job_records import Outcome, Submission
@@ -232,7 +232,7 @@ def log_excerpt(folder: Path, job_id: str, *, consequences: Collection[str] = ()
     that failed first need not be the first. ``consequences`` are lines about the death of another task: they go last.
     """
     lines, first = [], []
-    for path in sorted(folder.glob(f"{job_id}_*_log.err")):
+    for path in files.listed(folder, f"{job_id}_*_log.err"):
         own = [line.strip() for line in tail([path], lines=200)]
         lines += own
         first = first or own[-1:]
