@@ -53,6 +53,11 @@ def read(path: str | Path) -> File:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}; give the path of a .pth, .pth.tar, .ckpt, .safetensors or .pkl file")
+    with growth_limited(path):
+        return _read(path)
+
+
+def _read(path: Path) -> File:
     with path.open("rb") as file:
         start = file.read(len(LEGACY_TORCH))
     if start.startswith(b"PK"):
@@ -107,7 +112,7 @@ def _read_torch(path: Path, kind: str, *, mmap: bool) -> File:
     while True:
         known = [(function, name) for name, function in (HARMLESS | stand_ins).items()]
         try:
-            with growth_limited(path), torch.serialization.safe_globals([*known, *NUMPY_DTYPES]):
+            with torch.serialization.safe_globals([*known, *NUMPY_DTYPES]):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
             break
         except pickle.UnpicklingError as error:
@@ -116,16 +121,10 @@ def _read_torch(path: Path, kind: str, *, mmap: bool) -> File:
                 raise UserError(f"{path} cannot be read without its own code ({name}); {SAVE_PLAINLY}") from error
             stand_ins |= {name: _stand_in(name), f"builtins.{name}": _stand_in(name)}
         except UserError as error:
-            raise UserError(str(error) if str(error).startswith(str(path)) else f"{path} {error}") from error
-        except (
-            RuntimeError,
-            EOFError,
-            ValueError,
-            OSError,
-            LookupError,
-            TypeError,
-            AttributeError,
-        ) as error:
+            raise UserError(f"{path} {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged file can fail in any of a dozen ways
             raise UserError(f"{path} {DAMAGED.format('')}") from error
     names = tuple(sorted(name for name in stand_ins if not name.startswith("builtins.")))
     if not isinstance(content, dict):
@@ -137,7 +136,8 @@ def _read_torch(path: Path, kind: str, *, mmap: bool) -> File:
 
 def _class_to_stand_in_for(path: Path, message: str, error: Exception) -> str:
     """The foreign name that torch's reader stopped at; UserError for what no stand-in can help."""
-    if wanted := re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", message):
+    wanted = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", message)
+    if wanted and wanted[1].isprintable():
         return wanted[1]
     if wanted := re.search(r"unsupported GLOBAL (\S+)|unrecognized function (.+)", message):
         raise UserError(f"{path} {_refusal(wanted[1] or wanted[2].strip())}") from error
@@ -204,10 +204,8 @@ NUMPY_DTYPES = sorted(
 
 def _read_safetensors(path: Path) -> File:
     try:
-        with growth_limited(path), safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(path, framework="pt") as file:
             content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    except UserError:
-        raise
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{path} is a damaged safetensors file ({shortened(str(error), 80)}); was it copied completely?"

@@ -8,6 +8,7 @@ import datetime
 import io
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -129,6 +130,25 @@ def test_a_truncated_file_is_one_line(tmp_path, zipped, part):
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
     with pytest.raises(UserError, match="truncated.*copied completely"):
         read.read(path)
+
+
+def test_a_legacy_file_that_lacks_a_tensor_it_speaks_of_is_damaged(tmp_path):
+    path = tmp_path / "file.pth"
+    torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    key = re.findall(rb"\d{9,}", content)[-1]
+    at = content.rindex(key)
+    path.write_bytes(content[:at] + b"7" * len(key) + content[at + len(key) :])
+    with pytest.raises(UserError, match="damaged or truncated"):
+        read.read(path)
+
+
+def test_a_class_whose_name_no_python_has_is_no_checkpoint(tmp_path):
+    for number, name in enumerate((b"\x00orch._utils\n_rebuild", b"to rch\nTensor", b"\xff\nTensor")):
+        path = tmp_path / f"{number}.pth"
+        _zip_of(b"\x80\x02c" + name + b"\n.", path)
+        with pytest.raises(UserError, match=f"{number}.pth"):
+            read.read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, world", b"PK\x03\x04 cut off", b"\x1f\x8b gzip", b"\x80\x02}q\x00"])

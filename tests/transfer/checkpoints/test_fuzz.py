@@ -1,0 +1,162 @@
+"""Whatever bytes a checkpoint is made of, it is read or refused in a UserError; renaming loses no name."""
+
+import io
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save
+
+from runtime.command_line import UserError
+from transfer.checkpoints import openmmlab, read, resnet50
+from transfer.checkpoints.find_backbone import find_trunk
+from transfer.checkpoints.rename import from_sequential, to_detectron2, to_torchvision
+
+FUZZ = settings(
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def _torch_file(zipped: bool) -> bytes:
+    content = {"state_dict": {"module.conv1.weight": torch.arange(6.0), "module.fc.bias": torch.ones(2)}, "epoch": 3}
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()
+
+
+SEEDS = {
+    "zip.pth": _torch_file(True),
+    "legacy.pth": _torch_file(False),
+    "model.safetensors": save({"conv1.weight": torch.arange(6.0), "fc.bias": torch.ones(2)}),
+    "backbone.pkl": pickle.dumps({"model": {"stem.conv1.weight": np.arange(6.0)}, "__author__": "x"}, protocol=4),
+}
+
+
+@st.composite
+def damaged(draw, name: str) -> bytes:
+    """A file with some bytes changed, cut out, doubled or put in."""
+    content = bytearray(SEEDS[name])
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(len(content) - 1, 0)))
+        length = draw(st.sampled_from([1, 1, 2, 8, 64]))
+        match draw(st.sampled_from(["change", "cut", "double", "insert", "end"])):
+            case "change":
+                content[at : at + length] = draw(st.binary(min_size=length, max_size=length))
+            case "cut":
+                del content[at : at + length]
+            case "double":
+                content[at:at] = content[at : at + length]
+            case "insert":
+                content[at:at] = draw(st.binary(min_size=1, max_size=length))
+            case "end":
+                del content[at:]
+    return bytes(content)
+
+
+def _read_or_refuse(path: Path) -> None:
+    try:
+        found = find_trunk(read.read(path).content, path)
+        resnet50.check(path, {new: found.tensors[name] for name, new in found.names.items()})
+    except UserError as error:
+        assert len(error.faults) == 1
+
+
+@pytest.mark.parametrize("name", SEEDS)
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_checkpoint_is_read_or_refused(tmp_path, name, data):
+    path = tmp_path / name
+    path.write_bytes(data.draw(damaged(name)))
+    _read_or_refuse(path)
+
+
+@FUZZ
+@given(
+    content=st.binary(max_size=200),
+    kind=st.sampled_from([b"", b"\x80\x02", b"\x80\x04", b"PK\x03\x04", read.LEGACY_TORCH]),
+)
+def test_any_bytes_are_read_or_refused(tmp_path, content, kind):
+    (tmp_path / "file.pth").write_bytes(kind + content)
+    _read_or_refuse(tmp_path / "file.pth")
+
+
+HEADER = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["dtype", "shape", "data_offsets", "__metadata__", "a"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@FUZZ
+@given(header=HEADER, tail=st.binary(max_size=16))
+def test_any_header_of_a_safetensors_file_is_read_or_refused(tmp_path, header, tail):
+    text = json.dumps({"conv1.weight": header}).encode()
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + tail)
+    _read_or_refuse(tmp_path / "m.safetensors")
+
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@FUZZ
+@given(value=st.dictionaries(st.sampled_from(["model", "state_dict", "meta", "format", "epoch", "input"]), PLAIN))
+def test_any_plain_content_is_described_or_refused(tmp_path, value):
+    for name, written in (("w.pkl", pickle.dumps(value)), ("w.pth", None)):
+        if written is None:
+            torch.save(value, tmp_path / name)
+        else:
+            (tmp_path / name).write_bytes(written)
+        _read_or_refuse(tmp_path / name)
+    openmmlab.origin(value)
+
+
+@FUZZ
+@given(text=st.text(max_size=200) | st.builds("model = dict(type={!r}, a=[{!r}])".format, st.text(max_size=9), PLAIN))
+def test_any_configuration_text_is_parsed_without_an_error(text):
+    openmmlab.origin({"meta": {"cfg": text}})
+
+
+NAMES = st.builds(
+    "layer{}.{}.{}".format,
+    st.integers(1, 4),
+    st.integers(0, 99),
+    st.builds("{}{}.{}".format, st.sampled_from(["conv", "bn"]), st.integers(1, 3), st.sampled_from(["weight", "bias"]))
+    | st.builds("downsample.{}.{}".format, st.integers(0, 1), st.sampled_from(["weight", "running_mean"])),
+) | st.builds("{}.{}".format, st.sampled_from(["conv1", "bn1"]), st.sampled_from(["weight", "running_var"]))
+
+
+@FUZZ
+@given(names=st.lists(NAMES, unique=True))
+def test_renaming_is_one_to_one_and_has_an_inverse(names):
+    renamed = [to_detectron2(name) for name in names]
+    assert [to_torchvision(name) for name in renamed] == names
+    assert len(set(renamed)) == len(names)
+
+
+def test_every_tensor_of_a_resnet50_goes_there_and_back_and_none_is_numbered_by_mistake():
+    for name in resnet50.expected_shapes():
+        assert to_torchvision(to_detectron2(name)) == name
+        assert from_sequential(name).startswith("(foreign)")
