@@ -11,13 +11,13 @@ import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 try:
     from runtime import job_graph, job_records
     from runtime.command_line import Faults, Parser, numbers, run, words
-    from slurm.planning import experiment, graph, presets, validate
+    from slurm.planning import presets
     from slurm.running import runs_folder
     from slurm.submitting import cluster, partitions, snapshot
 except ModuleNotFoundError as missing:
@@ -25,12 +25,11 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 from runtime.job_graph import Job, Resources
 from runtime.provenance import ROOT
-from slurm.planning.experiment import Experiment
 from slurm.planning.registry import STAGES
+from slurm.planning.request import Request, resolve
 from slurm.planning.reuse import ResolvedGraph, resolve_reuse
 from slurm.planning.stage import Stage
 from slurm.running.outcome import Outcome
-from slurm.submitting.cluster import Cluster
 from slurm.watching.summary import dry_run, failures, results
 
 PATIENCE_S = 60
@@ -49,21 +48,34 @@ def main(argv: list[str] | None = None, *, registry: Mapping[str, Stage] = STAGE
     if options.init_cluster:
         print(f"written: {partitions.init_cluster(options.init_cluster, cluster.CLUSTERS)}; review it before use")
         return 0
-    request = resolve(options, registry)
+    request = resolve(
+        options.stage,
+        preset=options.preset,
+        overrides=options.overrides,
+        place=options.cluster,
+        runs=options.runs,
+        registry=registry,
+        methods=options.methods,
+        seeds=options.seeds,
+        recipe=options.recipe,
+        protocols=options.protocols,
+        benchmarks=options.benchmarks,
+    )
+    check_place(options, request)
     if options.dry_run:
-        print(dry_run_text(request, resolve_reuse(request.runs, request.jobs, redo=options.redo)))
+        print(dry_run_text(options, request))
         return 0
     with runs_folder.lock(request.runs, patience_s=PATIENCE_S if request.on_slurm else 0):
-        resolved, code = prepare(request)
+        resolved, code = prepare(options, request)
         if options.estimate:
-            print(estimated(request, resolved, code))
+            print(estimated(options, request, resolved, code))
             return 0
         if options.export_sbatch:
-            print(f"written: sh {exported(request, resolved, code)} submits the jobs")
+            print(f"written: sh {exported(options, request, resolved, code)} submits the jobs")
             return 0
         if not request.on_slurm:
-            return conclude(request, run_here(request, resolved, code))
-        ids = submitted(request, resolved, code)
+            return conclude(request, run_here(options, request, resolved, code))
+        ids = submitted(options, request, resolved, code)
     for name, job_id in ids.items():
         print(f"{name}: job {job_id}")
     if not options.wait:
@@ -72,9 +84,6 @@ def main(argv: list[str] | None = None, *, registry: Mapping[str, Stage] = STAGE
     from slurm.watching.follow import follow
 
     return conclude(request, follow(request.runs, request.jobs, ids))
-
-
-# What is requested.
 
 
 def parser(registry: Mapping[str, Stage] = STAGES) -> Parser:
@@ -131,84 +140,30 @@ def parse(argv: list[str] | None, registry: Mapping[str, Stage] = STAGES) -> arg
     return options
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a command line means."""
-
-    options: argparse.Namespace
-    experiment: Experiment
-    cluster: Cluster
-    jobs: list[Job]
-
-    @property
-    def runs(self) -> Path:
-        return self.experiment.runs
-
-    @property
-    def on_slurm(self) -> bool:
-        return self.cluster.executor == "slurm"
-
-
-def resolve(options: argparse.Namespace, registry: Mapping[str, Stage]) -> Request:
-    """What the command line means; raises UserError that names everything that is wrong with it."""
-    faults = Faults(validate.unknown("stage", options.stage, registry))
-    preset = place = None
-    overrides: experiment.Settings = {}
-    with faults.collected():
-        overrides = experiment.parse_overrides(options.overrides, registry)
-    with faults.collected():
-        preset = presets.load(options.preset)
-    with faults.collected():
-        place = cluster.load(options.cluster)
-        faults += faults_of_place(options, place)
-    faults.check()
-    assert preset is not None and place is not None
-    wanted = presets.experiment(
-        preset,
-        runs=options.runs or Path(place.runs or "runs"),
-        methods=options.methods,
-        seeds=options.seeds,
-        recipe=options.recipe,
-        protocols=options.protocols,
-        benchmarks=options.benchmarks,
-    ).with_overrides(overrides)
-    stages = graph.closure(options.stage, registry)
-    faults += validate.faults_of(wanted, stages, registry, variants=preset.variants)
-    faults.check()
-    jobs = graph.build(wanted, options.stage, registry)
-    faults += graph.missing_inputs(jobs)
-    limits = partitions.limits() if place.executor == "slurm" else {}
-    faults += validate.faults_of_resources(jobs, place, limits, wanted.runs)
-    faults.check()
-    return Request(options=options, experiment=wanted, cluster=place, jobs=jobs)
-
-
-def faults_of_place(options: argparse.Namespace, place: Cluster) -> list[str]:
-    """Options that do not go with where the jobs run."""
-    faults = []
-    if place.executor != "slurm":
+def check_place(options: argparse.Namespace, request: Request) -> None:
+    """Raise UserError that names the options that do not go with where the jobs run."""
+    faults = Faults()
+    if not request.on_slurm:
         if options.wait is False:
-            faults.append(f"--no-wait is for SLURM; --cluster {place.name} runs the jobs itself")
+            faults.append(f"--no-wait is for SLURM; --cluster {request.cluster.name} runs the jobs itself")
         if options.max_running:
-            faults.append(f"--max-running is for SLURM; on {place.name} give --parallel")
+            faults.append(f"--max-running is for SLURM; on {request.cluster.name} give --parallel")
         if options.export_sbatch:
             faults.append("--export-sbatch needs a --cluster whose executor is slurm")
     elif options.export_sbatch and options.max_running:
         faults.append("--export-sbatch writes no arrays; leave --max-running out")
-    return faults
+    faults.check()
 
 
-# What is done with it.
-
-
-def dry_run_text(request: Request, resolved: ResolvedGraph) -> str:
+def dry_run_text(options: argparse.Namespace, request: Request) -> str:
     """What --dry-run prints; nothing is written, and SLURM need not be there."""
+    resolved = resolve_reuse(request.runs, request.jobs, redo=options.redo)
     scripts: list[str] = []
     if request.on_slurm:
         from slurm.submitting import submit
 
         code = ROOT
-        if not request.options.live_code:
+        if not options.live_code:
             code = snapshot.folder_of(request.runs, snapshot.read(resolved.jobs))
         scripts = submit.scripts(
             request.runs,
@@ -216,22 +171,22 @@ def dry_run_text(request: Request, resolved: ResolvedGraph) -> str:
             done=resolved.done,
             cluster=request.cluster,
             code=code,
-            at_once=request.options.max_running,
+            at_once=options.max_running,
         )
     warn_of_other_code(resolved)
     return dry_run(request.experiment, resolved.jobs, place=request.cluster, done=resolved.done, scripts=scripts)
 
 
-def prepare(request: Request) -> tuple[ResolvedGraph, Path]:
+def prepare(options: argparse.Namespace, request: Request) -> tuple[ResolvedGraph, Path]:
     """Record the graph in the runs folder; return it, and the folder of the code that its jobs run."""
-    resolved = resolve_reuse(request.runs, request.jobs, redo=request.options.redo)
+    resolved = resolve_reuse(request.runs, request.jobs, redo=options.redo)
     warn_of_other_code(resolved)
     job_records.remove_cancelled(request.runs, [job.name for job in resolved.jobs])
-    if request.options.redo:
+    if options.redo:
         runs_folder.set_aside(request.runs, resolved.todo)
     resolve_resources = request.cluster.resolve_resources
     job_graph.save(request.runs, [replace(job, resources=resolve_resources(job.resources)) for job in resolved.jobs])
-    return resolved, ROOT if request.options.live_code else snapshot.take(request.runs, resolved.jobs)
+    return resolved, ROOT if options.live_code else snapshot.take(request.runs, resolved.jobs)
 
 
 def warn_of_other_code(resolved: ResolvedGraph) -> None:
@@ -243,7 +198,7 @@ def warn_of_other_code(resolved: ResolvedGraph) -> None:
         print(f"{jobs} made by other code ({commits}) and kept; --redo repeats them", file=sys.stderr)
 
 
-def submitted(request: Request, resolved: ResolvedGraph, code: Path) -> dict[str, str]:
+def submitted(options: argparse.Namespace, request: Request, resolved: ResolvedGraph, code: Path) -> dict[str, str]:
     """Submit what is not done; the job id of each job in the queue."""
     from slurm.submitting import submit
 
@@ -253,11 +208,11 @@ def submitted(request: Request, resolved: ResolvedGraph, code: Path) -> dict[str
         done=resolved.done,
         cluster=request.cluster,
         code=code,
-        at_once=request.options.max_running,
+        at_once=options.max_running,
     )
 
 
-def exported(request: Request, resolved: ResolvedGraph, code: Path) -> Path:
+def exported(options: argparse.Namespace, request: Request, resolved: ResolvedGraph, code: Path) -> Path:
     """Write what is not done as batch scripts; the script that submits them."""
     from slurm.submitting import export
 
@@ -267,11 +222,11 @@ def exported(request: Request, resolved: ResolvedGraph, code: Path) -> Path:
         done=resolved.done,
         cluster=request.cluster,
         code=code,
-        folder=request.options.export_sbatch,
+        folder=options.export_sbatch,
     )
 
 
-def run_here(request: Request, resolved: ResolvedGraph, code: Path) -> Outcome:
+def run_here(options: argparse.Namespace, request: Request, resolved: ResolvedGraph, code: Path) -> Outcome:
     """Run the graph on this machine."""
     from slurm.running import local
     from slurm.running.scheduler import Schedule
@@ -285,13 +240,13 @@ def run_here(request: Request, resolved: ResolvedGraph, code: Path) -> Outcome:
         resolved.jobs,
         done=resolved.done,
         start=local.DebugJob if debug else functools.partial(local.LocalJob, code=code),
-        parallel=1 if debug else request.options.parallel,
+        parallel=1 if debug else options.parallel,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         gpus=local.visible_gpus(),
     ).run()
 
 
-def estimated(request: Request, resolved: ResolvedGraph, code: Path) -> str:
+def estimated(options: argparse.Namespace, request: Request, resolved: ResolvedGraph, code: Path) -> str:
     """Measure how fast the long stages of what is left run here, and say when all would be done."""
     from slurm.watching import estimate
     from slurm.watching.follow import follow
@@ -299,11 +254,11 @@ def estimated(request: Request, resolved: ResolvedGraph, code: Path) -> str:
     def execute(jobs: Sequence[Job]) -> Outcome:
         part = ResolvedGraph(jobs=list(jobs), done=resolved.done & {job.name for job in jobs})
         if request.on_slurm:
-            return follow(request.runs, jobs, submitted(request, part, code))
-        return run_here(request, part, code)
+            return follow(request.runs, jobs, submitted(options, request, part, code))
+        return run_here(options, request, part, code)
 
     speeds = estimate.measure(request.runs, resolved.todo, execute=execute)
-    return estimate.forecast(resolved.todo, speeds, gpus=request.options.gpus)
+    return estimate.forecast(resolved.todo, speeds, gpus=options.gpus)
 
 
 def conclude(request: Request, outcome: Outcome) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime import files
-from runtime.command_line import UserError
+from runtime.command_line import Number, UserError
 from slurm.watching.slurm_queue import ask
 
 
@@ -43,15 +43,23 @@ def limits() -> dict[str | None, PartitionLimits]:
 
 def larger(a: PartitionLimits, b: PartitionLimits) -> PartitionLimits:
     """A partition with nodes of two kinds has what the larger ones have."""
-    hours = None if None in (a.hours, b.hours) else max(a.hours, b.hours)
     return PartitionLimits(
-        cpus=max(a.cpus, b.cpus), mem_gb=max(a.mem_gb, b.mem_gb), gpus=max(a.gpus, b.gpus), hours=hours
+        cpus=most(a.cpus, b.cpus),
+        mem_gb=most(a.mem_gb, b.mem_gb),
+        gpus=most(a.gpus, b.gpus),
+        hours=most(a.hours, b.hours),
     )
+
+
+def most(a: Number | None, b: Number | None) -> Number | None:
+    """The larger one; None, which is no limit, is larger than any."""
+    return None if a is None or b is None else max(a, b)
 
 
 def number(text: str) -> int:
     """``8+`` -> 8."""
-    return int(re.match(r"\d*", text)[0] or 0)
+    digits = re.match(r"\d+", text)
+    return int(digits[0]) if digits else 0
 
 
 def gpus_of(gres: str) -> int:
@@ -73,7 +81,7 @@ def hours_of(text: str) -> float | None:
 
 
 def init_cluster(name: str, folder: Path) -> Path:
-    """Ask SLURM and write ``folder/NAME.yaml``, a first version to look over; return its path.
+    """Ask SLURM and write ``folder/NAME.yaml``, a first version to review; return its path.
 
     Raises UserError if there is no SLURM to ask, or the file exists.
     """
@@ -96,18 +104,18 @@ def configuration() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def first_version(known: dict[str | None, PartitionLimits], configuration: dict[str, str]) -> str:
+def first_version(known: dict[str | None, PartitionLimits], of_slurm: dict[str, str]) -> str:
     """The text of a cluster file."""
     names = [name for name in known if name]
-    default = next((name for name in names if known.get(None) is known[name]), names[0])
+    default = next((name for name in names if known.get(None) == known[name]), names[0])
     with_gpus = [name for name in names if known[name].gpus]
     without = [name for name in names if not known[name].gpus or "cpu" in name.lower()]
     gpu = default if default in with_gpus or not with_gpus else with_gpus[0]
     cpu = without[0] if without else gpu
     node = known[gpu]
     lines = [
-        f"# Written from what SLURM said of itself ({configuration.get('ClusterName', 'no name')}, version "
-        f"{configuration.get('SLURM_VERSION', '?')}). Look it over; slurm/clusters/slurm.yaml has every other key.",
+        f"# Written from what SLURM said of itself ({of_slurm.get('ClusterName', 'no name')}, version "
+        f"{of_slurm.get('SLURM_VERSION', '?')}). Look it over; slurm/clusters/slurm.yaml has every other key.",
         "# Partitions: " + "; ".join(f"{name} ({about(known[name])})" for name in names),
         "executor: slurm",
         f"partition: {gpu}",
@@ -115,14 +123,14 @@ def first_version(known: dict[str | None, PartitionLimits], configuration: dict[
         f"gpus_per_node: {node.gpus}",
         *limits_of(node),
         *(limits_of(known[cpu], "cpu_partition_") if cpu != gpu else []),
-        f"mem: {'true' if 'MEMORY' in configuration.get('SelectTypeParameters', '').upper() else 'false'}"
+        f"mem: {'true' if 'MEMORY' in of_slurm.get('SelectTypeParameters', '').upper() else 'false'}"
         "  # whether SLURM counts memory",
-        f"max_array: {min(1000, number(configuration.get('MaxArraySize', '1001')) - 1)}",
+        f"max_array: {min(1000, number(of_slurm.get('MaxArraySize', '1001')) - 1)}",
     ]
-    hours = [known[name].hours for name in (gpu, cpu) if known[name].hours]
+    hours = [bound for name in (gpu, cpu) if (bound := known[name].hours)]
     if hours:
-        lines += [f"hours: {min(24, *hours):g}  # longer work saves and queues again"]
-    if configuration.get("TrackWCKey", "No").lower() == "yes":
+        lines += [f"hours: {min([24, *hours]):g}  # longer work saves and queues again"]
+    if of_slurm.get("TrackWCKey", "No").lower() == "yes":
         lines += ["# wckey: my-key  # this SLURM tracks them"]
     lines += ["# account: my-project", "# qos: normal", "# runs: /a/folder/that/all/nodes/see"]
     return "\n".join(lines) + "\n"

@@ -124,6 +124,7 @@ def log_folder(runs: Path, group: Group) -> Path:
 def submit_group(runs: Path, group: Group, requested: dict, cluster: Cluster) -> list[str]:
     """One call of sbatch; returns the id of each job."""
     import submitit
+    from submitit.core.utils import FailedJobError
 
     for job in group.jobs:
         job_records.write_call(runs, job)
@@ -135,7 +136,7 @@ def submit_group(runs: Path, group: Group, requested: dict, cluster: Cluster) ->
         with executor.batch():
             submitted = [executor.submit(call_of(runs, job)) for job in group.jobs]
         ids = [sent.job_id for sent in submitted]
-    except submitit.core.utils.FailedJobError as error:
+    except FailedJobError as error:
         raise UserError(f"sbatch refused {group.name}: {' '.join(str(error).split())}") from error
     for job, job_id in zip(group.jobs, ids, strict=True):
         job_records.write_submission(runs, job, "slurm", job_id, log=folder / f"{job_id}_0_log.err")
