@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from pretrain.monitoring.late_reads import LossCheck, StopVote
 from pretrain.monitoring.rank_monitor import RankProbe
 from pretrain.networks import batch_norm
 from pretrain.optimisation import optimizers
-from runtime import distributed
+from runtime import distributed, run_guard
 from runtime.command_line import UserError
 from runtime.jsonl_log import Log
 from runtime.precision import check_precision
@@ -32,6 +32,9 @@ from runtime.provenance import commit
 from runtime.run_guard import RunGuard
 from runtime.settings import flat
 from runtime.stopping import StopRequest
+
+STATE = {"model", "optimizer", "step", "torch_rng", "unreadable"}
+"""What of a run changes from step to step, in checkpoint.pth."""
 
 # Settings that may change when a run is resumed: they do not touch its result.
 FREE = (
@@ -106,8 +109,9 @@ class Run:
         return regular or self.checkpoints.due(self.step)
 
     def save(self) -> None:
-        """Write checkpoint.pth (the first rank does)."""
+        """Write checkpoint.pth (the first rank does). Raises UserError where the folder was removed meanwhile."""
         if distributed.is_main():
+            run_guard.check_held(self.folder)
             state = {"model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
             state |= {"torch_rng": torch.get_rng_state(), "unreadable": sorted(self.unreadable)}
             self.checkpoints.save({"format": checkpoint.CHECKPOINT, **self.about, **state})
@@ -137,7 +141,7 @@ class Run:
             )
 
     def _restore(self, saved: dict) -> None:
-        if saved.get("format") != checkpoint.CHECKPOINT:
+        if saved.get("format") != checkpoint.CHECKPOINT or not saved.keys() >= STATE:
             raise UserError(f"the checkpoint in {self.folder} is not one of this suite; choose another --out")
         self.network.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -250,6 +254,28 @@ def guard_of(folder: Path, name: str) -> RunGuard:
     )
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether there is a backbone.pth that can be read; a damaged one is said, and made again from the checkpoint."""
+    path = folder / "backbone.pth"
+    if not path.exists():
+        return False
+    try:
+        checkpoint.read_backbone(path)
+    except UserError as fault:
+        print(f"{fault}; it is written again", file=sys.stderr)
+        return False
+    return True
+
+
+def clean(folder: Path, settings: TrainConfig) -> None:
+    """Remove what a process that was killed at the very end left: temporary files, checkpoints that need not stay."""
+    checkpoints = Checkpoints(folder, keep_every=settings.log.keep_every)
+    if checkpoints.stale() or run_guard.litter(folder):
+        with suppress(UserError), run_guard.locked(folder):  # a folder that cannot be written stays as it is
+            checkpoints.finish()
+            run_guard.sweep(folder)
+
+
 def run(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     """Train in ``folder``, or return at once where all is done; returns the exit code, and leaves the process group.
 
@@ -258,8 +284,9 @@ def run(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     identity = {"method": name, "recipe": recipe, "settings": asdict(settings)}
     guard = guard_of(folder, name)
     try:
-        if (folder / "backbone.pth").exists():
+        if is_complete(folder):
             guard.check(identity)
+            clean(folder, settings)
             print(f"done already: {folder / 'backbone.pth'}")
             return 0
         return train(name, recipe, settings, folder, claim=lambda: guard.claim(identity))

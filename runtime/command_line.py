@@ -14,8 +14,20 @@ from typing import TypeVar
 # people's modules of the same name; the packages themselves are installed, so the entry is only a trap.
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("runtime", "pretrain", "transfer", "analysis", "slurm", "tools")
-if sys.path and Path(sys.path[0]).resolve() in {ROOT / name for name in PACKAGES}:
+_is_script = bool(sys.path) and Path(sys.path[0]).resolve() in {ROOT / name for name in PACKAGES}
+if _is_script:
     del sys.path[0]
+
+
+def _say_interrupted(kind: type[BaseException], error: BaseException, trace) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if _is_script or sys.argv[:1] == ["-m"]:  # Ctrl-C while a command is still importing is one line as well
+    sys.excepthook = _say_interrupted
 
 
 LINE = 300

@@ -218,8 +218,13 @@ def check_held(folder: Path) -> None:
         raise UserError(f"{folder} was removed or replaced while this run wrote in it; give the same command again")
 
 
+def litter(folder: Path) -> list[Path]:
+    """What processes that were killed have left in a folder: files half written, and a lock that nobody may hold."""
+    return [*folder.glob(".*.tmp"), *folder.glob(LOCK)]
+
+
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote have left in a folder that this one holds."""
+    """Remove the files half written by killed processes, from a folder that this process holds."""
     for path in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):
             path.unlink()

@@ -23,17 +23,24 @@ class Stopped(BaseException):
         self.code = code
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)
+"""What asks a run to save and stop; SIGHUP comes when a terminal closes."""
+
+
 class StopRequest:
-    """Remembers that SIGTERM, SIGUSR2 or SIGINT arrived; the loop asks between two steps."""
+    """Remembers that one of SIGNALS arrived; the loop asks between two steps. Under nohup, SIGHUP stays ignored."""
 
     def __init__(self):
         self.signal: int | None = None
-        for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
-            signal.signal(number, self._note)
+        self.interrupts = 0
+        for number in SIGNALS:
+            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
+                signal.signal(number, self._note)
 
     def _note(self, number: int, frame) -> None:
-        if number == signal.SIGINT and self.signal == signal.SIGINT:
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait for the step to end
+        self.interrupts += number == signal.SIGINT
+        if self.interrupts > 2:  # two may come from one impatient hand; the third does not wait for the step to end
+            raise KeyboardInterrupt
         self.signal = number
         note_signal(number)
 

@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
     """A drawn data set: 48 scenes of 64 pixels, 24 + 12 classified objects, 24 + 4 annotated scenes."""
-    from pretrain import scenes
+    from pretrain.data import scenes
 
     out = tmp_path_factory.mktemp("data") / "scenes"
     scenes.write(out, images=48, size=64, seed=0)

@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from pretrain.data import datasets
-from pretrain.data.datasets import NO_LABEL, image_paths
 from pretrain.data.decode import UnreadableImage, read_image
+from pretrain.data.walk import NO_LABEL, check_class_folders, image_paths
 from runtime.command_line import UserError
 
 SPLITS = {"train", "val", "test"}
@@ -34,6 +34,8 @@ class Folder:
         self.classes = sorted(set(classes)) if labelled else []
         if set(self.classes) and not csv_file and set(self.classes) <= SPLITS:
             raise UserError(f"{root} holds the splits {', '.join(self.classes)}; give one of them: {root}/<split>")
+        if self.classes and not csv_file:
+            check_class_folders(root, self.classes)
         index = {name: i for i, name in enumerate(self.classes)}
         self.labels = [index[name] if labelled else NO_LABEL for name in classes]
 

@@ -3,20 +3,24 @@
 Both hold tensors, numbers, strings, lists and dicts only, and are read without running any code:
 
     checkpoint.pth   format, method, recipe, variant, epochs, seed, commit, config, step, model, optimizer, torch_rng,
-                     unreadable
-    backbone.pth     format, method, recipe, variant, epochs, seed, commit, config, input, state_dict
+                     unreadable, checksum
+    backbone.pth     format, method, recipe, variant, epochs, seed, commit, config, input, state_dict, checksum
 
 ``model`` has the keys of the method's network (``backbone.conv1.weight``, ``teacher.``...); ``state_dict`` has
-torchvision's names without ``fc``: 265 tensors and 53 ``num_batches_tracked`` for ResNet-50.
+torchvision's names without ``fc``: 265 tensors and 53 ``num_batches_tracked`` for ResNet-50. ``checksum`` is that
+of all else (`checksum`), checked whenever the file is read; files of older versions have none.
 """
 
+import hashlib
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD
 from runtime.command_line import UserError
@@ -28,27 +32,57 @@ BACKBONE = "ssl-transfer-bench/backbone/1"
 
 
 def save(path: str | Path, content: dict) -> None:
-    """Write a dict of tensors and plain values, as a whole or not at all."""
+    """Write a dict of tensors and plain values with its checksum, as a whole or not at all."""
     with replacing(path) as temporary:
         write(temporary, content)
 
 
 def write(path: Path, content: dict) -> None:
-    """Write a dict of tensors and plain values; a disk that is full is an OSError, as with any other file."""
+    """Write a dict of tensors and plain values with its checksum; a full disk is an OSError, as with any other file."""
     try:
         with path.open("wb") as file:
-            torch.save(content, file)
+            torch.save({**content, "checksum": checksum(content)}, file)
     except RuntimeError as error:  # torch hides why a write failed behind where in its archive it did
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
 
 
+def checksum(content: dict) -> str:
+    """BLAKE2b of the names and values of a dict of tensors and plain values, hexadecimal, without its own entry."""
+    digest = hashlib.blake2b(digest_size=16)
+
+    def add(value: Any) -> None:
+        if isinstance(value, Tensor):
+            digest.update(f"{value.dtype} {list(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        elif isinstance(value, Mapping):
+            digest.update(f"dict {len(value)}".encode())
+            for key in sorted(value, key=repr):
+                digest.update(repr(key).encode())
+                add(value[key])
+        elif isinstance(value, (list, tuple)):
+            digest.update(f"list {len(value)}".encode())
+            for entry in value:
+                add(entry)
+        else:
+            digest.update(repr(value).encode(errors="surrogatepass"))
+
+    add({key: value for key, value in content.items() if key != "checksum"})
+    return digest.hexdigest()
+
+
+def verify(content: dict, path: str | Path) -> None:
+    """Raise UserError if the content of ``path`` is not what its checksum was made of; without one it passes."""
+    if "checksum" in content and content["checksum"] != checksum(content):
+        raise UserError(f"{path} is damaged: its checksum is that of another content; copy it again")
+
+
 def read(path: str | Path) -> dict:
     """Read any torch file to CPU without running code from it.
 
-    Raises UserError where there is no file, where it is truncated or no torch file, and where it holds more than
-    tensors and plain values.
+    Raises UserError where there is no file, where it is truncated, damaged or no torch file, and where it holds more
+    than tensors and plain values.
     """
     path = Path(path)
     if not path.is_file():
@@ -66,6 +100,7 @@ def read(path: str | Path) -> dict:
         raise UserError(f"{path} is not a checkpoint, or a truncated one; was it copied completely?") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's dict")
+    verify(content, path)
     return content
 
 

@@ -59,7 +59,7 @@ class Checkpoints:
                 self.step = content.get("step")
             return content
         if faults:
-            raise UserError(f"{faults[0]} There is no older one to go on from: delete it to begin anew")
+            raise UserError(f"{faults[0]} There is no older one to go on from: delete it to begin again")
         return None
 
     def identity(self) -> dict | None:
@@ -74,7 +74,6 @@ class Checkpoints:
 
     def save(self, content: dict) -> None:
         """Write ``content``, which has its ``step``, as the newest; then remove what need not stay."""
-        self._remove_torsos()
         with replacing(self.newest) as temporary:
             checkpoint.write(temporary, content)
             if self.step is not None and self.step < content["step"] and (self.keep_last > 1 or self.due(self.step)):
@@ -84,8 +83,12 @@ class Checkpoints:
         self._prune(self.keep_last - 1)
 
     def finish(self) -> None:
-        """The run is complete: only the last one and those kept for good stay."""
+        """Of a complete run: only the last one and those kept for good stay."""
         self._prune(0)
+
+    def stale(self) -> list[Path]:
+        """The older ones that need not stay once the run is complete."""
+        return [path for step, path in self._passed().items() if not self.due(step)]
 
     def paths(self) -> list[Path]:
         """Every checkpoint there is, the newest first."""
@@ -97,13 +100,7 @@ class Checkpoints:
         return dict(sorted(found.items(), reverse=True))
 
     def _prune(self, spare: int) -> None:
-        passing = [path for step, path in self._passed().items() if not self.due(step)]
-        for path in passing[spare:]:
-            path.unlink()
+        for path in self.stale()[spare:]:
+            path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.older.rmdir()  # where nothing is left in it
-
-    def _remove_torsos(self) -> None:
-        """What a process that was killed while it wrote has left."""
-        for path in self.newest.parent.glob(f".{self.newest.name}.*.tmp"):
-            path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Images in an order that is a function of (seed, step), so that a resumed run sees what it would have seen."""
 
-import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,9 @@ from pretrain.config import DataConfig, TrainConfig
 from pretrain.data import views
 from pretrain.data.backends import batched
 from pretrain.data.decode import UnreadableImage, read_image, read_pixels
-from runtime import distributed
+from pretrain.data.walk import check_class_folders, labelled_paths
+from runtime import distributed, stopping
 from runtime.command_line import UserError
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
-NO_LABEL = -1
 
 
 class Batch(NamedTuple):
@@ -51,11 +49,12 @@ class ImageFolder:
     """
 
     def __init__(self, root: str | Path):
-        self.paths, depth = image_paths(root), len(Path(root).parts)
-        folders = [path.parts[depth] if len(path.parts) > depth + 1 else None for path in self.paths]
-        self.classes = [] if None in folders else sorted(set(folders))
-        number = {name: index for index, name in enumerate(self.classes)}
-        self.labels = [number.get(folder, NO_LABEL) for folder in folders]
+        self.paths, self.classes, self.labels = labelled_paths(root)
+        if self.classes:
+            try:
+                check_class_folders(root, self.classes)
+            except UserError as fault:  # who learns from labels counts the classes
+                print(f"warning: {fault}", file=sys.stderr)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,18 +68,6 @@ class ImageFolder:
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
-
-
-def image_paths(root: str | Path) -> list[Path]:
-    """The image files below ``root``, sorted by path; UserError if there is no such folder or no image in it."""
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"no folder of images at {root}; give an existing one")
-    found = [Path(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
-    found = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise UserError(f"no image below {root} (looked for {' '.join(sorted(SUFFIXES))}); check the path")
-    return found
 
 
 class Cifar:
@@ -191,7 +178,7 @@ class _CollateParameters:
 def begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
     # A scheduler signals every process of a job. The training process answers: it saves, then ends its loaders.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+    for number in stopping.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

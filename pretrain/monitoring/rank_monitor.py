@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from pretrain.data.datasets import NO_LABEL, Cifar, ImageFolder
+from pretrain.data.datasets import Cifar, ImageFolder
 from pretrain.data.views import NORMALISATIONS, normalise
+from pretrain.data.walk import NO_LABEL
 from pretrain.losses.class_ranks import inter_class, intra_class, total
 from runtime import distributed
 from runtime.command_line import UserError

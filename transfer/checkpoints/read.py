@@ -19,6 +19,7 @@ import numpy as np
 import safetensors
 import torch
 
+from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError, shortened
 from runtime.memory import growth_limited
 from transfer.checkpoints import weights
@@ -131,6 +132,8 @@ def _read_torch(path: Path, kind: str, *, mmap: bool) -> File:
         raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's dict; save a state dict")
     if not content and names:
         raise UserError(f"{path} holds a whole pickled object ({names[0]} ...), not its tensors; {SAVE_PLAINLY}")
+    if content.get("format") in (checkpoint.BACKBONE, checkpoint.CHECKPOINT):
+        checkpoint.verify(content, path)
     return File(content, kind, names)
 
 

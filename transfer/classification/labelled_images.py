@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from pretrain.data.datasets import Cifar, ImageFolder
+from pretrain.data.walk import check_class_folders
 from runtime.command_line import UserError
 
 CIFAR = ("cifar10", "cifar100")
@@ -80,6 +81,7 @@ def _folder(root: Path) -> Images:
     if stray := [name for name in names if "/" not in name]:
         raise UserError(f"{root} holds images outside class folders, the first {stray[0]}; expected {root}/CLASS/IMAGE")
     classes = sorted({name.partition("/")[0] for name in names})
+    check_class_folders(root, classes)
     number = {name: index for index, name in enumerate(classes)}
     labels = [number[name.partition("/")[0]] for name in names]
     return Images(

@@ -78,14 +78,20 @@ def test_a_write_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch):
     assert Checkpoints(tmp_path).read()["step"] == 4
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path):
-    (tmp_path / ".checkpoint.pth.4711.tmp").write_bytes(b"torso")
-    saved(tmp_path, [2])
-    assert names(tmp_path) == ["checkpoint.pth"]
-
-
 def test_a_kept_checkpoint_is_a_variant_and_the_last_one_is_the_run():
     kept = "runs/byol-demo-seed0/pretrain/checkpoints/step-000064.pth"
     assert variant_at(kept, "") == "step=64"
     assert variant_at(kept, "gamma=0.3") == "gamma=0.3, step=64"
     assert variant_at("runs/byol-demo-seed0/pretrain/checkpoint.pth", "gamma=0.3") == "gamma=0.3"
+
+
+def test_a_changed_byte_is_noticed_and_a_file_without_checksum_still_read(tmp_path, capsys):
+    saved(tmp_path, [2, 4])
+    path = tmp_path / "checkpoint.pth"
+    content = torch.load(path, weights_only=True)
+    for changed in ({**content, "step": 5}, {**content, "weights": content["weights"].half()}, {**content, "new": 1}):
+        torch.save(changed, path)
+        assert Checkpoints(tmp_path).read()["step"] == 2
+        assert "checkpoint.pth is damaged: its checksum" in capsys.readouterr().err
+    torch.save({"step": 6}, path)
+    assert Checkpoints(tmp_path).read() == {"step": 6}

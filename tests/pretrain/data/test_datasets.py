@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pretrain.data import datasets, views
+from pretrain.data import datasets, views, walk
 from runtime.command_line import UserError
 
 
@@ -110,7 +110,7 @@ def test_no_folder_and_no_image_are_errors(tmp_path, content):
         root.mkdir()
         (root / content).write_text("no picture")
     with pytest.raises(UserError, match="no image below" if content else "no folder of images"):
-        datasets.image_paths(root)
+        walk.image_paths(root)
 
 
 def test_cifar_that_is_not_there_is_one_line(tmp_path):

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from pretrain import scenes
-from pretrain.data import drawing
+from pretrain.data import drawing, scenes
 from runtime.command_line import UserError
 
 
