@@ -137,7 +137,7 @@ class Run:
         if len(self.unreadable) > most * images:
             raise UserError(
                 f"{len(self.unreadable)} of {images} images are unreadable (first: {min(self.unreadable)}), more than "
-                f"data.max_unreadable={most}; mend the data set or raise the limit"
+                f"data.max_unreadable={most}; repair the data set or raise the limit"
             )
 
     def _restore(self, saved: dict) -> None:
