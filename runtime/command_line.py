@@ -13,7 +13,7 @@ from typing import TypeVar
 # `python pretrain/train.py` puts pretrain/ first on the path, where data.py or train.py would shadow other
 # people's modules of the same name; the packages themselves are installed, so the entry is only a trap.
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("runtime", "pretrain", "transfer", "analysis", "slurm", "tools")
+PACKAGES = ("runtime", "pretrain", "transfer", "language", "analysis", "slurm", "tools")
 _is_script = bool(sys.path) and Path(sys.path[0]).resolve() in {ROOT / name for name in PACKAGES}
 if _is_script:
     del sys.path[0]

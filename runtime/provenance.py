@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("runtime", "pretrain", "transfer", "analysis", "slurm")
+PACKAGES = ("runtime", "pretrain", "transfer", "language", "analysis", "slurm")
 
 SNAPSHOT = ROOT / "snapshot.json"
 """Beside the packages in a copy of the code that jobs run: what the checkout was when it was copied."""

@@ -9,7 +9,7 @@ from runtime.command_line import UserError, shortened
 from runtime.files import write_json
 from runtime.read import read_json
 
-TASKS = ("bbox", "segm", "keypoints", "classification", "representation")
+TASKS = ("bbox", "segm", "keypoints", "classification", "representation", "language")
 
 CONTEXT_KINDS: dict[str, tuple[type, ...]] = {
     "protocol_version": (int,),

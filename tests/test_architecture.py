@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PIPELINE = ["runtime", "pretrain", "transfer", "analysis", "slurm"]
+PIPELINE = ["runtime", "pretrain", "transfer", "language", "analysis", "slurm"]
 FILES = sorted(path for package in [*PIPELINE, "tools"] for path in (ROOT / package).rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 RUNNABLE = [path for path in FILES if "    run(main)" in path.read_text(encoding="utf-8").splitlines()]
 COMMANDS = [path for path in RUNNABLE if path.parent.parent == ROOT]
 HEAVY = {"pretrain.scenes", "transfer.knn", "transfer.linear", "transfer.semi", "transfer.train"}
 LONGEST_FUNCTION = 60
-HOMES = {"detectron2": "transfer", "fvcore": "transfer", "submitit": "slurm"}
+HOMES = {"detectron2": "transfer", "fvcore": "transfer", "transformers": "language", "submitit": "slurm"}
 """The package of the pipeline that alone imports a library."""
 
 

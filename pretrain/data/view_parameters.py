@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from pretrain.data.views import View
+    from pretrain.data.view_recipes import View
 
 UNIFORMS = 40
 CROP_TRIES = 10

@@ -1,0 +1,216 @@
+"""Greedy answers of a model to a benchmark's questions, batch by batch, and how many are right."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import binomtest
+
+from language import models
+from language.answers import PROTOCOLS
+from language.config import EMBEDDED, ModelConfig
+from language.examples import Example, read_examples, references
+from language.prompts import evaluation_prompt, until_stop
+from language.word_problems import SPLITS, problems
+from runtime import distributed, results
+from runtime.command_line import UserError, one_of
+from runtime.files import sha256, write_json
+from runtime.progress import Progress
+from runtime.provenance import commit
+from runtime.read import read_json, read_jsonl
+from runtime.results import Record
+
+ITEMS = "items.jsonl"
+"""Every question's answer, one a line: index, right, expected, generated."""
+
+WORD_PROBLEMS = 1000
+"""Embedded questions where the command line gives no number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Questions with one right answer each."""
+
+    protocol: str
+    """How the answer is found and compared, a name in language.answers.PROTOCOLS."""
+    max_new_tokens: int
+    split: str = ""
+    """Of the embedded word problems; empty: questions come from a file."""
+
+
+BENCHMARKS = {
+    "gsm8k": Benchmark(protocol="metamath", max_new_tokens=512),
+    "gsm8k-flexible": Benchmark(protocol="lm-eval-flexible", max_new_tokens=512),
+    "math": Benchmark(protocol="metamath-text", max_new_tokens=2048),
+    **{
+        f"{EMBEDDED}-{split}": Benchmark(protocol="metamath", max_new_tokens=64, split=split)
+        for split in SPLITS
+        if split != "train"
+    },
+}
+
+
+def questions(name: str, data: str | Path | None, *, count: int, most: int) -> list[Example]:
+    """The questions of a benchmark: of a file, or ``count`` embedded ones (of seed 0, the same for every run)."""
+    split = BENCHMARKS[one_of("benchmark", name, BENCHMARKS)].split
+    if split:
+        return [Example(e["query"], e["response"]) for e in problems(split, count, most=most)]
+    if data is None:
+        raise UserError(f"{name} needs --data FILE: the benchmark's json or jsonl, on this machine")
+    return read_examples(data)[: count or None]
+
+
+def prompt_of(question: str, form: str) -> str:
+    """What the model reads: MetaMath's evaluation prompt, or the question and a new line."""
+    return evaluation_prompt(question) if form == "metamath" else f"{question}\n"
+
+
+@torch.no_grad()
+def generate(
+    model: Any, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int, batch: int, label: str, done: int = 0
+) -> Iterator[str]:
+    """The greedy continuation of each prompt from number ``done`` on, up to the end token or a stop of MetaMath.
+
+    Raises UserError that counts the prompts longer than the model's context, and names the first.
+    """
+    context = getattr(model.config, "max_position_embeddings", None) or math.inf
+    lengths = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]]
+    if long := [k for k, length in enumerate(lengths) if length >= context]:
+        raise UserError(
+            f"{len(long)} prompts do not fit the model's context of {context} tokens, the first is number "
+            f"{long[0] + 1} with {lengths[long[0]]}; use a model with a longer context"
+        )
+    tokenizer.padding_side = "left"
+    progress = Progress(len(prompts), label, start=done)
+    for first in range(done, len(prompts), batch):
+        part = tokenizer(list(prompts[first : first + batch]), return_tensors="pt", padding=True).to(model.device)
+        room = int(min(max_new_tokens, context - part["input_ids"].shape[1]))
+        tokens = model.generate(
+            input_ids=part["input_ids"],
+            attention_mask=part["attention_mask"],
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=room,
+            use_cache=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        new = tokens[:, part["input_ids"].shape[1] :]
+        yield from (until_stop(text) for text in tokenizer.batch_decode(new, skip_special_tokens=True))
+        progress.update(min(first + batch, len(prompts)))
+
+
+def evaluate(
+    source: Path,
+    *,
+    benchmark: str,
+    data: Path | None,
+    out: Path,
+    form: str | None,
+    count: int,
+    most: int,
+    batch: int,
+    device: str,
+) -> int:
+    """Answer all questions, or go on, and write items.jsonl and result.json; returns the exit code."""
+    final, partial = out / ITEMS, out / f".{ITEMS}.partial"
+    if (out / "result.json").is_file() and final.is_file():
+        print(f"done already: {out / 'result.json'}")
+        return 0
+    asked = questions(benchmark, data, count=count or WORD_PROBLEMS * bool(BENCHMARKS[benchmark].split), most=most)
+    expected = references(asked, data or benchmark)
+    about, folder = source_of(source)
+    form = about.get("config", {}).get("text", {}).get("prompt") or form or "metamath"
+    identity = {"weights_sha256": weights_hash(folder), "benchmark": benchmark, "prompt": form, "n": len(asked)}
+    out.mkdir(parents=True, exist_ok=True)
+    items = begun(partial, identity, batch)
+    where = distributed.init(device)
+    model, tokenizer = models.load(ModelConfig(path=str(folder)), seed=0)
+    model = model.to(where).eval()
+    prompts = [prompt_of(example.question, form) for example in asked]
+    kind = BENCHMARKS[benchmark]
+    answers = generate(
+        model, tokenizer, prompts, max_new_tokens=kind.max_new_tokens, batch=batch, label=benchmark, done=len(items)
+    )
+    with partial.open("a", encoding="utf-8") as file:
+        for index, generated in enumerate(answers, start=len(items)):
+            right = PROTOCOLS[kind.protocol](generated, expected[index])
+            items.append({"index": index, "right": right, "expected": expected[index], "generated": generated})
+            print(json.dumps(items[-1]), file=file, flush=True)
+    partial.replace(final)
+    share, error = accuracy([item["right"] for item in items])
+    record = Record(
+        method="matrix-llm" if about.get("config", {}).get("loss", {}).get("weight") else "llm",
+        recipe=Path(about.get("recipe", "")).stem,
+        variant=about.get("variant", ""),
+        epochs=about.get("config", {}).get("epochs", 0),
+        benchmark=benchmark,
+        protocol=kind.protocol,
+        task="language",
+        metric="accuracy",
+        value=share,
+        seed=about.get("seed", 0),
+        commit=commit(),
+        weights_sha256=identity["weights_sha256"],
+        n=len(items),
+    )
+    results.write(out / "result.json", [record], standard_error=error, prompt=form, model=str(folder))
+    print(f"{benchmark}: {share:.1f} +- {error:.1f} percent of {len(items)} right: {out / 'result.json'}")
+    return 0
+
+
+def source_of(path: Path) -> tuple[dict, Path]:
+    """What a run says of itself, and the folder of its model; of a plain model nothing. UserError where neither is."""
+    folder = path / "model" if (path / "model").is_dir() else path
+    if (folder / "run.json").is_file():
+        return read_json(folder / "run.json"), folder
+    if (path / "checkpoint.pth").is_file():
+        raise UserError(f"the run in {path} has no model yet; let language/train.py come to its end")
+    if folder.suffix != ".gguf":
+        models.check_folder(folder)
+    return {}, folder
+
+
+def weights_hash(folder: Path) -> str:
+    """One SHA-256 of all weights and of the tokenizer: a run's answers are those of exactly these files."""
+    files = [folder] if folder.is_file() else sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*")])
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+
+
+def begun(partial: Path, identity: dict, batch: int) -> list[dict]:
+    """The answers of an interrupted run, whole batches of them; none where it had another model, tokenizer or prompt.
+
+    Raises UserError then: the folder is another run's.
+    """
+    path = partial.with_name("run.json")
+    if path.is_file() and (before := read_json(path)) != identity:
+        differing = ", ".join(key for key in identity if before.get(key) != identity[key])
+        raise UserError(f"{path.parent} is of another evaluation ({differing} differ); choose another --out")
+    write_json(path, identity)
+    items = read_jsonl(partial) if partial.is_file() else []
+    items = items[: len(items) // batch * batch]
+    partial.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    return items
+
+
+def accuracy(right: Sequence[bool]) -> tuple[float, float]:
+    """Percent right, and its standard error as of a binomial share."""
+    share = sum(right) / len(right)
+    return 100 * share, 100 * math.sqrt(share * (1 - share) / len(right))
+
+
+def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
+    """The exact p value of McNemar's test that two models answer the same questions equally well.
+
+    Only questions that one model alone answers count: under the hypothesis each is as likely to be either's.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} answers are not to the same questions")
+    only_a = sum(x and not y for x, y in zip(a, b, strict=True))
+    only_b = sum(y and not x for x, y in zip(a, b, strict=True))
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

@@ -1,0 +1,186 @@
+"""A run of the small model: resumed to the same bits, the same over processes and parts, refused in one line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from language.config import LanguageConfig, LossConfig, ModelConfig, TextConfig, resolve
+from language.examples import read_examples, training_examples
+from runtime.command_line import UserError
+from runtime.provenance import ROOT
+
+SMALL = ("text.problems=64", "epochs=2", "batch_size=16", "micro_batch=8", "model.width=16", "model.layers=1")
+SMALL += ("model.heads=2", "loss.weight=1", "loss.steps=4", "log.every=1", "log.checkpoint_every=3")
+
+
+def start(out: Path, *settings: str) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "language/train.py"), "--out", str(out), *SMALL, *settings]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "model" / "model.safetensors")
+
+
+def test_a_run_that_is_stopped_and_one_that_is_killed_end_with_the_same_bits(tmp_path):
+    """Evaluated after it; the log has every step once."""
+    runs = {name: start(tmp_path / name) for name in ("whole", "stopped")}
+    while not (tmp_path / "stopped" / "log.jsonl").exists() or not (tmp_path / "stopped" / "log.jsonl").read_text():
+        assert runs["stopped"].poll() is None, runs["stopped"].stderr.read()
+        time.sleep(0.02)
+    runs["stopped"].send_signal(signal.SIGTERM)
+    assert runs["stopped"].wait(60) == 75 and runs["whole"].wait(60) == 0, runs["whole"].stderr.read()
+    again = start(tmp_path / "stopped")
+    assert again.wait(60) == 0, again.stderr.read()
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "stopped" / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 9))
+
+    from language import evaluate
+
+    argv = [
+        "--model",
+        str(tmp_path / "whole"),
+        "--benchmark",
+        "word-problems-test",
+        "--questions",
+        "20",
+        "--batch",
+        "8",
+    ]
+    assert evaluate.main([*argv, "--out", str(tmp_path / "test")]) == 0
+    items = [json.loads(line) for line in (tmp_path / "test" / "items.jsonl").read_text().splitlines()]
+    record = json.loads((tmp_path / "test" / "result.json").read_text())["records"][0]
+    assert record["n"] == len(items) == 20 and record["value"] == 5 * sum(item["right"] for item in items)
+
+
+def _two_steps(config: LanguageConfig, folder: str):
+    """Losses of two steps and the weights after them."""
+    import torch
+
+    from language import models
+    from language.training_loop import Run, encode, indices_of, prepare, take_step, whole
+    from runtime import distributed
+
+    model, tokenizer = models.load(config.model, seed=0)
+    examples = training_examples(config.text, seed=0)
+    encoded = encode(examples, tokenizer, form="plain", max_length=96)
+    state = Run(prepare(model, config, torch.device("cpu")), config, Path(folder), recipe="demo")
+    seen = []
+    for step in range(2):
+        chosen = indices_of(step, count=len(encoded), batch_size=config.batch_size, seed=0)
+        own = [encoded[k] for k in chosen[distributed.rank() :: distributed.world_size()]]
+        seen.append(take_step(state, own, 1e-2, pad=tokenizer.pad_token_id, device=torch.device("cpu")))
+    return seen, {name: whole(value.detach()).clone() for name, value in state.model.named_parameters()}
+
+
+def test_two_processes_and_accumulated_parts_take_the_same_step(ranks, tmp_path):
+    config = LanguageConfig(
+        batch_size=16,
+        micro_batch=16,
+        model=ModelConfig(width=16, layers=1, heads=2),
+        text=TextConfig(problems=64, prompt="plain"),
+        loss=LossConfig(detach_embeddings=False, center=True),
+    )
+    losses, expected = _two_steps(config, str(tmp_path / "a"))
+    in_parts = _two_steps(replace(config, micro_batch=3), str(tmp_path / "b"))
+    shared = ranks(2, _two_steps, config, str(tmp_path / "c"))
+    for found_losses, found in (in_parts, *shared):
+        for found_step, step in zip(found_losses, losses, strict=True):
+            assert found_step == pytest.approx(step, rel=1e-4, abs=1e-6)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_the_loss_is_on_the_response_and_its_end_alone():
+    from language import models
+    from language.training_loop import encode, micro_batches
+
+    _, tokenizer = models.load(ModelConfig(width=16, layers=1, heads=2), seed=0)
+    examples = training_examples(TextConfig(problems=4), seed=0)
+    encoded = encode(examples, tokenizer, form="plain", max_length=96)
+    ((tokens, targets),) = micro_batches(encoded, 4, tokenizer.pad_token_id)
+    for example, row, wanted in zip(examples, tokens, targets, strict=True):
+        assert tokenizer.decode(wanted[wanted >= 0]) == example.response + tokenizer.eos_token
+        assert tokenizer.decode(row, skip_special_tokens=True) == f"{example.question}\n{example.response}"
+    with pytest.raises(UserError, match="4 examples are longer than text.max_length=9 tokens, the first is number 1"):
+        encode(examples, tokenizer, form="plain", max_length=9)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ('{"query": "q", "response": "r"}\n{"query": "q"}\n', "line 2 has no text in response"),
+        ('{"query": "q", "response": 3}\n', "line 1 has no text in response"),
+        ('{"question": "q", "answer": "r"}\n\n{', "line 3 is no JSON"),
+        ('[{"query": "q", "response": "r"}, 5]', "entry 2 is a int"),
+        ("[]", "holds no examples"),
+        ('{"text": "q"}\n', "line 1 has no text in query/response or question/answer"),
+    ],
+)
+def test_a_faulty_entry_is_named_by_its_number(tmp_path, content, words):
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(UserError, match=words):
+        read_examples(tmp_path / "a.jsonl")
+
+
+def test_files_of_every_form_are_read(tmp_path):
+    for number, (question, answer) in enumerate(
+        (("query", "response"), ("question", "answer"), ("problem", "solution"))
+    ):
+        entries = [{question: f"q{k}", answer: f"#### {k}", "type": "x"} for k in range(3)]
+        (tmp_path / f"{number}.json").write_text(json.dumps(entries))
+        (tmp_path / f"{number}.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, entries)))
+        assert read_examples(tmp_path / f"{number}.json") == read_examples(tmp_path / f"{number}.jsonl")
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ([], "no model at"),
+        (["README"], "has no config.json"),
+        (["config.json"], "has no weights"),
+        (["config.json", "pytorch_model.bin"], "could run code; convert it to safetensors"),
+        (["config.json", "model.safetensors"], "has no tokenizer"),
+        (["config.json", "model.safetensors", "tokenizer.json"], "cannot be loaded"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_one_line(tmp_path, files, words):
+    from language import models
+
+    for name in files:
+        (tmp_path / "m").mkdir(exist_ok=True)
+        (tmp_path / "m" / name).write_text("{}")
+    with pytest.raises(UserError, match=words):
+        models.load(ModelConfig(path=str(tmp_path / "m")), seed=0)
+
+
+@pytest.mark.parametrize(
+    "pairs, words",
+    [
+        (["loss.eps=1"], "loss.eps must be above 0 and below 1, got 1"),
+        (["loss.steps=0", "batch_size=x"], "batch_size must be a whole number"),
+        (["lr=1"], "unknown setting 'lr'"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(pairs, words):
+    with pytest.raises(UserError, match=words):
+        resolve("demo", pairs)
+    with pytest.raises(UserError, match="known: demo, metamath-llama-7b, metamath-mistral-7b"):
+        resolve("metamath", [])
+
+
+def test_settings_and_command_lines_do_without_torch():
+    lines = ["import sys, language.evaluate, language.train", "language.train.parse(['--out', 'x'])"]
+    code = "; ".join([*lines, "assert 'torch' not in sys.modules"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
