@@ -1,7 +1,6 @@
 """The converter loses nothing, invents nothing, and refuses what is no trained ImageNet ResNet-50."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,26 +236,36 @@ def _flip(path):
     path.write_bytes(content)
 
 
-DAMAGE = {
-    "backbone.pkl is cut": ("backbone.pkl", _cut),
-    "backbone.pkl has another bit": ("backbone.pkl", _flip),
-    "conversion.json is gone": ("conversion.json", Path.unlink),
-    **{
-        f"conversion.json is {text[:10]!r}": ("conversion.json", lambda path, text=text: path.write_bytes(text))
-        for text in (b"", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"output": 3}')
-    },
-}
+LEDGERS = [b"", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"output": 3}', None]
 
 
-def test_a_damaged_conversion_is_made_again_to_the_same_bytes(tmp_path, backbone_pth, converted, monkeypatch, capsys):
+def test_a_damaged_or_lost_ledger_is_written_again(tmp_path, backbone_pth, monkeypatch, capsys):
     monkeypatch.setattr(parity, "stage_differences", lambda *_, **__: {"FPN stem": 0.0})
     first = conversion.convert(backbone_pth, tmp_path / "backbone.pkl")
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for what, (name, damage) in DAMAGE.items():
-        damage(tmp_path / name)
-        assert conversion.convert(backbone_pth, tmp_path / "backbone.pkl") == first, what
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole, what
-        assert ("note: " in capsys.readouterr().err) == ("gone" not in what)
+    for text in LEDGERS:
+        if text is None:
+            (tmp_path / "conversion.json").unlink()
+        else:
+            (tmp_path / "conversion.json").write_bytes(text)
+        assert conversion.convert(backbone_pth, tmp_path / "backbone.pkl") == first
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
+        assert ("conversion.json is damaged" in capsys.readouterr().err) == (text is not None)
+
+
+def test_damaged_weights_are_not_called_complete_and_the_advice_works(tmp_path, backbone_pth, monkeypatch):
+    monkeypatch.setattr(parity, "stage_differences", lambda *_, **__: {"FPN stem": 0.0})
+    out, ledger = tmp_path / "backbone.pkl", tmp_path / "conversion.json"
+    first = conversion.convert(backbone_pth, out)
+    older = {key: value for key, value in first.items() if key != "output_file_sha256"}
+    for content, damage in ((first, _cut), (first, _flip), (older, _cut)):
+        ledger.write_text(json.dumps(content))
+        assert conversion.convert(backbone_pth, out) == content
+        damage(out)
+        with pytest.raises(UserError, match="is damaged or was changed.*delete it and convert again"):
+            conversion.convert(backbone_pth, out)
+        out.unlink()
+        assert conversion.convert(backbone_pth, out) == first
 
 
 def test_weights_of_unknown_origin_are_not_overwritten(tmp_path, backbone_pth):

@@ -111,7 +111,7 @@ def _tensors(trunk: Trunk, arrays: dict[str, np.ndarray]) -> dict:
 def _finished(destination: Path, about: dict, expected: dict) -> dict | None:
     """The ledger of the same conversion if its output is whole; None if there is still something to do.
 
-    Raises UserError if what lies at ``destination`` is of another conversion, or of none.
+    Raises UserError if what lies at ``destination`` is of another conversion, of none, or damaged.
     """
     path = ledger_path(destination)
     ledger = _read_ledger(path)
@@ -130,10 +130,23 @@ def _finished(destination: Path, about: dict, expected: dict) -> dict | None:
         _refuse_another(destination, inside, about)
         return None
     _refuse_another(destination, ledger, expected)
-    if ledger.get("output_file_sha256") == sha256(destination):
+    if _is_whole(destination, ledger):
         return ledger
-    print(f"note: {destination} is not the file that {path.name} describes; it is converted again", file=sys.stderr)
-    return None
+    raise UserError(
+        f"{destination} is damaged or was changed: it is not the file that {path.name} describes; delete it and "
+        f"convert again"
+    )
+
+
+def _is_whole(destination: Path, ledger: Mapping) -> bool:
+    """Whether the output is the one of the ledger, to the byte; by its arrays where an older ledger says no more."""
+    if "output_file_sha256" in ledger:
+        return ledger["output_file_sha256"] == sha256(destination)
+    try:
+        model = read.read(destination).content["model"]
+        return weights.digest({name: np.asarray(value) for name, value in model.items()}) == ledger["output_sha256"]
+    except (UserError, KeyError, AttributeError):
+        return False
 
 
 def _refuse_another(destination: Path, there: Mapping, here: Mapping) -> None:
