@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.command_line import UserError, one_of
-from runtime.settings import Text, flat
+from runtime.settings import AT_LEAST_1, NOT_NEGATIVE, Text, flat
 from slurm.planning.rows import Row, Variant, rows_of
 
 Settings = dict[str, dict[str, Any]]
@@ -54,7 +54,7 @@ class Preset:
     variants: dict[str, Variant] = field(default_factory=dict)
     """More rows: a method whose pretraining differs in some settings."""
 
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = field(default=(0,), metadata=NOT_NEGATIVE)
     """Each row is run once per seed."""
 
     recipe: str
@@ -75,7 +75,7 @@ class Preset:
     semi: tuple[str, ...] = ()
     """Protocol of fine-tuning on a fraction of the labels; one."""
 
-    fractions: tuple[int, ...] = (1, 10)
+    fractions: tuple[int, ...] = field(default=(1, 10), metadata=AT_LEAST_1)
     """Percent of the labels, for `semi`."""
 
     classification: tuple[str, ...] = ()

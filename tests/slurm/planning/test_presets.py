@@ -1,10 +1,15 @@
 """Presets are files of names that exist; the command line has the last word."""
 
-import pytest
+import json
 
-from runtime.command_line import UserError
-from slurm.planning import graph, presets, validate
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runtime.command_line import UserError, printable
+from slurm.planning import graph, presets, request, validate
 from slurm.planning.experiment import parse_overrides
+from slurm.submitting import cluster, submit
 
 LEAST = "methods: [random]\nrecipe: demo\nprotocols: [demo-fpn]\nbenchmarks: [scenes]\n"
 
@@ -81,3 +86,67 @@ def test_overrides_go_to_their_stage_verbatim_and_every_wrong_one_is_named():
     with pytest.raises(UserError) as error:
         parse_overrides(["lr=1", "eval.k=1", "pretrain.--out=1"], graph.STAGES)
     assert len(error.value.faults) == 3 and "unknown stage 'eval'" in error.value.faults[1]
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.sampled_from(["1e400"])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    max_leaves=6,
+)
+NAMES = st.one_of(
+    st.sampled_from(["random", "simclr", "scenes", "demo-fpn", "linear-demo", "semi-demo"]), st.text(max_size=6)
+)
+STAGE = st.one_of(st.sampled_from([*graph.STAGES, "pretrain@simclr", "tsne@simclr"]), st.text(max_size=6))
+KEY = st.one_of(
+    st.sampled_from(["data", "data.root", "seed", "out", "epochs", "optim.lr", "gpus"]), st.text(max_size=6)
+)
+GROUPS = st.dictionaries(STAGE, st.dictionaries(KEY, VALUES, max_size=2), max_size=2)
+PRESET = st.fixed_dictionaries(
+    {"methods": st.lists(NAMES, max_size=2), "recipe": st.one_of(st.just("demo"), st.text(max_size=6))},
+    optional={
+        **{
+            key: st.lists(NAMES, max_size=2) for key in ("protocols", "benchmarks", "knn", "linear", "semi", "features")
+        },
+        "settings": GROUPS,
+        "resources": GROUPS,
+        "seeds": st.lists(st.integers(-1, 3), max_size=2),
+        "variants": st.dictionaries(NAMES, st.fixed_dictionaries({"method": NAMES, "settings": GROUPS}), max_size=2),
+        "embedded_data": st.booleans(),
+    },
+)
+
+
+@given(content=st.one_of(PRESET, PRESET, PRESET, VALUES, st.fixed_dictionaries({"recipe": VALUES, "settings": VALUES})))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_whatever_a_preset_holds_it_is_a_graph_or_faults_of_one_line(tmp_path_factory, content):
+    """The values are those that yaml can hold; their text is the reader's own matter."""
+    path = tmp_path_factory.mktemp("preset") / "mine.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    try:
+        request.resolve(
+            ["pretrain", "transfer", "analysis"],
+            preset=str(path),
+            overrides=[],
+            place="slurm",
+            runs=path.parent / "runs",
+            registry=graph.STAGES,
+        )
+    except UserError as error:
+        assert error.faults and all("\n" not in printable(fault) for fault in error.faults)
+
+
+@given(content=st.dictionaries(st.sampled_from(sorted(cluster.Cluster.__dataclass_fields__)), VALUES, max_size=5))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_whatever_a_cluster_file_holds_it_is_scripts_or_faults_of_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("cluster") / "mine.yaml"
+    path.write_text(json.dumps({"executor": "slurm", **content}), encoding="utf-8")
+    try:
+        wanted = request.resolve(
+            ["pretrain"], preset="demo", overrides=[], place=str(path), runs=path.parent, registry=graph.STAGES
+        )
+        submit.scripts(path.parent, wanted.jobs, done=set(), cluster=wanted.cluster, code=path.parent)
+    except UserError as error:
+        assert error.faults
