@@ -1,6 +1,7 @@
-"""Writes the reference while the site is built: a page of every settings class, and a page for each folder of modules."""
+"""Writes the reference while the site is built: the settings classes, and a page for each folder."""
 
 import ast
+import re
 from pathlib import Path
 
 import mkdocs_gen_files
@@ -46,3 +47,7 @@ with mkdocs_gen_files.open("reference/modules/index.md", "w") as index:
             page.write(f"# {name}\n\n")
             for path in sorted(paths, key=lambda path: path.stem != "__init__"):
                 page.write(f"::: {dotted(path)}\n    options:\n      show_submodules: false\n\n")
+
+extend = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+with mkdocs_gen_files.open("guides/extend.md", "w") as page:
+    page.write(re.sub(r"\]\(docs/", "](../", extend))
