@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--benchmark", default="coco_2017")
     parser.add_argument("--data", type=Path, help="the benchmark's folder, if not below $DETECTRON2_DATASETS")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the detector")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
 
     step("transfer/convert.py", "--inspect", options.checkpoint)
     weights = options.out / options.name / "convert" / "backbone.pkl"
