@@ -14,7 +14,6 @@ of all else (`checksum`), checked whenever the file is read; files of older vers
 import hashlib
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,11 @@ def checksum(content: dict) -> str:
 
 def verify(content: dict, path: str | Path) -> None:
     """Raise UserError if the content of ``path`` is not what its checksum was made of; without one it passes."""
-    if "checksum" in content and content["checksum"] != checksum(content):
+    try:
+        same = "checksum" not in content or content["checksum"] == checksum(content)
+    except (RuntimeError, TypeError, ValueError, LookupError):  # a dict inside itself, a tensor without values
+        same = False
+    if not same:
         raise UserError(f"{path} is damaged: its checksum is that of another content; copy it again")
 
 
@@ -87,21 +90,25 @@ def read(path: str | Path) -> dict:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}; give the path of a .pth file")
+    with growth_limited(path):
+        content = _loaded(path)
+        if not isinstance(content, dict):
+            raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's dict")
+        verify(content, path)
+    return content
+
+
+def _loaded(path: Path) -> Any:
     try:
-        with growth_limited(path):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if wanted := re.search(r"Unsupported (?:global|class)[^\n]*", str(error)):
             raise UserError(f"{path} wants to run code and is not read ({wanted[0]})") from error
         raise UserError(f"{path} is not a checkpoint, or a damaged one; was it copied completely?") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError, LookupError, TypeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can fail in any of a dozen ways
         raise UserError(f"{path} is not a checkpoint, or a truncated one; was it copied completely?") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint's dict")
-    verify(content, path)
-    return content
 
 
 def export_backbone(

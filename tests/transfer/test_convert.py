@@ -362,3 +362,12 @@ def test_a_conversion_killed_at_any_file_event_is_completed_by_the_same_command(
     monkeypatch.setattr(parity, "stage_differences", lambda *_, **__: {"FPN stem": 0.0})
     tried = kill_points.survives(lambda out: conversion.convert(backbone_pth, out / "backbone.pkl"), tmp_path, tries=4)
     assert tried >= 4
+
+
+def test_a_checkpoint_of_the_suite_with_a_changed_byte_is_not_converted(tmp_path, trunk, about):
+    path, seen = tmp_path / "backbone.pth", {"order": "RGB", "mean": [0.5] * 3, "std": [0.2] * 3}
+    checkpoint.save(path, {"format": checkpoint.BACKBONE, "state_dict": trunk, "input": seen, **about})
+    _flip(path)
+    with pytest.raises(UserError, match="backbone.pth is damaged: its checksum"):
+        conversion.convert(path, tmp_path / "out" / "backbone.pkl")
+    assert not (tmp_path / "out").exists()

@@ -79,3 +79,12 @@ def test_stages_are_the_trunk_cut_in_five():
 def test_untrained_network_is_a_function_of_the_seed():
     one, same, other = (resnet.random_resnet50(seed).conv1.weight for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_contents_that_no_checksum_can_be_made_of_are_damaged(tmp_path):
+    inside: dict = {}
+    inside["itself"] = inside
+    for odd in (torch.ones(1).expand(1 << 40), torch.empty(2, device="meta"), torch.eye(2).to_sparse(), inside):
+        torch.save({"checksum": "0", "odd": odd}, tmp_path / "odd.pth")
+        with pytest.raises(UserError, match="odd.pth"):
+            checkpoint.read(tmp_path / "odd.pth")
