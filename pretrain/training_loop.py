@@ -20,7 +20,7 @@ from pretrain.data import datasets, views
 from pretrain.monitoring import rank_monitor
 from pretrain.monitoring.health import Watch, embedding_rank
 from pretrain.monitoring.late_reads import LossCheck, StopVote
-from pretrain.monitoring.rank_monitor import RankProbe
+from pretrain.monitoring.rank_monitor import RankMonitor
 from pretrain.networks import batch_norm
 from pretrain.optimisation import optimizers
 from runtime import distributed, run_guard
@@ -152,7 +152,7 @@ class Run:
 class StepLogger:
     """What the run tells while it goes: log.jsonl, TensorBoard, a line with an ETA; and the watch over its health."""
 
-    def __init__(self, state: Run, total: int, warmup: int, probe: RankProbe | None):
+    def __init__(self, state: Run, total: int, warmup: int, probe: RankMonitor | None):
         log, self.probe = state.settings.log, probe
         self.state, self.total, self.warmup = state, total, warmup
         self.watch = Watch(collapse_rank=log.collapse_rank, patience=log.collapse_patience)
@@ -195,7 +195,7 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim:
     claim()
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
-    logger = StepLogger(state, total, warmup, rank_monitor.configured(settings, source))
+    logger = StepLogger(state, total, warmup, rank_monitor.from_settings(settings, source))
     stop_vote, loss_check = StopVote(), LossCheck()
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
     for batch in datasets.batches(source, settings, total_steps=total, start=state.step, device=device):

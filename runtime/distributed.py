@@ -141,6 +141,26 @@ def gather(rows: Tensor) -> Tensor:
     return _Gather.apply(rows) if world_size() > 1 else rows
 
 
+def shard_size(count: int) -> int:
+    """How many of ``count`` items each rank takes; the last ranks may have fewer of their own."""
+    return -(-count // world_size())
+
+
+def shard(count: int) -> list[int]:
+    """This rank's indices of 0 .. count - 1, `shard_size` of them.
+
+    Where the ranks do not divide ``count`` the last index is repeated, so that every rank meets the others in every
+    collective.
+    """
+    size = shard_size(count)
+    return [min(index, count - 1) for index in range(rank() * size, (rank() + 1) * size)]
+
+
+def gather_shards(rows: Tensor, count: int) -> Tensor:
+    """The rows (shard_size, ...) that each rank made of its `shard` -> the rows (count, ...) of all, on every rank."""
+    return gather(rows)[:count]
+
+
 def mean(value: Tensor) -> Tensor:
     """The mean of a tensor over ranks, without gradients."""
     value = value.detach().clone()

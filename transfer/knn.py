@@ -29,7 +29,7 @@ from runtime.provenance import commit
 from runtime.results import Record
 from transfer.backbones import RANDOM
 from transfer.backbones.frozen import Backbone, load, measure_statistics
-from transfer.classification import accuracy, labelled_images, nearest_neighbours, shards
+from transfer.classification import accuracy, labelled_images, nearest_neighbours
 from transfer.classification.batches import features
 from transfer.classification.crops import CentreCrops
 from transfer.classification.run_guard import claim
@@ -88,7 +88,7 @@ def classify(arguments: argparse.Namespace, trunk: Backbone, halves, device: tor
         measure_statistics(trunk.network, train, seed=arguments.seed, device=device, prepare=trunk.inputs)
     settings = {"device": device, "workers": arguments.workers, "precision": arguments.precision}
     (bank, bank_labels), (rows, labels) = (features(trunk, crops, **settings) for crops in (train, val))
-    mine, classes = shards.mine(len(val)), len(val.images.classes)
+    mine, classes = distributed.shard(len(val)), len(val.images.classes)
     bank, rows = F.normalize(bank, dim=1), F.normalize(rows[mine], dim=1)
     found = nearest_neighbours.scores(rows, bank, bank_labels, classes=classes, voting=arguments.voting)
     return [

@@ -58,7 +58,7 @@ def random_views(backbone: Backbone, *, size: int, count: int, seed: int) -> Ran
     stored = backbone.views
     same = {key: stored[key] for key in ("recipe", "min_scale", "interpolation") if key in stored}
     recipe = views.ViewsConfig(size=size, **same)
-    return RandomViews(views.Augment(views.recipe(recipe)), count, seed)
+    return RandomViews(views.Augment(views.random_views(recipe)), count, seed)
 
 
 def refuse_other_features(out: Path, about: dict) -> None:

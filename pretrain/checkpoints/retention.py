@@ -16,7 +16,7 @@ from runtime.files import replacing
 NAME = re.compile(r"step-(\d+)\.pth")
 
 
-def variant_at(path: str | Path, variant: str) -> str:
+def row_variant(path: str | Path, variant: str) -> str:
     """The variant of the weights in ``path``: those of a kept checkpoint are a row of their own, ``step=400``."""
     kept = NAME.fullmatch(Path(path).name)
     return ", ".join(word for word in (variant, f"step={int(kept[1])}" if kept else "") if word)

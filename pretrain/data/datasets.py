@@ -189,7 +189,7 @@ def batches(
     sampler = StepSampler(
         len(source), batch_size=settings.batch_size, total_steps=total_steps, seed=settings.seed, start=start
     )
-    recipe, backend = views.recipe(settings.views), views.backend_of(settings.views, device)
+    recipe, backend = views.random_views(settings.views), views.backend_of(settings.views, device)
     augment = views.Augment(recipe) if backend == "torchvision" else views.ParameterViews(recipe, backend)
     collate = _collate if isinstance(augment, views.Augment) else _CollateParameters(augment.crops_only)
     return DataLoader(

@@ -18,7 +18,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "NORMALISATIONS", "RECIPES", "View",
 INTERPOLATIONS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
 
 
-def recipe(config: ViewsConfig) -> tuple[View, ...]:
+def random_views(config: ViewsConfig) -> tuple[View, ...]:
     """The views of a named recipe, then the small ones, blurred as much as the large (released SwAV code)."""
     large = tuple(_sized(view, config.size, (config.min_scale, 1.0)) for view in RECIPES[config.recipe])
     small = _sized(RECIPES[config.recipe][0], config.small_size, (config.small_min_scale, config.small_max_scale))

@@ -4,6 +4,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from runtime import distributed
+
 LEAST_FLOPS = 1e11
 """Of a product on a GPU that is worth sharing: a smaller one takes about a millisecond, as the exchange does."""
 
@@ -15,7 +17,7 @@ def shared_matmul(A: Tensor, B: Tensor) -> Tensor:
     Results and gradients are those of ``A @ B``, so what is built of products can take this one in its place. With a
     single process it is ``A @ B``.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if distributed.world_size() == 1:
         return A @ B
     if A.is_cuda and 2 * A.numel() * B.shape[1] < LEAST_FLOPS:
         return A @ B
@@ -38,7 +40,7 @@ class _SharedMatmul(torch.autograd.Function):
 
 def _rows_from_all(A: Tensor, B: Tensor) -> Tensor:
     rank, world = dist.get_rank(), dist.get_world_size()
-    share = -(-len(A) // world)  # the last ranks may have fewer rows than they send, or none
+    share = distributed.shard_size(len(A))  # the last ranks may have fewer rows than they send, or none
     mine = A[rank * share : (rank + 1) * share]
     rows = A.new_empty(share, B.shape[1])
     torch.mm(mine, B, out=rows[: len(mine)])

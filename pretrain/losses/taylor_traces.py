@@ -10,12 +10,14 @@ matrix product in use: one that splits its work over ranks (`shared_matmul`) spl
 the backward pass included.
 """
 
+import sys
 from math import comb
 
 import torch
 from torch import Tensor
 
 from pretrain.losses.trace_gradients import Matmul, gram, trace_polynomial, weighted_trace_polynomial
+from runtime import distributed
 from runtime.command_line import UserError
 
 
@@ -100,3 +102,24 @@ def _product_trace(N: Tensor, K: Tensor, a: list[float], matmul: Matmul) -> Tens
         weighted = matmul(powers[rest - 1], N).flatten()
         traces += [torch.dot(weighted, power.flatten()) for power in powers[half - rest :]]
     return sum(c * trace for c, trace in zip(a, traces, strict=True))
+
+
+def warn_if_series_diverges(norm: float, *, when: str, remedy: str) -> bool:
+    """Warn on stderr if ``norm``, of A - I, is too large for the series of Log A to be sure to converge; whether it is.
+
+    The theorem is sufficient and no more: C12 and P Z^T are not symmetric, and their eigenvalues, which decide, may
+    be smaller than the norm. What is trained on is in any case the polynomial of finite order.
+
+    Args:
+        when: where in the run it was measured, as in "the first batch".
+        remedy: what to change, as a clause.
+    """
+    if norm < 1:
+        return False
+    if distributed.is_main():
+        print(
+            f"warning: the Taylor logarithm may not converge on {when}: |A - I| is {norm:.2f}, and only below 1 is it "
+            f"sure to (Theorem A.1); {remedy}; the run goes on",
+            file=sys.stderr,
+        )
+    return True

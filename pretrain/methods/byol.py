@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.byol import Config
-from pretrain.networks import ema
+from pretrain.networks.ema import ema_update, teacher_of
 from pretrain.networks.heads import mlp
 from pretrain.optimisation import schedules
 
@@ -27,7 +27,7 @@ class Method(nn.Module):
         self.config, self.backbone = config, backbone
         self.projector = mlp(2048, config.projector_width, config.output_width, last_bias=False)
         self.predictor = mlp(config.output_width, config.predictor_width, config.output_width, last_bias=False)
-        self.teacher = ema.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
+        self.teacher = teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
         if config.separate_start:
             _draw_again(self.teacher)
 
@@ -46,8 +46,8 @@ class Method(nn.Module):
     def after_step(self, progress: float) -> None:
         """Move the teacher; ``progress`` is the share of training done, in [0, 1]."""
         rate = schedules.cosine(progress, start=self.config.teacher_momentum, end=1.0)
-        ema.follow(self.teacher["backbone"], self.backbone, rate)
-        ema.follow(self.teacher["projector"], self.projector, rate)
+        ema_update(self.teacher["backbone"], self.backbone, rate)
+        ema_update(self.teacher["projector"], self.projector, rate)
 
 
 @torch.no_grad()

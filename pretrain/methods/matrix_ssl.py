@@ -7,7 +7,7 @@ branch, C12 between them. Log_n is the Taylor logarithm of order n about I.
 import torch
 from torch import Tensor, nn
 
-from pretrain.losses import convergence, exact_traces, taylor_traces
+from pretrain.losses import exact_traces, taylor_traces
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul
 from pretrain.losses.unit_rows import centred_unit_rows
@@ -121,7 +121,7 @@ class Method(Siamese):
             self.series_checked = True
             norm = series_norm(online_1, target_2, ridge=c.ridge)
             remedy = f"move method.ridge={c.ridge} towards 1, or take method.order=none"
-            convergence.warned(norm, when="the first batch", remedy=remedy)
+            taylor_traces.warn_if_series_diverges(norm, when="the first batch", remedy=remedy)
         settings = {"gamma": c.gamma, "ridge": c.ridge, "order": c.order, "matmul": shared_matmul}
         if c.variant == "released":
             settings["target_scale"] = c.target_scale

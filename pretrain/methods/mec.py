@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.losses import convergence, taylor_traces
+from pretrain.losses import taylor_traces
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul
 from pretrain.methods import Embeddings
@@ -81,5 +81,6 @@ class Method(Siamese):
         remedy = f"raise method.{f'warmup_factor={c.warmup_factor}' if warm else f'distortion={c.distortion}'}"
         when = f"a batch after {progress:.0%} of the training" if progress else "the first batch"
         norm = series_norm(online, target, lambda_inv=lambda_inv)
-        warned = convergence.warned(norm, when=when, remedy=f"lambda_inv is {lambda_inv:g}: {remedy}")
+        remedy = f"lambda_inv is {lambda_inv:g}: {remedy}"
+        warned = taylor_traces.warn_if_series_diverges(norm, when=when, remedy=remedy)
         self.next_look = math.inf if warned else progress + 0.01

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.moco_v2 import Config
-from pretrain.networks import batch_norm, batch_shuffle, ema
+from pretrain.networks import batch_norm, batch_shuffle
+from pretrain.networks.ema import ema_update, teacher_of
 from pretrain.networks.heads import mlp
 from pretrain.networks.host_copy import HostCopy
 from pretrain.optimisation import schedules
@@ -42,7 +43,7 @@ class Method(nn.Module):
         self.backbone = batch_norm.in_groups(backbone, config.bn_groups // world)
         hidden = [config.projector_width] * (config.layers - 1)
         self.projector = mlp(2048, *hidden, config.output_width, hidden_norm=False)
-        self.teacher = ema.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
+        self.teacher = teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
         # Buffers, so that a resumed run has them. Every rank holds the same queue, one for each view that asks.
         queues = torch.randn(1 + config.symmetric, config.queue_size, config.output_width)
         self.register_buffer("queue", F.normalize(queues, dim=2))
@@ -74,8 +75,8 @@ class Method(nn.Module):
         self.done.set(self.done.value + 1)
         first, last = self.config.teacher_momentum, self.config.teacher_momentum_end
         rate = first if last is None else schedules.cosine(progress, start=first, end=last)
-        ema.follow(self.teacher["backbone"], self.backbone, rate)
-        ema.follow(self.teacher["projector"], self.projector, rate)
+        ema_update(self.teacher["backbone"], self.backbone, rate)
+        ema_update(self.teacher["projector"], self.projector, rate)
         batch_norm.average_statistics(self)
 
     @torch.no_grad()

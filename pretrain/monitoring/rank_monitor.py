@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from pretrain.config import TrainConfig
 from pretrain.data.datasets import Cifar, ImageFolder
 from pretrain.data.views import NORMALISATIONS, normalise
 from pretrain.data.walk import NO_LABEL
@@ -21,7 +22,7 @@ PER_CLASS = 32  # of as many classes as fit: ranks within a class are bounded by
 CHUNK = 64
 
 
-class RankProbe:
+class RankMonitor:
     """A fixed set of images; calling it with a network gives {"rank_total": ..., "rank_intra": ..., "rank_inter": ...}.
 
     Args:
@@ -41,25 +42,21 @@ class RankProbe:
         """
         was_training = backbone.training
         backbone.eval()
-        share = -(-len(self.pixels) // distributed.world_size())
-        mine = torch.arange(distributed.rank() * share, (distributed.rank() + 1) * share).clamp(
-            max=len(self.pixels) - 1
-        )
         rows = []
-        for pixels in self.pixels[mine].split(CHUNK):
+        for pixels in self.pixels[distributed.shard(len(self.pixels))].split(CHUNK):
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 inputs = normalise(pixels.to(device), self.mean, self.std)
                 rows.append(backbone(inputs.contiguous(memory_format=torch.channels_last)).float())
         backbone.train(was_training)
-        h = distributed.gather(torch.cat(rows))[: len(self.pixels)].double().cpu()
+        h = distributed.gather_shards(torch.cat(rows), len(self.pixels)).double().cpu()
         ranks = {"rank_total": total(h)}
         if self.labels is not None:
             ranks |= {"rank_intra": intra_class(h, self.labels), "rank_inter": inter_class(h, self.labels)}
         return {name: rank.item() for name, rank in ranks.items()}
 
 
-def probe_of(source: ImageFolder | Cifar, *, count: int, size: int, mean, std) -> RankProbe:
-    """The probe of at most ``count`` images of ``source``, the same in every run over the same images.
+def monitor_of(source: ImageFolder | Cifar, *, count: int, size: int, mean, std) -> RankMonitor:
+    """The monitor of at most ``count`` images of ``source``, the same in every run over the same images.
 
     With classes: 32 images each of the first classes that have them. Raises UserError for fewer than 2 images, and
     for one that cannot be read.
@@ -80,17 +77,17 @@ def probe_of(source: ImageFolder | Cifar, *, count: int, size: int, mean, std) -
             f"a rank needs at least 2 images, log.probe_images={count} of {len(source)} gives {len(chosen)}"
         )
     crop = v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size), v2.PILToTensor()])
-    return RankProbe(torch.stack([crop(_read(source, place)) for place in chosen]), labels, mean=mean, std=std)
+    return RankMonitor(torch.stack([crop(_read(source, place)) for place in chosen]), labels, mean=mean, std=std)
 
 
-def configured(settings, source: ImageFolder | Cifar) -> RankProbe | None:
-    """The probe that a run's TrainConfig asks for, over its training images unless log.probe_root names others."""
-    log, seen = settings.log, settings.views
+def from_settings(settings: TrainConfig, source: ImageFolder | Cifar) -> RankMonitor | None:
+    """The monitor that the settings ask for, over the training images unless log.probe_root names others."""
+    log, made = settings.log, settings.views
     if not log.probe_every:
         return None
     images = ImageFolder(log.probe_root) if log.probe_root else source
-    mean, std = NORMALISATIONS[seen.normalisation]
-    return probe_of(images, count=log.probe_images, size=seen.size, mean=mean, std=std)
+    mean, std = NORMALISATIONS[made.normalisation]
+    return monitor_of(images, count=log.probe_images, size=made.size, mean=mean, std=std)
 
 
 def _read(source: ImageFolder | Cifar, place: int) -> Image.Image:

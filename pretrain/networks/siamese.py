@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
-from pretrain.networks import ema
+from pretrain.networks.ema import ema_update, teacher_of
 from pretrain.networks.heads import mlp
 from pretrain.optimisation import schedules
 
@@ -38,7 +38,7 @@ class Siamese(nn.Module):
         self.projector[-2].bias.requires_grad_(False)
         self.predictor = mlp(width, predictor_width, width)
         if teacher_momentum is not None:
-            self.teacher = ema.teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
+            self.teacher = teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
 
     def forward(self, views: list[Tensor]) -> Embeddings:
         """Views (b, 3, H, W) -> online and target embeddings (b, D), float32, one of each per view."""
@@ -54,5 +54,5 @@ class Siamese(nn.Module):
         """Move the teacher; ``progress`` is the share of training done, in [0, 1]."""
         if self.teacher_momentum is not None:
             rate = schedules.cosine(progress, start=self.teacher_momentum, end=1.0)
-            ema.follow(self.teacher["backbone"], self.backbone, rate)
-            ema.follow(self.teacher["projector"], self.projector, rate)
+            ema_update(self.teacher["backbone"], self.backbone, rate)
+            ema_update(self.teacher["projector"], self.projector, rate)

@@ -66,7 +66,7 @@ def test_views_are_drawn_as_the_network_saw_them(scenes):
     image = Folder(scenes / "classification/val")[7]
     drawn = extract.random_views(network, size=48, count=2, seed=5)(image, 7)
     config = views.ViewsConfig(recipe="scenes", min_scale=0.4, interpolation="bicubic", size=48)
-    expected = views.Augment(views.recipe(config))(image, (5, 7, 0))
+    expected = views.Augment(views.random_views(config))(image, (5, 7, 0))
     assert torch.equal(drawn, torch.stack(expected))
 
 

@@ -96,7 +96,7 @@ def test_what_a_source_counts_in_epochs_is_as_many_in_a_run_of_any_length(recipe
 def test_cifar_recipes_are_those_of_solo_learn(recipe, name, optimizer, peak, decay, min_scale, blur):
     """scripts/pretrain/cifar: LARS with eta 0.02 and a clip, biases and norms excluded; warm-up from 3e-5."""
     settings = config.resolve(name, recipe, [])
-    optim, crops = settings.optim, views.recipe(settings.views)
+    optim, crops = settings.optim, views.random_views(settings.views)
     assert (optim.name, optim.weight_decay, optim.exclude_1d) == (optimizer, decay, optimizer == "larc")
     assert optimizers.peak_lr(optim, settings.batch_size) == pytest.approx(peak)
     assert (optim.trust, optim.warmup_epochs, optim.warmup_start, optim.final_lr) == (0.02, 10, 3e-5, 0)
@@ -120,7 +120,7 @@ BATCH_512 = {
 def test_cifar_recipe_at_batch_512_is_that_of_papers_notebooks_and_lightly(name):
     """SimSiam's appendix D; MoCo's notebook; lightly's benchmark: rates times batch / 128, ImageNet's normalisation."""
     settings = config.resolve(name, "cifar10-800ep", [])
-    optim, crops = settings.optim, views.recipe(settings.views)
+    optim, crops = settings.optim, views.random_views(settings.views)
     peak = optimizers.peak_lr(optim, settings.batch_size)
     optimizer, rate, decay, min_scale, normalisation, changes = BATCH_512[name]
     assert (optim.name, optim.weight_decay, settings.views.normalisation) == (optimizer, decay, normalisation)
@@ -134,7 +134,7 @@ def test_cifar_recipe_at_batch_512_is_that_of_papers_notebooks_and_lightly(name)
 def test_cifar_recipe_of_simclr_is_that_of_its_appendix():
     """B.9: the ImageNet settings, but for half the jitter, no blur, T 0.5 and the rate, 1 x batch / 256."""
     settings = config.resolve("simclr", "cifar10-1000ep-simclr", [])
-    optim, crops = settings.optim, views.recipe(settings.views)
+    optim, crops = settings.optim, views.random_views(settings.views)
     assert (settings.epochs, settings.batch_size, settings.backbone.stem) == (1000, 1024, "cifar")
     assert (optim.name, optim.weight_decay, optim.exclude_1d, optim.warmup_epochs) == ("lars", 1e-6, True, 10)
     assert optimizers.peak_lr(optim, settings.batch_size) == 4

@@ -43,7 +43,7 @@ def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
     network = pretended(network, mode)
     with mode:
         optimizer = optimizers.build(network, settings.optim)
-        seen = [torch.zeros(BATCH, 3, v.size, v.size, dtype=torch.uint8) for v in views.recipe(settings.views)]
+        seen = [torch.zeros(BATCH, 3, v.size, v.size, dtype=torch.uint8) for v in views.random_views(settings.views)]
         batch = Batch(seen, torch.zeros(BATCH, dtype=torch.long), [])
         for progress in (0.25, 0.75):
             embeddings = training_loop.embed(network, batch, settings, GPU, labelled=methods.learns_from_labels(name))

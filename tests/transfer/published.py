@@ -245,14 +245,14 @@ def suite_backbone(a, b):
 
 
 def suite_checkpoint(a, b):
-    from pretrain.networks import ema
+    from pretrain.networks.ema import teacher_of
 
     parts = {"backbone": resnet(a), "projector": mlp(2048, 8, 8)}
     network = nn.ModuleDict(
         {
             **parts,
             "predictor": mlp(8, 8),
-            "teacher": ema.teacher_of(nn.ModuleDict({"backbone": resnet(b), "projector": mlp(2048, 8)})),
+            "teacher": teacher_of(nn.ModuleDict({"backbone": resnet(b), "projector": mlp(2048, 8)})),
         }
     )
     about = {"method": "byol", "recipe": "demo", "epochs": 8, "seed": 3, "commit": "0123"}

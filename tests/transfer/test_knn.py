@@ -101,10 +101,10 @@ def test_shares_cover_a_list_that_the_processes_do_not_divide(ranks):
     def shares_of_a_rank():
         import torch
 
-        from transfer.classification import shards
+        from runtime import distributed
 
-        mine = torch.tensor(shards.mine(7))
-        return mine.tolist(), shards.whole(mine, 7).tolist()
+        mine = torch.tensor(distributed.shard(7))
+        return mine.tolist(), distributed.gather_shards(mine, 7).tolist()
 
     found = ranks(2, shares_of_a_rank)
     assert [mine for mine, _ in found] == [[0, 1, 2, 3], [4, 5, 6, 6]]

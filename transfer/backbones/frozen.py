@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from pretrain import methods
 from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
-from pretrain.checkpoints.retention import variant_at
+from pretrain.checkpoints.retention import row_variant
 from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD, NORMALISATIONS, normalise
 from runtime import distributed
 from runtime.command_line import UserError, shortened
@@ -122,7 +122,7 @@ def _filled(network: nn.Module, state: dict, path: str | Path) -> nn.Module:
 
 def _described(content: dict, path: str | Path, network: nn.Module, **input_settings) -> Backbone:
     about = {key: content[key] for key in ("method", "recipe", "epochs")}
-    about |= {"variant": variant_at(path, content.get("variant", "")), "weights_sha256": sha256(path)}
+    about |= {"variant": row_variant(path, content.get("variant", "")), "weights_sha256": sha256(path)}
     return Backbone(
         network=network,
         about=about,

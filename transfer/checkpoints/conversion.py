@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pretrain.checkpoints.retention import variant_at
+from pretrain.checkpoints.retention import row_variant
 from runtime import provenance
 from runtime.command_line import UserError
 from runtime.files import sha256, write_json
@@ -90,7 +90,7 @@ def _origin(source: Path, in_file: dict, *, method: str, epochs: int, input: Map
     for key, value in said.items():
         if value and in_file[key] and value != in_file[key]:
             print(f"note: {source} says {key} {in_file[key]}; the command line says {value}", file=sys.stderr)
-    origin = {**in_file, "variant": variant_at(source, in_file["variant"])}
+    origin = {**in_file, "variant": row_variant(source, in_file["variant"])}
     origin |= {key: value or origin[key] for key, value in said.items()}
     origin["method"] = origin["method"] or source.name.split(".")[0]
     return origin | {"input": {**in_file["input"], **input}}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from transfer.classification import shards
+from runtime import distributed
 
 TOP = 5
 
@@ -20,6 +20,6 @@ def percent(places_of_share: Tensor, *, count: int, classes: int) -> dict[str, f
 
     With five classes or fewer every answer is among the first five, so there is no top5.
     """
-    found = shards.whole(places_of_share, count)
+    found = distributed.gather_shards(places_of_share, count)
     tops = {"top1": 1} | ({"top5": TOP} if classes > TOP else {})
     return {name: 100 * (found < top).sum().item() / count for name, top in tops.items()}

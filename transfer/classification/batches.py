@@ -9,7 +9,6 @@ from pretrain.data.datasets import StepSampler
 from runtime import distributed
 from runtime.progress import Progress
 from transfer.backbones.frozen import Backbone
-from transfer.classification import shards
 from transfer.classification.classifier_protocol import Settings
 from transfer.classification.crops import CentreCrops, RandomCrops, centre_batches, random_batches
 from transfer.classification.labelled_images import Images
@@ -20,7 +19,7 @@ def features(
     trunk: Backbone, crops: CentreCrops, *, device: torch.device, workers: int, precision: str = "fp32"
 ) -> tuple[Tensor, Tensor]:
     """Features (n, 2048), float32, and labels (n,) of every image, in order; each rank computes its share of them."""
-    order = shards.mine(len(crops))
+    order = distributed.shard(len(crops))
     progress = Progress(len(order), "features", quiet=not distributed.is_main())
     rows, labels = [], []
     for pixels, targets in centre_batches(crops, order, batch_size=100, workers=workers):
@@ -28,7 +27,8 @@ def features(
             rows.append(trunk.network(trunk.inputs(pixels.to(device, non_blocking=True))).float())
         labels.append(targets.to(device))
         progress.update(sum(map(len, rows)))
-    return shards.whole(torch.cat(rows), len(crops)), shards.whole(torch.cat(labels), len(crops))
+    gathered = [distributed.gather_shards(torch.cat(parts), len(crops)) for parts in (rows, labels)]
+    return gathered[0], gathered[1]
 
 
 class CropData:
@@ -51,7 +51,7 @@ class CropData:
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's share of the validation images."""
-        order = shards.mine(self.val_count)
+        order = distributed.shard(self.val_count)
         return map(self._inputs, centre_batches(self.val, order, batch_size=100, workers=self.settings.workers))
 
     def _inputs(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -82,5 +82,5 @@ class FeatureData:
             yield self.rows[0][indices], self.rows[1][indices]
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for part in torch.tensor(shards.mine(self.val_count)).split(1000):
+        for part in torch.tensor(distributed.shard(self.val_count)).split(1000):
             yield self.val_rows[0][part], self.val_rows[1][part]

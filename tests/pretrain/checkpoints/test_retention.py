@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pretrain.checkpoints.retention import Checkpoints, variant_at
+from pretrain.checkpoints.retention import Checkpoints, row_variant
 from runtime.command_line import UserError
 
 
@@ -80,9 +80,9 @@ def test_a_write_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch):
 
 def test_a_kept_checkpoint_is_a_variant_and_the_last_one_is_the_run():
     kept = "runs/byol-demo-seed0/pretrain/checkpoints/step-000064.pth"
-    assert variant_at(kept, "") == "step=64"
-    assert variant_at(kept, "gamma=0.3") == "gamma=0.3, step=64"
-    assert variant_at("runs/byol-demo-seed0/pretrain/checkpoint.pth", "gamma=0.3") == "gamma=0.3"
+    assert row_variant(kept, "") == "step=64"
+    assert row_variant(kept, "gamma=0.3") == "gamma=0.3, step=64"
+    assert row_variant("runs/byol-demo-seed0/pretrain/checkpoint.pth", "gamma=0.3") == "gamma=0.3"
 
 
 def test_a_changed_byte_is_noticed_and_a_file_without_checksum_still_read(tmp_path, capsys):

@@ -42,7 +42,7 @@ def gradient_image() -> Image.Image:
 
 
 def test_views_are_a_function_of_image_and_key():
-    augment = views.Augment(views.recipe(views.ViewsConfig(size=32)))
+    augment = views.Augment(views.random_views(views.ViewsConfig(size=32)))
     first, again, other = (augment(gradient_image(), key) for key in ((0, 0, 1), (0, 0, 1), (0, 0, 2)))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0]) and not torch.equal(first[0], first[1])
@@ -50,7 +50,7 @@ def test_views_are_a_function_of_image_and_key():
 
 
 def test_asymmetric_recipe_is_the_released_one():
-    one, two = views.recipe(views.ViewsConfig())
+    one, two = views.random_views(views.ViewsConfig())
     assert (one.blur_p, one.solarize_p, two.blur_p, two.solarize_p) == (1.0, 0.0, 0.1, 0.2)
     for view in (one, two):
         assert view.jitter == (0.4, 0.4, 0.2, 0.1) and (view.jitter_p, view.grayscale_p) == (0.8, 0.2)
@@ -67,7 +67,7 @@ def test_unreadable_image_is_named_and_the_next_one_stands_in(tmp_path):
     gradient_image().save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     gradient_image().save(tmp_path / "c.png")
-    augment = views.Augment(views.recipe(views.ViewsConfig(recipe="symmetric", size=32)))
+    augment = views.Augment(views.random_views(views.ViewsConfig(recipe="symmetric", size=32)))
     dataset = datasets.ViewsDataset(datasets.ImageFolder(tmp_path), augment, seed=0)
     _, _, unreadable = dataset[(0, 1)]
     assert unreadable == [str(tmp_path / "b.jpg")]
@@ -85,18 +85,18 @@ def test_classes_are_the_folders_below_the_root(tmp_path):
 
 
 def test_small_views_are_drawn_like_the_first_one():
-    large = views.recipe(views.ViewsConfig(recipe="simclr", small=3, interpolation="bicubic"))
+    large = views.random_views(views.ViewsConfig(recipe="simclr", small=3, interpolation="bicubic"))
     assert [view.size for view in large] == [224, 224, 96, 96, 96]
     assert large[2].scale == (0.05, 0.14) and large[2].jitter == large[0].jitter
     assert large[2].blur_sigma == large[0].blur_sigma == (0.1, 2.0)  # released SwAV code: one blur for both sizes
-    augment = views.Augment(views.recipe(views.ViewsConfig(size=32, small=2, small_size=16)))
+    augment = views.Augment(views.random_views(views.ViewsConfig(size=32, small=2, small_size=16)))
     assert [view.shape[-1] for view in augment(gradient_image(), (0, 0, 1))] == [32, 32, 16, 16]
 
 
 def test_the_blur_shrinks_with_the_view_for_drawn_scenes_alone():
     """solo-learn blurs CIFAR's 32 pixels by up to 2, as others do 224."""
     sigmas = {
-        name: {view.blur_sigma for view in views.recipe(views.ViewsConfig(recipe=name, size=32))}
+        name: {view.blur_sigma for view in views.random_views(views.ViewsConfig(recipe=name, size=32))}
         for name in views.RECIPES
     }
     assert sigmas.pop("scenes") == {(0.1, 2 / 7)}

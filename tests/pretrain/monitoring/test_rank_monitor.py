@@ -9,7 +9,7 @@ from pretrain.backbones import resnet
 from pretrain.data import datasets
 from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 from pretrain.losses.class_ranks import intra_class, total
-from pretrain.monitoring.rank_monitor import PER_CLASS, RankProbe, probe_of
+from pretrain.monitoring.rank_monitor import PER_CLASS, RankMonitor, monitor_of
 from runtime.command_line import UserError
 
 INPUT = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
@@ -30,18 +30,18 @@ class Classes:
 
 
 def test_as_many_images_of_each_of_the_first_classes_that_have_them():
-    probe = probe_of(Classes(40, 5, 40, 40), count=2 * PER_CLASS + 1, size=8, **INPUT)
+    probe = monitor_of(Classes(40, 5, 40, 40), count=2 * PER_CLASS + 1, size=8, **INPUT)
     assert probe.pixels.shape == (64, 3, 8, 8)
     assert probe.labels.tolist() == [0] * 32 + [2] * 32
-    again = probe_of(Classes(40, 5, 40, 40), count=2 * PER_CLASS + 1, size=8, **INPUT)
+    again = monitor_of(Classes(40, 5, 40, 40), count=2 * PER_CLASS + 1, size=8, **INPUT)
     assert torch.equal(probe.pixels, again.pixels)
 
 
 def test_without_two_such_classes_the_total_alone():
-    probe = probe_of(Classes(40, 5), count=20, size=8, **INPUT)
+    probe = monitor_of(Classes(40, 5), count=20, size=8, **INPUT)
     assert len(probe.pixels) == 20 and probe.labels is None
     with pytest.raises(UserError, match="needs at least 2 images"):
-        probe_of(Classes(40), count=1, size=8, **INPUT)
+        monitor_of(Classes(40), count=1, size=8, **INPUT)
 
 
 def test_ranks_are_those_of_the_features_and_the_network_stays_as_it_was():
@@ -49,7 +49,7 @@ def test_ranks_are_those_of_the_features_and_the_network_stays_as_it_was():
     labels = torch.arange(2).repeat_interleave(35)
     network = resnet.random_resnet50(0).train()
     before, state = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
-    found = RankProbe(pixels, labels, **INPUT)(network, CPU, "fp32")
+    found = RankMonitor(pixels, labels, **INPUT)(network, CPU, "fp32")
     assert network.training and torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     with torch.no_grad():
@@ -62,10 +62,10 @@ def _probe():
     import torch
 
     from pretrain.backbones import resnet
-    from pretrain.monitoring.rank_monitor import RankProbe
+    from pretrain.monitoring.rank_monitor import RankMonitor
 
     pixels = torch.randint(256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    probe = RankProbe(pixels, None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    probe = RankMonitor(pixels, None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return probe(resnet.random_resnet50(0).train(), torch.device("cpu"), "fp32")["rank_total"]
 
 
@@ -96,4 +96,4 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "1.png").write_bytes(b"broken")
     Image.new("RGB", (8, 8)).save(tmp_path / "2.png")
     with pytest.raises(UserError, match="1.png cannot be read; log.probe_root"):
-        probe_of(datasets.ImageFolder(tmp_path), count=2, size=8, **INPUT)
+        monitor_of(datasets.ImageFolder(tmp_path), count=2, size=8, **INPUT)

@@ -63,13 +63,12 @@ def gradients(settings: Settings) -> dict:
     from torch.nn.parallel import DistributedDataParallel
 
     from runtime import distributed
-    from transfer.classification import shards
     from transfer.classification.classifier import Classifier, synchronise
 
     images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     network = synchronise(Classifier(trunk(), 3, settings, seed=1).double(), torch.device("cpu"))
     parallel = DistributedDataParallel(network) if distributed.world_size() > 1 else network
-    mine = shards.mine(8)
+    mine = distributed.shard(8)
     nn.functional.cross_entropy(parallel(images[mine]), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])[mine]).backward()
     return {name: p.grad.numpy() for name, p in network.named_parameters() if p.grad is not None}
 
