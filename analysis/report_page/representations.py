@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from analysis.figures.rank_against_ap import Panel
 from analysis.measures.correlation import FEWEST
-from analysis.report_page.chart import Series, cloud, keys, lines, scatter
+from analysis.charts.palette import Look, Looks, split_seed
+from analysis.charts.specs import Series, point_cloud, scatter_chart
+from analysis.report_page.charts import figure, keys, lines
 from analysis.report_page.markup import Section, details, escape, grid, paragraph
-from analysis.report_page.palette import Palette
 from analysis.report_page.ranks import ranks
 from analysis.report_page.runs_folder import RunsFolder
 from analysis.results_table.measurements import unique

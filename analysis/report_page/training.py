@@ -1,8 +1,9 @@
 """Curves of the report: losses and ranks while a backbone was pretrained, losses of the detectors, kept checkpoints."""
 
-from analysis.report_page.chart import Series, lines
+from analysis.charts.palette import Looks, split_seed
+from analysis.charts.specs import Series
+from analysis.report_page.charts import lines
 from analysis.report_page.markup import Section, escape, paragraph
-from analysis.report_page.palette import Palette
 from analysis.report_page.runs_folder import RunsFolder, numbers
 from pretrain.methods import available, title
 
@@ -18,10 +19,10 @@ NO_TERMS = {"step", "lr", "images_per_s", *RANKS}
 
 def training(folder: RunsFolder) -> Section:
     """Losses of one method in one chart: those of two methods have no common scale. Ranks of all runs in one."""
-    palette = Palette(row.name for row in folder.rows)
-    body = group("Pretraining", pretraining(folder, palette))
-    body += checkpoints(folder, palette)
-    body += group("Detectors", detectors(folder, palette))
+    looks = Looks(row.name for row in folder.rows)
+    body = group("Pretraining", pretraining(folder, looks))
+    body += checkpoints(folder, looks)
+    body += group("Detectors", detectors(folder, looks))
     if body:
         about = "A colour is a backbone, a dash another seed of it. The number beside a name is the last of its line."
         body = paragraph(about, "note") + body
@@ -35,20 +36,20 @@ def group(name: str, charts: list[str]) -> str:
     return f'<h3>{escape(name)}</h3>\n<div class="charts">\n{"".join(charts)}</div>\n' if charts else ""
 
 
-def pretraining(folder: RunsFolder, palette: Palette) -> list[str]:
+def pretraining(folder: RunsFolder, looks: Looks) -> list[str]:
     logs = {row.name: folder.log(row / "pretrain" / "log.jsonl") for row in folder.rows}
     logs = {name: log for name, log in logs.items() if log}
     groups: dict[str, list[Series]] = {}
     for name, log in logs.items():
         config = folder.yaml(folder.path / name / "pretrain" / "config.yaml")
         values = numbers([{"step": entry.get("step"), "loss": loss(entry)} for entry in log], "step", "loss")
-        groups.setdefault(str(config.get("method", name)), []).append(series(name, values, palette))
+        groups.setdefault(str(config.get("method", name)), []).append(series(name, values, looks))
     charts = [
         lines(some, title=f"Loss, {title(method) if method in available() else method}", x="step", y="sum of its terms")
         for method, some in groups.items()
     ]
     for key, words in RANKS.items():
-        some = [series(name, numbers(log, "step", key), palette) for name, log in logs.items()]
+        some = [series(name, numbers(log, "step", key), looks) for name, log in logs.items()]
         charts.append(lines(some, title=words, x="step", y="effective rank"))
     return charts
 
@@ -59,7 +60,7 @@ def loss(entry: dict) -> float | None:
     return sum(terms) if terms else None
 
 
-def checkpoints(folder: RunsFolder, palette: Palette) -> str:
+def checkpoints(folder: RunsFolder, looks: Looks) -> str:
     """Ranks of kept checkpoints, from every curves.json (analysis/curves.py)."""
     parts, paths = [], folder.find("curves.json")
     if paths:
@@ -71,8 +72,8 @@ def checkpoints(folder: RunsFolder, palette: Palette) -> str:
             some = []
             for name, points in content.get("runs", {}).items():
                 flat = [{"step": point.get("step"), **point.get("values", {})} for point in points]
-                some.append(series(name, numbers(flat, "step", metric), palette))
-            charts.append(lines(some, title=words[0].upper() + words[1:], x="step", y=metric, marks=True))
+                some.append(series(name, numbers(flat, "step", metric), looks))
+            charts.append(lines(some, title=words[0].upper() + words[1:], x="step", y=metric, points=True))
         images, classes = setting.get("images", "?"), setting.get("classes")
         each = f", {images // classes} of each of {classes} classes" if classes else ""
         of = f"{images} images{each}, {setting.get('layer', '?')} features"
@@ -80,16 +81,17 @@ def checkpoints(folder: RunsFolder, palette: Palette) -> str:
     return "".join(parts)
 
 
-def detectors(folder: RunsFolder, palette: Palette) -> list[str]:
+def detectors(folder: RunsFolder, looks: Looks) -> list[str]:
     """Training losses of the detectors, a chart per protocol and benchmark."""
     groups: dict[str, list[Series]] = {}
     for row in folder.rows:
         for path in sorted(row.glob("*/metrics.json")):
             values = numbers(folder.log(path), "iteration", "total_loss")
-            groups.setdefault(path.parent.name, []).append(series(row.name, values, palette))
+            groups.setdefault(path.parent.name, []).append(series(row.name, values, looks))
     return [lines(some, title=f"Loss, {name}", x="iteration", y="sum of its terms") for name, some in groups.items()]
 
 
-def series(name: str, values: list[tuple[float, ...]], palette: Palette) -> Series:
-    colour, dash = palette.look(name)
-    return Series(name=name, x=[x for x, _ in values], y=[y for _, y in values], colour=colour, dash=dash)
+def series(name: str, values: list[tuple[float, ...]], looks: Looks) -> Series:
+    backbone, seed = split_seed(name)
+    about = {"backbone": backbone, "seed": seed}
+    return Series(name=name, x=[x for x, _ in values], y=[y for _, y in values], look=looks.look(name), about=about)

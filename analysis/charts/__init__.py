@@ -1,0 +1,1 @@
+"""Charts as Vega-Lite specifications: interactive in the report, SVG and PNG beside it, in one palette."""
