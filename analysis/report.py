@@ -8,6 +8,7 @@ The page is one file that loads nothing from anywhere. What is not there yet is 
 can be made at any time; files that could not be read are named at its end.
 """
 
+import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from analysis.report_page.document import document
 from analysis.report_page.markup import Section, escape, paragraph
 from analysis.report_page.runs_folder import RunsFolder
 from analysis.results_table.build_tables import build_tables
-from analysis.results_table.measurements import Measurement, collect
+from analysis.results_table.measurements import Collection, Measurement, collect
 from runtime.command_line import Parser, UserError, run
 from runtime.files import write_text
 from runtime.provenance import commit
@@ -27,40 +28,47 @@ from runtime.provenance import commit
 def page(runs: Path, *, title: str, status: Path | None = None) -> str:
     """The HTML of a runs folder. Raises UserError if it is no folder, or if ``status`` is not the status of a graph."""
     if not runs.is_dir():
-        raise UserError(f"{runs} is not a folder of runs; give the --runs folder of slurm/run_all.py")
+        raise UserError(f"{runs} is not a folder of runs; give the RUNS folder of slurm/run_all.py")
     folder = RunsFolder(runs)
-    found, fault = measured(runs)
-    tables = build_tables(found) if found else []
-    if found and not tables:
-        fault = "None of the results has a place in a table."
-    todo = jobs.read(folder, status)
+    collection = measured(runs)
+    tables = build_tables(collection.measurements)
+    faults = collection.faults[:MOST_FAULTS]
+    if collection.measurements and not tables:
+        faults = [*faults, "None of the results has a place in a table."]
+    states = jobs.read(folder, status)
     sections = [
-        result_tables.results(tables, fault),
-        job_states.unfinished(todo),
-        training.training(folder),
-        representations.against(rank_against_ap.panels(found)),
-        representations.representations(folder),
-        pictures.pictures(folder),
-        cost.cost(folder, todo),
-        commands.commands(folder, todo),
+        result_tables.section(tables, faults),
+        job_states.section(states),
+        training.section(folder),
+        representations.against(rank_against_ap.panels(collection.measurements)),
+        representations.section(folder),
+        pictures.section(folder),
+        cost.section(folder, states),
+        commands.section(folder, states),
     ]
-    return document(title, facts(folder, found), [*sections, *unread(folder)])
+    return document(title, facts(folder, collection.measurements), [*sections, *unread(folder)])
 
 
-def measured(runs: Path) -> tuple[list[Measurement], str]:
+MOST_FAULTS = 20
+"""Damaged files that are named one by one, in the tables' part and at the end."""
+
+
+def measured(runs: Path) -> Collection:
     """The records with their paths below ``runs``; or none, and why."""
     try:
-        return [entry._replace(path=entry.path.relative_to(runs)) for entry in collect(runs).measurements], ""
+        collection = collect(runs)
     except UserError as error:
-        return [], f"No table: {error}"
+        return Collection([], [f"No table: {fault}" for fault in error.faults])
+    short = [entry._replace(path=entry.path.relative_to(runs)) for entry in collection.measurements]
+    return Collection(short, [f"Left out: {fault}" for fault in collection.faults])
 
 
-def facts(folder: RunsFolder, found: Sequence[Measurement]) -> str:
-    """What stands below the title."""
-    commits = sorted({entry.record.commit for entry in found})
+def facts(folder: RunsFolder, measurements: Sequence[Measurement]) -> str:
+    """The facts below the title."""
+    commits = sorted({entry.record.commit for entry in measurements})
     known = {
         "rows": len(folder.rows),
-        "numbers": len(found),
+        "numbers": len(measurements),
         "measured by": ", ".join(commits) if 0 < len(commits) <= 3 else f"{len(commits)} versions of the code",
         "page by": f"{commit()}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
     }
@@ -72,22 +80,34 @@ def unread(folder: RunsFolder) -> list[Section]:
     """The files that are damaged, if there are any."""
     if not folder.faults:
         return []
-    body = "".join(paragraph(fault, "notice") for fault in dict.fromkeys(folder.faults))
+    faults = list(dict.fromkeys(folder.faults))
+    body = "".join(paragraph(fault, "notice") for fault in faults[:MOST_FAULTS])
+    if len(faults) > MOST_FAULTS:
+        body += paragraph(f"And {len(faults) - MOST_FAULTS} more.", "notice")
     return [Section(id="unread", title="Files that could not be read", body=body)]
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = Parser(prog="report.py", description=__doc__.split("\n")[0])
-    parser.add_argument("runs", type=Path, metavar="RUNS", help="the --runs folder of slurm/run_all.py, however full")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page, report.html")
-    parser.add_argument("--title", default="Transfer of self-supervised backbones", help="its heading (%(default)s)")
-    parser.add_argument("--status", type=Path, metavar="JSON", help="what slurm/status.py RUNS --json printed")
-    arguments = parser.parse_args(argv)
-    if arguments.out.is_dir():
-        raise UserError(f"--out {arguments.out} is a folder; give the name of a file, {arguments.out / 'report.html'}")
-    content = page(arguments.runs, title=arguments.title, status=arguments.status)
-    write_text(arguments.out, content)
-    print(f"written: {arguments.out} ({len(content.encode()) / 1e6:.1f} MB)")
+def parser() -> Parser:
+    made = Parser(prog="report.py", description=__doc__.split("\n")[0])
+    made.add_argument("runs", type=Path, metavar="RUNS", help="the folder of slurm/run_all.py, however full")
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page, report.html")
+    made.add_argument("--title", default="Transfer of self-supervised backbones", help="its heading (%(default)s)")
+    made.add_argument("--status", type=Path, metavar="JSON", help="what slurm/status.py RUNS --json printed")
+    return made
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    if options.out.is_dir():
+        raise UserError(f"--out {options.out} is a folder; give the name of a file, {options.out / 'report.html'}")
+    content = page(options.runs, title=options.title, status=options.status)
+    write_text(options.out, content)
+    print(f"written: {options.out} ({len(content.encode()) / 1e6:.1f} MB)")
+    return 0
 
 
 if __name__ == "__main__":

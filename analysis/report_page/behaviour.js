@@ -79,3 +79,53 @@ for (const block of document.querySelectorAll("pre")) {
   });
   block.after(button);
 }
+
+// Charts: drawn when they come into view (or are printed), from the specification inside them.
+const chartConfig = document.querySelector("#chart-config script");
+
+function draw(chart) {
+  const source = chart.querySelector("script");
+  if (!source || chart.drawn) return chart.drawn;
+  const spec = JSON.parse(source.textContent);
+  const options = { actions: false, renderer: "svg", ast: true, config: JSON.parse(chartConfig.textContent) };
+  chart.drawn = vegaEmbed(chart, spec, options).then((result) => {
+    chart.view = result.view;
+    return obey(chart);
+  });
+  return chart.drawn;
+}
+
+const hidden = new Map(); // group -> the names of series that are switched off
+
+function obey(chart) {
+  const names = [...(hidden.get(chart.dataset.group) || [])];
+  return names.length || chart.obeyed ? ((chart.obeyed = true), chart.view.signal("hidden", names).runAsync()) : null;
+}
+
+const charts = [...document.querySelectorAll(".chart")];
+if (window.vegaEmbed) {
+  const watch = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
+  }, { rootMargin: "300px" });
+  for (const chart of charts) watch.observe(chart);
+  window.addEventListener("beforeprint", () => charts.forEach(draw));
+}
+
+for (const legend of document.querySelectorAll("ul.legend")) {
+  const group = legend.dataset.group;
+  for (const item of legend.children) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    button.append(...item.childNodes);
+    button.addEventListener("click", () => {
+      const names = hidden.get(group) || new Set();
+      const on = names.delete(item.dataset.name);
+      if (!on) names.add(item.dataset.name);
+      hidden.set(group, names);
+      button.setAttribute("aria-pressed", String(on));
+      for (const chart of charts) if (chart.dataset.group === group && chart.view) obey(chart);
+    });
+    item.append(button);
+  }
+}

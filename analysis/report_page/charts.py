@@ -6,7 +6,7 @@ The legend, with the last value of each line, is there without the script too.
 import json
 from collections.abc import Iterable, Sequence
 
-from analysis.charts.specs import Series, Spec, drawable_series, line_chart
+from analysis.figures.specs import Series, Spec, drawable_series, line_chart
 from analysis.report_page.markup import escape
 
 MOST_LINES = 30

@@ -3,72 +3,90 @@
 import json
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from analysis.report_page.jobs import Job
-from analysis.report_page.markup import Section, details, escape, paragraph
-from analysis.report_page.runs_folder import RunsFolder, leaves
+from analysis.report_page.jobs import JobState
+from analysis.report_page.markup import MOST_ROWS, Section, details, escape, first_of, paragraph
+from analysis.report_page.runs_folder import RunsFolder
+from runtime.results import DamagedResult, NoResult, Result, read_result
 from runtime.settings import flat
 
 SETTINGS_ONLY = (
-    "These are told by the settings in each folder, for no job record is there; add --data where a data set does not "
-    "lie at its usual place."
+    "Made from the settings in each folder, because no job record is there; add --data where a data set is not "
+    "at its usual place."
 )
+SUBMITTED = "As they were run, from the folder that they were submitted from."
 
 
-def commands(folder: RunsFolder, jobs: Sequence[Job]) -> Section:
-    """Per row the recorded commands in their order; where none was recorded, what the row's files tell."""
+def section(folder: RunsFolder, states: Sequence[JobState]) -> Section:
+    """Per row the recorded commands in their order; where none was recorded, what the row's files say."""
     recorded: dict[str, list[str]] = {}
-    for job in jobs:
-        if job.command:
-            recorded.setdefault(job.row or "of all rows", []).append(job.command)
-    note = "As they were run, from the folder that they were submitted from."
+    for state in states:
+        if state.command:
+            recorded.setdefault(state.job.row or "of all rows", []).append(state.command)
+    note, count = SUBMITTED, len(recorded)
     if not recorded:
-        recorded = {row.name: [shlex.join(words) for words in by_settings(folder, row)] for row in folder.rows}
-        note = SETTINGS_ONLY
-    recorded = {row: lines for row, lines in recorded.items() if lines}
+        note, count = SETTINGS_ONLY, len(folder.rows)
+        for row in folder.rows[:MOST_ROWS]:
+            if lines := [shlex.join(words) for words in by_settings(folder, row)]:
+                recorded[row.name] = lines
     if not recorded:
         body = paragraph("No folder says which command filled it.", "notice")
         return Section(id="commands", title="Commands", body=body)
     body = paragraph(note, "note")
-    for row, lines in recorded.items():
+    for name, lines in list(recorded.items())[:MOST_ROWS]:
         listing = "".join(f"<pre><code>{escape(line)}</code></pre>\n" for line in lines)
-        body += details(f"{row}: {len(lines)} command{'s' if len(lines) > 1 else ''}", listing)
-    return Section(id="commands", title="Commands", body=body)
+        body += details(f"{name}: {len(lines)} command{'s' if len(lines) > 1 else ''}", listing)
+    return Section(id="commands", title="Commands", body=body + first_of(MOST_ROWS, count, "rows"))
 
 
-def by_settings(folder: RunsFolder, row) -> list[list[str]]:
-    """The commands of one row, from config.yaml, conversion.json, run.json and result.json."""
-    here, made = folder.name(row), []
-    config = folder.yaml(row / "pretrain" / "config.yaml")
-    if {"method", "recipe", "settings"} <= config.keys():
-        pairs = [f"{key}={'none' if value is None else value}" for key, value in flat(config["settings"]).items()]
-        words = ["--method", config["method"], "--recipe", config["recipe"], "--out", f"{here}/pretrain", *pairs]
-        made.append(["python", "pretrain/train.py", *map(str, words)])
-    if (row / "convert" / "conversion.json").exists():
-        made.append(["python", "transfer/convert.py", f"{here}/pretrain/backbone.pth", f"{here}/convert/backbone.pkl"])
-    for leaf in leaves(row):
-        content = folder.json(leaf / "result.json") if (leaf / "result.json").exists() else {}
-        if words := of_result(here, leaf.relative_to(row).as_posix(), content):
-            made.append(["python", *words])
-    return made
+def by_settings(folder: RunsFolder, row: Path) -> list[list[str]]:
+    """The commands of one row, from config.yaml, conversion.json and result.json."""
+    name, commands = folder.name(row), []
+    path = row / "pretrain" / "config.yaml"
+    config = folder.yaml(path)
+    with folder.expected(path):
+        if {"method", "recipe", "settings"} <= config.keys():
+            settings = [
+                f"{key}={'none' if value is None else value}" for key, value in flat(config["settings"]).items()
+            ]
+            words = ["--method", config["method"], "--recipe", config["recipe"], "--out", f"{name}/pretrain", *settings]
+            commands.append(["python", "pretrain/train.py", *map(str, words)])
+    if "conversion.json" in folder.listing(row / "convert").files:
+        files = [f"{name}/pretrain/backbone.pth", f"{name}/convert/backbone.pkl"]
+        commands.append(["python", "transfer/convert.py", *files])
+    for leaf in folder.leaves(row):
+        path = leaf / "result.json"
+        try:
+            result = read_result(path)
+        except NoResult:
+            continue
+        except DamagedResult as error:
+            folder.fault(path, str(error))
+            continue
+        with folder.expected(path):
+            if words := of_result(name, leaf.relative_to(row).as_posix(), result):
+                commands.append(["python", *words])
+    return commands
 
 
-def of_result(row: str, leaf: str, content: dict) -> list[str]:
+def of_result(row: str, leaf: str, result: Result) -> list[str]:
     """The command behind one result.json; none for measures of features, whose images it does not know."""
-    record = (content.get("records") or [{}])[0]
-    if not {"task", "method", "protocol", "benchmark", "seed"} <= record.keys() or record["task"] == "representation":
+    if not result.records or result.records[0].task == "representation":
         return []
-    random, benchmark, protocol = record["method"] == "random", record["benchmark"], record["protocol"]
+    record, content = result.records[0], result.context
+    random, protocol = record.method == "random", record.protocol
     kind = protocol.partition("-")[0]
-    words = ["--benchmark", benchmark, "--out", f"{row}/{leaf}", "--seed", str(record["seed"])]
-    if record["task"] != "classification":
+    words = ["--benchmark", record.benchmark, "--out", f"{row}/{leaf}", "--seed", str(record.seed)]
+    if record.task != "classification":
         weights = "random" if random else f"{row}/convert/backbone.pkl"
         scale = ["--scale", str(content["scale"])] if content.get("scale", 1) > 1 else []
         pairs = [str(word) for pair in content.get("changed_from_protocol", {}).items() for word in pair]
         return ["transfer/train.py", "--protocol", protocol, "--weights", weights, *words, *scale, *pairs]
     words = ["--weights", "random" if random else f"{row}/pretrain/backbone.pth", *words]
-    told = {"linear": of_linear, "semi": of_semi, "knn": of_neighbours}.get(kind)
-    return [f"transfer/{kind}.py", *told(content, protocol, words, f"{row}/{leaf}")] if told else []
+    options = {"linear": of_linear, "semi": of_semi, "knn": of_neighbours}.get(kind)
+    return [f"transfer/{kind}.py", *options(content, protocol, words, f"{row}/{leaf}")] if options else []
 
 
 def of_linear(content: dict, protocol: str, words: list[str], out: str) -> list[str]:
@@ -85,10 +103,15 @@ def of_semi(content: dict, protocol: str, words: list[str], out: str) -> list[st
 
 def of_neighbours(content: dict, protocol: str, words: list[str], out: str) -> list[str]:
     settings = content.get("settings", {})
-    told = {key: settings[key] for key in ("size", "resize", "precision", "bn_statistics") if settings.get(key)}
+    options: dict[str, Any] = {
+        key: settings[key] for key in ("size", "resize", "precision", "bn_statistics") if settings.get(key)
+    }
     if rules := settings.get("voting"):
-        told |= {"k": ",".join(str(k) for k, _ in rules), "temperature": ",".join(str(T) for _, T in rules)}
-    return [*words, *(word for key, value in told.items() for word in (f"--{key.replace('_', '-')}", str(value)))]
+        options["k"] = ",".join(str(k) for k, _ in rules)
+        options["temperature"] = ",".join(str(T) for _, T in rules)
+    for key, value in options.items():
+        words = [*words, f"--{key.replace('_', '-')}", str(value)]
+    return words
 
 
 def changed(content: dict) -> list[str]:

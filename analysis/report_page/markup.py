@@ -2,7 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape as _escape
+
+from analysis.results_table.quote import for_html as escape
+
+MOST_ROWS = 60
+"""Rows, jobs or files that a section shows one by one; further ones are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,14 +18,14 @@ class Section:
     body: str
 
 
-def escape(value) -> str:
-    """``value`` as text or as an attribute in double quotes."""
-    return _escape(str(value), quote=True)
-
-
 def paragraph(text: str, kind: str = "") -> str:
     """Plain text as a paragraph; ``kind`` is its class: ``note`` or ``notice``."""
     return f"<p{_class(kind)}>{escape(text)}</p>\n"
+
+
+def first_of(shown: int, count: int, what: str) -> str:
+    """A note that only the first are shown; empty where all are."""
+    return paragraph(f"The first {shown} of {count} {what}.", "note") if count > shown else ""
 
 
 def details(summary: str, body: str, *, kind: str = "") -> str:
@@ -50,5 +54,8 @@ def _class(kind: str) -> str:
     return f' class="{kind}"' if kind else ""
 
 
-def _word(place: int, words: int) -> str:
-    return ' class="word"' if place < words else ""
+def _word(column: int, words: int) -> str:
+    return ' class="word"' if column < words else ""
+
+
+__all__ = ["MOST_ROWS", "Section", "details", "escape", "first_of", "grid", "paragraph"]

@@ -2,27 +2,32 @@
 
 import base64
 import io
+from pathlib import Path
 
 from PIL import Image
 
 from analysis.report_page.markup import Section, escape, paragraph
 from analysis.report_page.runs_folder import RunsFolder
+from runtime.command_line import UserError
 
 WIDEST_PX = 1200
 QUALITY = 72
-MOST = 40
+MOST = 12
 """Sheets in one page, at about 60 kB each."""
 
+MOST_PIXELS = 50_000_000
+"""Of a sheet; a larger picture is none of ours."""
 
-def pictures(folder: RunsFolder) -> Section:
+
+def section(folder: RunsFolder) -> Section:
     """One sheet per detector, ground truth above, prediction below."""
-    paths = [path for row in folder.rows for path in sorted(row.glob("*/predictions.png"))]
+    paths = [path for row in folder.rows for path in folder.stage_files(row, "predictions.png")]
     figures = []
     for path in paths[:MOST]:
         try:
             source, width, height = inline(path)
-        except OSError as error:
-            folder.faults.append(f"{folder.name(path)}: {error}")
+        except UserError as error:
+            folder.fault(path, str(error))
             continue
         name = escape(folder.name(path.parent))
         figures.append(
@@ -36,12 +41,22 @@ def pictures(folder: RunsFolder) -> Section:
     return Section(id="pictures", title="Predicted against true masks", body=body)
 
 
-def inline(path) -> tuple[str, int, int]:
-    """A picture as a ``data:`` address, at most ``WIDEST_PX`` wide, with its size. Raises OSError if it is none."""
-    with Image.open(path) as picture:
-        scale = min(1, WIDEST_PX / picture.width)
-        size = (round(picture.width * scale), round(picture.height * scale))
-        small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+def inline(path: Path) -> tuple[str, int, int]:
+    """A picture as a ``data:`` address, at most ``WIDEST_PX`` wide, with its size.
+
+    Raises UserError if it is no PNG, or a larger one than a contact sheet can be.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise UserError(f"{path} has {picture.width} x {picture.height} pixels, more than a contact sheet")
+            scale = min(1, WIDEST_PX / picture.width)
+            size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises of every kind for damaged files
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
     stream = io.BytesIO()
     small.save(stream, format="WEBP", quality=QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}", *size

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from analysis.report_page.markup import details, grid, paragraph
+from analysis.report_page.markup import MOST_ROWS, details, first_of, grid, paragraph
 from analysis.report_page.runs_folder import RunsFolder
 
 RANKS = {"rank-intra": "within classes", "rank-inter": "between classes", "rank-total": "all images"}
@@ -19,24 +19,25 @@ def ranks(folder: RunsFolder) -> str:
     """One table per benchmark of the effective ranks, with their n and intervals; below it what n decides."""
     groups: dict[str, list[list[str]]] = {}
     limits: list[str] = []
-    for row in folder.rows:
-        for path in sorted(row.glob("*/effective_rank.json")):
-            content = folder.json(path)
-            both = (content, folder.json(path.with_name("spectra.json")))
-            limits += [f"{row.name}: {line}." for one in both for line in one.get("warnings", [])]
-            limited = {metric for one in both for metric in one.get("limited", [])}
-            counts = [str(content.get("n", "?")), str(content.get("n_per_class") or "–")]
-            groups.setdefault(path.parent.name, []).append([row.name, *counts, *rank_cells(content, limited)])
+    for row in folder.rows[:MOST_ROWS]:
+        for path in folder.stage_files(row, "effective_rank.json"):
+            files = [folder.json(path), folder.json(path.with_name("spectra.json"))]
+            with folder.expected(path):
+                limits += [f"{row.name}: {line}." for content in files for line in content.get("warnings", [])]
+                limited = {metric for content in files for metric in content.get("limited", [])}
+                counts = [str(files[0].get("n", "?")), str(files[0].get("n_per_class") or "–")]
+                groups.setdefault(path.parent.name, []).append([row.name, *counts, *rank_cells(files[0], limited)])
     heads = [f"{where}, {over}" for where in RANKS.values() for over in ("cov", "sv")]
     body = "".join(
         grid(["row", "images", "of each class", *heads], lines, caption=f"Effective ranks, {title}")
         for title, lines in groups.items()
     )
     if body:
-        body = f"<h3>Effective ranks</h3>\n{body}" + paragraph(READING, "note")
+        body = f"<h3>Effective ranks</h3>\n{body}" + first_of(MOST_ROWS, len(folder.rows), "rows")
+        body += paragraph(READING, "note")
     if limits:
         count = f"{len(limits)} value{'s' if len(limits) > 1 else ''} limited by the number of images"
-        body += details(count, "".join(map(paragraph, limits)))
+        body += details(count, "".join(map(paragraph, limits[:MOST_ROWS])) + first_of(MOST_ROWS, len(limits), "values"))
     return body
 
 

@@ -1,13 +1,14 @@
 """What the representations look like: rank against AP, spectra, t-SNE."""
 
+import math
 from collections.abc import Sequence
 
+from analysis.figures.palette import Look, Looks, split_seed
 from analysis.figures.rank_against_ap import Panel
+from analysis.figures.specs import Series, point_cloud, scatter_chart
 from analysis.measures.correlation import FEWEST
-from analysis.charts.palette import Look, Looks, split_seed
-from analysis.charts.specs import Series, point_cloud, scatter_chart
 from analysis.report_page.charts import figure, keys, lines
-from analysis.report_page.markup import Section, details, escape, grid, paragraph
+from analysis.report_page.markup import MOST_ROWS, Section, details, escape, first_of, grid, paragraph
 from analysis.report_page.ranks import ranks
 from analysis.report_page.runs_folder import RunsFolder
 from analysis.results_table.measurements import unique
@@ -15,34 +16,44 @@ from analysis.results_table.measurements import unique
 OPEN = 2
 """Scores that are shown at once against every rank; the others open below them."""
 
+MOST_PANELS = 24
+"""Panels of t-SNE and scatters of one kind in a page."""
 
-def against(made: Sequence[Panel]) -> Section:
+MOST_POINTS = 2000
+"""Of a panel of t-SNE; of more, evenly chosen ones are drawn."""
+
+
+def against(panels: Sequence[Panel]) -> Section:
     """A scatter per rank and score with its coefficients; folded away while no pair has enough rows for one."""
-    if not made:
+    if not panels:
         body = paragraph(
             "No backbone has both a rank and a score yet; the stages effective_rank and transfer measure them.",
             "notice",
         )
-    elif any(panel.correlation for panel in made):
-        body = scatters(made)
+    elif any(panel.correlation for panel in panels):
+        body = scatters(panels)
     else:
-        most = max(len(panel.points) for panel in made)
+        most = max(len(panel.points) for panel in panels)
         body = paragraph(f"Too few rows for a rank correlation: n = {most}, at least {FEWEST} are needed.", "notice")
-        body += details("The points all the same", scatters(made))
+        body += details("The points all the same", scatters(panels))
     return Section(id="rank-against-ap", title="Rank against AP", body=body)
 
 
-def scatters(made: Sequence[Panel]) -> str:
+def scatters(panels: Sequence[Panel]) -> str:
     """The scatters, score by score, and all coefficients in a table."""
-    labels = unique([point.label for panel in made for point in panel.points])
-    body = keys([Series(name=label, x=(), y=(), colour=k) for k, label in enumerate(labels)])
-    for number, score in enumerate(unique([panel.score for panel in made])):
-        charts = "".join(chart(panel, labels) for panel in made if panel.score == score)
+    labels = unique(point.label for panel in panels for point in panel.points)
+    numbers = {label: number for number, label in enumerate(labels)}
+    body = ""
+    if len(labels) <= MOST_ROWS:
+        body = keys([Series(name=label, x=(), y=(), look=Look(k)) for label, k in numbers.items()], SCATTERS)
+    for number, score in enumerate(unique(panel.score for panel in panels[:MOST_PANELS])):
+        charts = "".join(chart(panel, numbers) for panel in panels[:MOST_PANELS] if panel.score == score)
         charts = f'<div class="charts">\n{charts}</div>\n'
         body += f"<h3>{escape(score)}</h3>\n{charts}" if number < OPEN else details(score, charts)
+    body += first_of(MOST_PANELS, len(panels), "scatters")
     table = grid(
         ["score", "rank", "rows", "Spearman", "p", "Kendall", "p"],
-        [line(panel) for panel in made],
+        [line(panel) for panel in panels],
         caption="Rank correlation over backbones; p: share of all orders of the rows that agree at least as much",
         words=2,
     )
@@ -52,23 +63,19 @@ def scatters(made: Sequence[Panel]) -> str:
     )
 
 
-def chart(panel: Panel, labels: Sequence[str]) -> str:
-    some = [
-        Series(name=tip(point), x=[point.rank], y=[point.score], colour=labels.index(point.label))
-        for point in panel.points
-    ]
+SCATTERS = "rank against AP"
+
+
+def chart(panel: Panel, numbers: dict[str, int]) -> str:
+    x, y = panel.rank.partition(" (")[0], panel.score.partition(" (")[0]
+    series = []
+    for point in panel.points[:MOST_POINTS]:
+        about = {"seeds": ", ".join(map(str, point.seeds))}
+        look = Look(numbers[point.label])
+        series.append(Series(name=point.label, x=[point.rank], y=[point.score], look=look, about=about))
+    title = f"against {panel.rank}"
     note = f"<figcaption>{escape(panel.verdict)}</figcaption>"
-    return scatter(
-        some,
-        title=f"against {panel.rank}",
-        x=panel.rank.partition(" (")[0],
-        y=panel.score.partition(" (")[0],
-        note=note,
-    )
-
-
-def tip(point) -> str:
-    return f"{point.label}: rank {point.rank:.4g}, score {point.score:.4g}, seeds {', '.join(map(str, point.seeds))}"
+    return figure(scatter_chart(series, title=title, x=x, y=y), title, note, group=SCATTERS)
 
 
 def line(panel: Panel) -> list[str]:
@@ -79,9 +86,9 @@ def line(panel: Panel) -> list[str]:
     return [panel.score, panel.rank, str(c.n), *figures]
 
 
-def representations(folder: RunsFolder) -> Section:
+def section(folder: RunsFolder) -> Section:
     """Effective ranks with what limits them, eigenvalues of every row, and the t-SNE panels of every picture."""
-    body = ranks(folder) + spectra(folder) + panels(folder)
+    body = ranks(folder) + spectra(folder) + embeddings(folder)
     if not body:
         body = paragraph(
             "No ranks, spectra or t-SNE yet; the stages effective_rank, spectra, tsne make them.", "notice"
@@ -92,52 +99,55 @@ def representations(folder: RunsFolder) -> Section:
 def spectra(folder: RunsFolder) -> str:
     """One chart per benchmark: shares of the variance over the rank of the eigenvalue, both logarithmic."""
     groups: dict[str, list[Series]] = {}
-    palette = Palette(row.name for row in folder.rows)
-    for row in folder.rows:
-        for path in sorted(row.glob("*/spectra.json")):
+    looks = Looks(row.name for row in folder.rows)
+    for row in folder.rows[:MOST_ROWS]:
+        for path in folder.stage_files(row, "spectra.json"):
             content = folder.json(path)
-            eigenvalues = [value for value in content.get("eigenvalues", []) if value > 0]
-            total = sum(eigenvalues)
-            title = f"{path.parent.name}, {content.get('n', '?')} images"
-            shares = [value / total for value in eigenvalues]
-            colour, dash = palette.look(row.name)
-            one = Series(name=row.name, x=range(1, len(shares) + 1), y=shares, colour=colour, dash=dash)
-            groups.setdefault(title, []).append(one)
-    charts = [
-        lines(
-            some,
-            title=f"Spectrum, {title}",
-            x="rank of the eigenvalue",
-            y="share of the variance",
-            log=True,
-            last=False,
-        )
-        for title, some in groups.items()
-    ]
+            with folder.expected(path):
+                eigenvalues = [value for value in content.get("eigenvalues", []) if 0 < value < math.inf]
+                total = sum(eigenvalues)
+                shares = [value / total for value in eigenvalues]
+                backbone, seed = split_seed(row.name)
+                about = {"backbone": backbone, "seed": seed}
+                ordinals = range(1, len(shares) + 1)
+                one = Series(name=row.name, x=ordinals, y=shares, look=looks.look(row.name), about=about)
+                groups.setdefault(f"{path.parent.name}, {content.get('n', '?')} images", []).append(one)
+    axes = {"x": "rank of the eigenvalue", "y": "share of the variance"}
+    charts = [lines(series, title=f"Spectrum, {name}", **axes, log=True, last=False) for name, series in groups.items()]
     return f'<h3>Spectra</h3>\n<div class="charts">\n{"".join(charts)}</div>\n' if any(charts) else ""
 
 
-def panels(folder: RunsFolder) -> str:
-    """Every t-SNE or UMAP whose coordinates are there, drawn anew, so that the panels flow with the page."""
+def embeddings(folder: RunsFolder) -> str:
+    """Every t-SNE or UMAP whose coordinates are there, as charts, so that the panels flow with the page."""
     parts = []
-    for path in [*folder.find("tsne-*.json"), *folder.find("umap-*.json")]:
+    paths = [*folder.find("tsne-*.json"), *folder.find("umap-*.json")]
+    for path in paths[:MOST_PANELS]:
         content = folder.json(path)
-        if not {"panels", "labels", "classes", "how"} <= content.keys():
-            continue
-        labels, classes = content["labels"], content["classes"]
-        shown = sorted(set(labels))
-        figures = []
-        for panel in content["panels"]:
-            some = [of_class(panel["points"], labels, k, classes[k]) for k in shown]
-            note = f"trustworthiness {panel['trustworthiness']:.3f}"
-            figures.append(cloud(some, title=panel["title"], note=note))
-        legend = keys([Series(name=classes[k], x=(), y=(), colour=k) for k in shown])
-        parts.append(f"<h3>{escape(f'{len(shown)} classes, {len(labels)} images')}</h3>\n")
-        parts.append(paragraph(f"{content['how']}; the same images in every panel, {folder.name(path)}", "note"))
-        parts.append(f'{legend}<div class="charts small">\n{"".join(figures)}</div>\n')
-    return "".join(parts)
+        if {"panels", "labels", "classes", "how"} <= content.keys():
+            with folder.expected(path):
+                parts.append(panels_of(content, folder.name(path)))
+    return "".join(parts) + first_of(MOST_PANELS, len(paths), "pictures")
 
 
-def of_class(points: list, labels: list[int], k: int, name: str) -> Series:
-    mine = [point for point, label in zip(points, labels, strict=True) if label == k]
-    return Series(name=name, x=[x for x, _ in mine], y=[y for _, y in mine], colour=k)
+def panels_of(content: dict, name: str) -> str:
+    """The panels of one file under their legend."""
+    labels, classes = content["labels"], content["classes"]
+    shown = sorted(set(labels))
+    title = f"{len(shown)} classes, {len(labels)} images"
+    step = -(-len(labels) // MOST_POINTS)
+    chosen = range(0, len(labels), step)
+    figures = []
+    for panel in content["panels"][:MOST_PANELS]:
+        if len(panel["points"]) != len(labels):
+            raise ValueError(f"{len(panel['points'])} points for {len(labels)} labels")
+        series = []
+        for k in shown:
+            points = [panel["points"][i] for i in chosen if labels[i] == k]
+            x, y = [float(x) for x, _ in points], [float(y) for _, y in points]
+            series.append(Series(name=str(classes[k]), x=x, y=y, look=Look(k)))
+        note = f"<figcaption>trustworthiness {panel['trustworthiness']:.3f}</figcaption>"
+        figures.append(figure(point_cloud(series, title=panel["title"]), panel["title"], note, group=name))
+    legend = keys([Series(name=str(classes[k]), x=(), y=(), look=Look(k)) for k in shown], name)
+    drawn = f"; {len(chosen)} of them are drawn" if step > 1 else ""
+    note = paragraph(f"{content['how']}; the same images in every panel{drawn}, {name}", "note")
+    return f'<h3>{escape(title)}</h3>\n{note}{legend}<div class="charts small">\n{"".join(figures)}</div>\n'

@@ -13,22 +13,48 @@ HOW_TO_READ = (
     "it comes from, a click on the head of a column sorts by it."
 )
 
+MOST_TABLE_ROWS = 100
+"""Measured rows of one table in the page; the files beside it have all."""
 
-def results(tables: Sequence[Table], fault: str = "") -> Section:
-    """Every table with the provenance of its cells; ``fault`` says why there are none."""
-    parts = [paragraph(fault, "notice")] if fault else []
+MOST_TABLES = 60
+
+MOST_RECORDS = 2500
+"""Records behind cells in one page, at about 300 bytes each."""
+
+
+def section(tables: Sequence[Table], faults: Sequence[str] = ()) -> Section:
+    """Every table with the provenance of its cells; ``faults`` say what is left out, or why there are none."""
+    parts = [paragraph(fault, "notice") for fault in faults]
     parts += [paragraph(HOW_TO_READ, "note")] if tables else []
-    parts += [one(table) for table in tables]
+    records = 0
+    for table in tables[:MOST_TABLES]:
+        rows = table.measured_rows[:MOST_TABLE_ROWS] + table.published_rows
+        cells = [(row, column) for row in rows for column in table.columns if (row, column) in table.cells]
+        explained = []
+        for cell in cells:
+            records += max(1, len(table.cells[cell].measured))
+            if records <= MOST_RECORDS:
+                explained.append(cell)
+        parts.append(one_table(table, rows, explained, len(cells)))
+    if len(tables) > MOST_TABLES:
+        parts.append(paragraph(f"{len(tables) - MOST_TABLES} more tables are in RUNS/results.", "note"))
     return Section(id="results", title="Results", body="".join(parts))
 
 
-def one(table: Table) -> str:
+def one_table(table: Table, rows: Sequence[Row], explained: Sequence[tuple[Row, Column]], cells: int) -> str:
     """A table, and its cells spelled out below it."""
-    places = [(row, column) for row in table.rows for column in table.columns if (row, column) in table.cells]
-    articles = "".join(provenance(table, *place) for place in places)
-    spelled = details(f"Where the {len(places)} numbers come from", articles)
+    files = f"RUNS/results/{table.name}.html and .csv"
+    notes = ""
+    if len(table.rows) > len(rows):
+        count = f"The first {MOST_TABLE_ROWS} of {len(table.measured_rows)} measured rows"
+        notes += paragraph(f"{count}; {files} have all.", "note")
+    if len(explained) < cells:
+        notes += paragraph(f"Where the other {cells - len(explained)} numbers come from: {files}.", "note")
+    articles = "".join(provenance(table, *cell) for cell in explained)
+    spelled = details(f"Where {len(explained)} numbers come from", articles) if explained else ""
     title = escape(f"{table.benchmark}: {table.title}")
-    return f'<section class="table">\n<h3>{title}</h3>\n{fragment(table, table.rows)}{spelled}</section>\n'
+    body = fragment(table, rows, provenance=False)
+    return f'<section class="table">\n<h3>{title}</h3>\n{body}{notes}{spelled}</section>\n'
 
 
 def provenance(table: Table, row: Row, column: Column) -> str:
@@ -39,7 +65,7 @@ def provenance(table: Table, row: Row, column: Column) -> str:
     body = published(cell) if row.source else measured(cell)
     return (
         f'<article class="{kind}" data-about="{escape(about)}"><h4>{escape(title)}</h4>\n'
-        f"<p class='note'>{kind}, {escape(about)}</p>\n{body}</article>\n"
+        f'<p class="note">{kind}, {escape(about)}</p>\n{body}</article>\n'
     )
 
 
@@ -56,7 +82,8 @@ def measured(cell: Cell) -> str:
             "weights sha256": record.weights_sha256 or "none: untrained weights of the seed",
             "file": measurement.path,
         }
-        facts |= {"protocol": said} if (said := conditions(measurement)) else {}
+        if text := conditions(measurement):
+            facts["protocol"] = text
         lists.append(record_list(facts))
     return "".join(lists)
 

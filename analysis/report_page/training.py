@@ -1,11 +1,11 @@
 """Curves of the report: losses and ranks while a backbone was pretrained, losses of the detectors, kept checkpoints."""
 
-from analysis.charts.palette import Looks, split_seed
-from analysis.charts.specs import Series
+from analysis.figures.palette import Looks, split_seed
+from analysis.figures.specs import Series
 from analysis.report_page.charts import lines
-from analysis.report_page.markup import Section, escape, paragraph
+from analysis.report_page.markup import MOST_ROWS, Section, escape, first_of, paragraph
 from analysis.report_page.runs_folder import RunsFolder, numbers
-from pretrain.methods import available, title
+from analysis.results_table.model import method_titles
 
 RANKS = {
     "effective_rank": "Effective rank of the batch's embeddings",
@@ -16,16 +16,21 @@ RANKS = {
 NO_TERMS = {"step", "lr", "images_per_s", *RANKS}
 """What a log line holds besides the terms whose sum is the loss."""
 
+HOW_TO_READ = (
+    "A colour is a backbone, a dash another seed of it; the number beside a name is the last of its line. A click on a "
+    "name switches its line off and on. Point at a line for run, seed and step; drag to move, Shift and wheel to zoom, "
+    "double click for the whole."
+)
 
-def training(folder: RunsFolder) -> Section:
+
+def section(folder: RunsFolder) -> Section:
     """Losses of one method in one chart: those of two methods have no common scale. Ranks of all runs in one."""
     looks = Looks(row.name for row in folder.rows)
     body = group("Pretraining", pretraining(folder, looks))
     body += checkpoints(folder, looks)
     body += group("Detectors", detectors(folder, looks))
     if body:
-        about = "A colour is a backbone, a dash another seed of it. The number beside a name is the last of its line."
-        body = paragraph(about, "note") + body
+        body = paragraph(HOW_TO_READ, "note") + body + first_of(MOST_ROWS, len(folder.rows), "rows")
     else:
         body = paragraph("No pretraining log (ROW/pretrain/log.jsonl) below this folder.", "notice")
     return Section(id="training", title="Training", body=body)
@@ -37,20 +42,20 @@ def group(name: str, charts: list[str]) -> str:
 
 
 def pretraining(folder: RunsFolder, looks: Looks) -> list[str]:
-    logs = {row.name: folder.log(row / "pretrain" / "log.jsonl") for row in folder.rows}
+    logs = {row.name: folder.log(row / "pretrain" / "log.jsonl") for row in folder.rows[:MOST_ROWS]}
     logs = {name: log for name, log in logs.items() if log}
-    groups: dict[str, list[Series]] = {}
+    methods: dict[str, list[Series]] = {}
     for name, log in logs.items():
         config = folder.yaml(folder.path / name / "pretrain" / "config.yaml")
         values = numbers([{"step": entry.get("step"), "loss": loss(entry)} for entry in log], "step", "loss")
-        groups.setdefault(str(config.get("method", name)), []).append(series(name, values, looks))
-    charts = [
-        lines(some, title=f"Loss, {title(method) if method in available() else method}", x="step", y="sum of its terms")
-        for method, some in groups.items()
-    ]
-    for key, words in RANKS.items():
-        some = [series(name, numbers(log, "step", key), looks) for name, log in logs.items()]
-        charts.append(lines(some, title=words, x="step", y="effective rank"))
+        methods.setdefault(str(config.get("method", name)), []).append(series(name, values, looks))
+    charts = []
+    for method, losses in methods.items():
+        title = f"Loss, {method_titles().get(method, method)}"
+        charts.append(lines(losses, title=title, x="step", y="sum of its terms"))
+    for key, title in RANKS.items():
+        ranks = [series(name, numbers(log, "step", key), looks) for name, log in logs.items()]
+        charts.append(lines(ranks, title=title, x="step", y="effective rank"))
     return charts
 
 
@@ -64,31 +69,36 @@ def checkpoints(folder: RunsFolder, looks: Looks) -> str:
     """Ranks of kept checkpoints, from every curves.json (analysis/curves.py)."""
     parts, paths = [], folder.find("curves.json")
     if paths:
-        from analysis.figures.curves import SHOWN  # with it comes matplotlib, which takes a while
-    for path in paths:
+        from analysis.figures.curves import SHOWN
+    for path in paths[:MOST_ROWS]:
         content = folder.json(path)
-        setting, charts = content.get("setting", {}), []
-        for metric, words in SHOWN.items():
-            some = []
-            for name, points in content.get("runs", {}).items():
-                flat = [{"step": point.get("step"), **point.get("values", {})} for point in points]
-                some.append(series(name, numbers(flat, "step", metric), looks))
-            charts.append(lines(some, title=words[0].upper() + words[1:], x="step", y=metric, points=True))
-        images, classes = setting.get("images", "?"), setting.get("classes")
-        each = f", {images // classes} of each of {classes} classes" if classes else ""
-        of = f"{images} images{each}, {setting.get('layer', '?')} features"
-        parts.append(group(f"Kept checkpoints, {of}", charts))
+        with folder.expected(path):
+            charts = []
+            for metric, title in SHOWN.items():
+                runs = []
+                for name, points in content.get("runs", {}).items():
+                    values = [{"step": point.get("step"), **point.get("values", {})} for point in points]
+                    runs.append(series(name, numbers(values, "step", metric), looks))
+                charts.append(lines(runs, title=title[0].upper() + title[1:], x="step", y=metric, points=True))
+            parts.append(group(f"Kept checkpoints, {described(content.get('setting', {}))}", charts))
     return "".join(parts)
+
+
+def described(setting: dict) -> str:
+    """On which images and features the checkpoints were measured."""
+    images, classes = setting.get("images", "?"), setting.get("classes")
+    each = f", {images // classes} of each of {classes} classes" if classes else ""
+    return f"{images} images{each}, {setting.get('layer', '?')} features"
 
 
 def detectors(folder: RunsFolder, looks: Looks) -> list[str]:
     """Training losses of the detectors, a chart per protocol and benchmark."""
     groups: dict[str, list[Series]] = {}
-    for row in folder.rows:
-        for path in sorted(row.glob("*/metrics.json")):
+    for row in folder.rows[:MOST_ROWS]:
+        for path in folder.stage_files(row, "metrics.json"):
             values = numbers(folder.log(path), "iteration", "total_loss")
             groups.setdefault(path.parent.name, []).append(series(row.name, values, looks))
-    return [lines(some, title=f"Loss, {name}", x="iteration", y="sum of its terms") for name, some in groups.items()]
+    return [lines(runs, title=f"Loss, {name}", x="iteration", y="sum of its terms") for name, runs in groups.items()]
 
 
 def series(name: str, values: list[tuple[float, ...]], looks: Looks) -> Series:

@@ -53,7 +53,7 @@ class Structure(html.parser.HTMLParser):
 
 
 def text_of(page: str) -> str:
-    body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
+    body = re.sub(r"<(style|script)( [^>]*)?>.*?</\1>", "", page, flags=re.DOTALL)
     return html.unescape(re.sub(r"<[^>]+>", " ", body))
 
 
@@ -69,7 +69,8 @@ def test_the_page_is_well_formed_and_loads_nothing(full_page):
     assert len(set(structure.ids)) == len(structure.ids)
     assert structure.loads and all(address.startswith(("#", "data:")) for address in structure.loads)
     assert {address[1:] for address in structure.loads if address.startswith("#")} <= set(structure.ids)
-    assert "@import" not in page and "url(" not in page and "default-src 'none'" in page
+    style = "".join(re.findall(r"<style>.*?</style>", page, flags=re.DOTALL))
+    assert "@import" not in style and "url(" not in style and "default-src 'none'" in page
     levels = structure.headings
     assert levels[0] == 1 and all(below - above <= 1 for above, below in zip(levels, levels[1:], strict=False))
 
@@ -112,12 +113,13 @@ def test_measured_and_published_rows_look_different(full_page):
 def test_all_parts_are_there(full_page):
     words = text_of(full_page.read_text(encoding="utf-8"))
     assert "Loss, Matrix-SSL" in words and "Intra-class effective rank" in words  # curves
+    assert "matrix_ssl-demo-seed0: -20.9" in words  # the last loss
     assert "Spearman +1.00 (p = 0.33), Kendall +1.00 (p = 0.33), n = 3" in words
     assert "Spectrum, analysis-scenes, 64 images" in words and "trustworthiness 0.912" in words
     assert "64 images, 32 of each of 2 classes, backbone features" in words
     assert "ResNet-50 backbone" in words and "23.51" in words and "4.11" in words
     assert "1:00:00" in words and "8.00" in words and "192" in words  # 8 GPUs for one hour of the 24 asked for
-    assert full_page.stat().st_size < 300_000  # the picture of 3000 pixels is in it, and small
+    assert full_page.stat().st_size < 1_300_000  # 900 kB draw the charts; the picture of 3000 pixels is small
 
 
 def test_a_rank_has_its_n_its_interval_and_a_mark_where_n_decides(full_page):
@@ -151,7 +153,8 @@ def test_what_comes_from_a_file_is_never_markup(quick, record, runs_of, tmp_path
     (row / "analysis-x" / "spectra.json").write_text("{<script>")
     page = report.page(runs, title=evil)
     Structure(page)
-    assert page.count("<script>") == 1 and "window.hacked = 1" in text_of(page)
+    [config, _, behaviour] = re.findall(r"<script( type=\"application/json\")?>(?!\{\"\$schema)", page)
+    assert config and not behaviour and "window.hacked = 1" in text_of(page)
 
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path, capsys):
@@ -214,7 +217,7 @@ def test_a_protocol_of_several_seeds_has_a_command_and_a_state_for_each(quick, r
             f"--out {row.name}/voc-24k-voc_2007_2012/seed{seed} --seed {seed} --scale 8 SOLVER.MAX_ITER 90 "
             "INPUT.MIN_SIZE_TRAIN '[480, 512]'"
         ) in words
-    states = {job.name: job.state for job in jobs.by_hand(RunsFolder(tmp_path))}
+    states = {state.job.name: state.state for state in jobs.by_hand(RunsFolder(tmp_path))}
     assert states == {
         f"{row.name}/voc-24k-voc_2007_2012/seed{seed}": state
         for seed, state in enumerate((jobs.DONE, jobs.DONE, jobs.MISSING))
@@ -263,14 +266,11 @@ def test_wrong_calls_are_one_line(refused, tmp_path):
         report.page(tmp_path, title="x", status=tmp_path / "status.json")
 
 
-def test_a_protocol_that_is_no_more_is_said_to_be_not_counted(record, runs_of, monkeypatch):
-    from transfer.detection import flops
-
-    monkeypatch.setattr(flops, "backbone", lambda: flops.Count(parameters=2_000_000, gflops=1.5, side=224))
+def test_a_protocol_that_is_no_more_is_said_to_be_not_counted(record, runs_of):
     runs = runs_of([record()])
     folder = next(runs.iterdir()) / "moco-c4-1x-coco_2017"
     (folder / "run.json").write_text('{"protocol": "my-own"}')
     (folder / "config.yaml").write_text('{"MODEL": {"ROI_HEADS": {"NUM_CLASSES": 3}}}')
     words = text_of(report.page(runs, title="x"))
     assert "Not counted, the detector of my-own, 3 classes: unknown protocol 'my-own'; known:" in words
-    assert "2.00" in words and "1.50" in words
+    assert "23.51" in words and "4.11" in words  # the backbone's

@@ -28,4 +28,7 @@ def config(*, text: str, grid: str, font: str = FONT) -> dict:
 PAGE = config(text="var(--quiet)", grid="var(--line)")
 """Follows the page's colours, dark or light."""
 
-PAPER = {**config(text="#444444", grid="#d9d9d9", font="DejaVu Sans, Liberation Sans, sans-serif"), "background": "white"}
+PAPER = {
+    **config(text="#444444", grid="#d9d9d9", font="DejaVu Sans, Liberation Sans, sans-serif"),
+    "background": "white",
+}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from analysis.charts.config import PAPER
-from analysis.charts.specs import Spec, with_colours
+from analysis.figures.specs import Spec, with_colours
+from analysis.figures.theme import PAPER
 from runtime.files import replacing
 
 PIXELS_PER_UNIT = 2.2

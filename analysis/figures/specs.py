@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from analysis.charts.palette import LIGHT, Look
+from analysis.figures.palette import LIGHT, Look
+from runtime.command_line import printable
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 HEIGHT = 220
@@ -25,7 +26,7 @@ Spec = dict
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """A line, or the points of one kind."""
+    """A line, or the points of one kind. Its name is shown escaped: a control character ends the drawing of a PNG."""
 
     name: str
     x: Sequence[float]
@@ -33,6 +34,10 @@ class Series:
     look: Look = Look()
     about: Mapping[str, str] = field(default_factory=dict)
     """What is shown beside x and y when a point is pointed at."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "name", printable(self.name))
+        object.__setattr__(self, "about", {key: printable(text) for key, text in self.about.items()})
 
 
 def line_chart(
@@ -57,8 +62,8 @@ def line_chart(
         "width": "container",
         "height": HEIGHT,
         "encoding": {
-            "x": {"field": "x", "type": "quantitative", "title": x, **axis},
-            "y": {"field": "y", "type": "quantitative", "title": y, **axis},
+            "x": {"field": "x", "type": "quantitative", "title": printable(x), **axis},
+            "y": {"field": "y", "type": "quantitative", "title": printable(y), **axis},
             "color": _colours(drawn),
         },
         "layer": [
@@ -85,8 +90,8 @@ def scatter_chart(series: Sequence[Series], *, title: str, x: str, y: str) -> Sp
         "params": [HIDDEN, ZOOM],
         "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1, "clip": True},
         "encoding": {
-            "x": {"field": "x", "type": "quantitative", "title": x, **axis},
-            "y": {"field": "y", "type": "quantitative", "title": y, **axis},
+            "x": {"field": "x", "type": "quantitative", "title": printable(x), **axis},
+            "y": {"field": "y", "type": "quantitative", "title": printable(y), **axis},
             "color": _colours(drawn),
             "shape": _by_name(drawn, [one.look.shape for one in drawn]),
             "tooltip": _tooltip(drawn, x, y),
@@ -144,7 +149,7 @@ def _spec(title: str, series: Sequence[Series]) -> Spec:
     ]
     return {
         "$schema": SCHEMA,
-        "description": title,
+        "description": printable(title),
         "autosize": {"type": "fit-x", "contains": "padding"},
         "params": [HIDDEN],
         "data": {"values": values},
@@ -206,13 +211,10 @@ def drawable_series(series: Sequence[Series], *, log: bool = False) -> list[Seri
 
 
 def thinned(one: Series, *, log: bool = False, most: int = MOST_POINTS) -> Series:
-    """At most about ``most`` points of a line, evenly along its axis: on a logarithmic one all of the first, few late."""
+    """At most about ``most`` points of a line, evenly along its axis: on a logarithmic one few of the last."""
     n = len(one.x)
-    if log:
-        kept = {round(n ** (k / most)) - 1 for k in range(most)}
-    else:
-        kept = set(range(0, n, -(-n // most)))
-    chosen = sorted(kept | {n - 1})
+    evenly, by_decade = range(0, n, -(-n // most)), [round(n ** (k / most)) - 1 for k in range(most)]
+    chosen = sorted({*(by_decade if log else evenly), n - 1})
     return replace(one, x=[one.x[k] for k in chosen], y=[one.y[k] for k in chosen])
 
 

@@ -1,1 +1,0 @@
-"""Charts as Vega-Lite specifications: interactive in the report, SVG and PNG beside it, in one palette."""
