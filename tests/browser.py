@@ -86,13 +86,19 @@ class Browser:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
-    def click(self, selector: str) -> None:
-        """Press the mouse on the middle of an element, as a user would."""
-        self.run(f"window.aim = document.querySelector({json.dumps(selector)})")
+    def point_at(self, selector: str) -> tuple[float, float]:
+        """Move the mouse to the middle of an element; where that is, in pixels."""
+        self.run(f"void (window.aim = document.querySelector({json.dumps(selector)}))")
         self.run("aim.scrollIntoView({block: 'center', inline: 'center'})")
         box = self.run("(({x, y, width, height}) => [x + width / 2, y + height / 2])(aim.getBoundingClientRect())")
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
+        return box[0], box[1]
+
+    def click(self, selector: str) -> None:
+        """Press the mouse on the middle of an element, as a user would."""
+        x, y = self.point_at(selector)
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def press(self, key: str) -> None:
         """Press and release a key: Tab, Enter, Escape."""

@@ -53,7 +53,7 @@ def line_chart(
     drawn = [thinned(one, log=log, most=_most_points(len(series))) for one in drawable_series(series, log=log)]
     if not drawn:
         return None
-    axis = {"scale": {"type": "log"}, "axis": {"format": "~g"}} if log else {"scale": {"zero": False}}
+    axis = LOGARITHMIC if log else {"scale": {"zero": False, "padding": 5 if points else 0}}
     point_style = {"size": 30, "filled": True, "opacity": 1} if points else {"size": 70, "opacity": 0}
     alone = any(len(one.x) == 1 for one in drawn)
     if alone and not points:
@@ -83,7 +83,7 @@ def line_chart(
 def scatter_chart(series: Sequence[Series], *, title: str, x: str, y: str) -> Spec:
     """A point per entry, of a colour and a shape per series."""
     drawn = drawable_series(series)
-    axis = {"scale": {"zero": False}}
+    axis = {"scale": {"zero": False, "padding": 14}}
     return _spec(title, drawn) | {
         "width": "container",
         "height": HEIGHT,
@@ -131,6 +131,12 @@ def with_legend(spec: Spec, *, columns: int = 3, width: int = 360) -> Spec:
         made["layer"] = [line, *made["layer"][1:]]
     return made
 
+
+LOGARITHMIC = {
+    "scale": {"type": "log"},
+    # Of the many lines of a decade those that have a number.
+    "axis": {"format": "~g", "gridOpacity": {"condition": {"test": "datum.label != ''", "value": 1}, "value": 0}},
+}
 
 HIDDEN = {"name": "hidden", "value": []}
 

@@ -98,9 +98,39 @@ def test_nothing_sticks_out_nothing_complains_nothing_is_fetched(browser, full_p
     content, window = browser.run(WIDTHS)
     assert content <= window <= width
     assert browser.run("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    drawn(browser)
     assert browser.complaints() == [] and browser.requests() == [full_page.resolve().as_uri()]
     low = {name: ratio for name, ratio in browser.run(CONTRAST).items() if ratio < 4.5}
     assert not low, f"too little contrast (WCAG AA asks for 4.5): {low}"
+
+
+def drawn(browser) -> int:
+    """Draws every chart, in view or not; how many there are."""
+    browser.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    return browser.run("Promise.all(charts.map(draw)).then((drawn) => drawn.length)")
+
+
+LINES = "document.querySelectorAll('.chart[data-group^=Spectrum] svg .mark-line path').length"
+
+
+def test_a_click_on_a_name_switches_its_line_off_and_on(browser, full_page):
+    browser.open(full_page)
+    assert drawn(browser) > 5 and browser.run("charts.every((chart) => chart.querySelector('[aria-label]'))")
+    name = "ul.legend[data-group^=Spectrum] li[data-name=byol-demo-seed0] button"
+    for lines, pressed in ((3, "false"), (4, "true")):
+        browser.click(name)
+        browser.run("Promise.all(charts.map((chart) => chart.view.runAsync())).then(() => 1)")
+        assert browser.run(LINES) == lines
+        assert browser.run(f"document.querySelector('{name}').ariaPressed") == pressed
+
+
+def test_a_point_says_its_run_seed_and_step(browser, full_page):
+    browser.open(full_page)
+    drawn(browser)
+    browser.point_at(".chart[data-group='Loss, Matrix-SSL'] svg .mark-symbol path:nth-child(100)")
+    browser.run("new Promise((done) => setTimeout(done, 200)).then(() => 1)")
+    shown = browser.run("document.querySelector('.vg-tooltip').innerText")
+    assert "matrix_ssl-demo-seed0" in shown and "seed" in shown and "step" in shown
 
 
 def test_names_full_of_markup_run_nothing(browser, record, runs_of, tmp_path, monkeypatch):
@@ -110,8 +140,14 @@ def test_names_full_of_markup_run_nothing(browser, record, runs_of, tmp_path, mo
     monkeypatch.setattr(cost, "networks", lambda folder: ([], []))
     evil = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script>\""
     path = tmp_path / "report.html"
-    path.write_text(report.page(runs_of([record(variant=evil, commit=evil)]), title=evil), encoding="utf-8")
+    runs = runs_of([record(variant=evil, commit=evil)])
+    log = runs / f"row {evil.replace('/', '')}" / "pretrain" / "log.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 1.0}\n')
+    path.write_text(report.page(runs, title=evil), encoding="utf-8")
     browser.open(path)
+    assert drawn(browser) == 1
+    browser.click(".chart svg .mark-symbol path")
     browser.click("td[data-cell] button")
     assert browser.run("document.querySelector('dialog[open]').innerText").count("window.hacked") >= 2
     assert browser.run("window.hacked") is None and browser.complaints() == []
