@@ -50,8 +50,10 @@ def real_slurm():
 @pytest.fixture(scope="session")
 def slurm_jobs(real_slurm, scenes, tmp_path_factory):
     """Submits jobs through run_all, as a user would; what is left of them is cancelled at the end."""
+    sys.path.insert(0, str(MODULES))  # the submission lets each command check its arguments
     site = Site(tmp_path_factory.mktemp("slurm"), scenes)
     yield site
+    sys.path.remove(str(MODULES))
     if site.ids:
         subprocess.run(["scancel", *site.ids], check=False)
 

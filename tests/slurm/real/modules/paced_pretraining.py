@@ -6,9 +6,18 @@ On the node named by NO_DATA_ON the images are not where the command says; the n
 import os
 import time
 
+from pretrain import train
+
+
+def parser():
+    return train.parser()
+
+
+def parse(argv):
+    return train.parse(argv)
+
 
 def main(argv):
-    from pretrain import train
     from pretrain.data import datasets
 
     load = datasets.batches

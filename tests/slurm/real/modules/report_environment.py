@@ -6,12 +6,24 @@ import sys
 import time
 from pathlib import Path
 
+from runtime.command_line import Parser
+
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 OF_SLURM = ("SLURM_CPUS_PER_TASK", "SLURMD_NODENAME", "SLURM_RESTART_COUNT")
 
 
+def parser():
+    parser = Parser()
+    parser.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def parse(argv):
+    return parser().parse_args(argv)
+
+
 def main(argv):
-    folder = Path(argv[argv.index("--out") + 1])
+    folder = parse(argv).out
     folder.mkdir(parents=True, exist_ok=True)
     found = {name: os.environ.get(name) for name in NAMES + OF_SLURM}
     rank = os.environ.get("RANK", "0")
