@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None, *, registry: Mapping[str, Stage] = STAGE
         options.stage,
         preset=options.preset,
         overrides=options.overrides,
-        place=options.cluster,
+        cluster_name=options.cluster,
         runs=options.runs,
         registry=registry,
         methods=options.methods,
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None, *, registry: Mapping[str, Stage] = STAGE
         protocols=options.protocols,
         benchmarks=options.benchmarks,
     )
-    check_place(options, request)
+    check_options(options, request)
     if options.dry_run:
         print(dry_run_text(options, request))
         return 0
@@ -140,7 +140,7 @@ def parse(argv: list[str] | None, registry: Mapping[str, Stage] = STAGES) -> arg
     return options
 
 
-def check_place(options: argparse.Namespace, request: Request) -> None:
+def check_options(options: argparse.Namespace, request: Request) -> None:
     """Raise UserError that names the options that do not go with where the jobs run."""
     faults = Faults()
     if not request.on_slurm:
@@ -174,7 +174,7 @@ def dry_run_text(options: argparse.Namespace, request: Request) -> str:
             at_once=options.max_running,
         )
     warn_of_other_code(resolved)
-    return dry_run(request.experiment, resolved.jobs, place=request.cluster, done=resolved.done, scripts=scripts)
+    return dry_run(request.experiment, resolved.jobs, cluster=request.cluster, done=resolved.done, scripts=scripts)
 
 
 def prepare(options: argparse.Namespace, request: Request) -> tuple[ResolvedGraph, Path]:

@@ -9,8 +9,9 @@ from runtime.job_graph import Job
 from slurm.planning import graph, presets, validate
 from slurm.planning.experiment import Experiment, Settings, parse_overrides
 from slurm.planning.stage import Stage
-from slurm.submitting import cluster, partitions
+from slurm.submitting import partitions
 from slurm.submitting.cluster import Cluster
+from slurm.submitting.cluster import load as load_cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def resolve(
     *,
     preset: str,
     overrides: Iterable[str],
-    place: str,
+    cluster_name: str,
     runs: Path | None,
     registry: Mapping[str, Stage],
     methods: Sequence[str] | None = None,
@@ -44,25 +45,25 @@ def resolve(
     protocols: Sequence[str] | None = None,
     benchmarks: Sequence[str] | None = None,
 ) -> Request:
-    """The graph of ``stages`` of a preset on the cluster ``place``; what is given replaces the preset's.
+    """The graph of ``stages`` of a preset on a cluster; what is given replaces the preset's.
 
     Raises UserError that names everything that is wrong: with the names first, else with the settings, else with the
     files and resources that are missing.
     """
     faults = Faults(validate.unknown("stage", stages, registry))
-    loaded = on = None
+    loaded = cluster = None
     settings: Settings = {}
     with faults.collected():
         settings = parse_overrides(overrides, registry)
     with faults.collected():
         loaded = presets.load(preset)
     with faults.collected():
-        on = cluster.load(place)
+        cluster = load_cluster(cluster_name)
     faults.check()
-    assert loaded is not None and on is not None
+    assert loaded is not None and cluster is not None
     experiment = presets.experiment(
         loaded,
-        runs=runs_folder(runs or Path(on.runs or "runs")),
+        runs=runs_folder(runs or Path(cluster.runs or "runs")),
         methods=methods,
         seeds=seeds,
         recipe=recipe,
@@ -73,10 +74,10 @@ def resolve(
     faults.check()
     jobs = graph.build(experiment, stages, registry)
     faults += graph.missing_inputs(jobs)
-    limits = partitions.limits() if on.executor == "slurm" else {}
-    faults += validate.faults_of_resources(jobs, on, limits, experiment.runs)
+    limits = partitions.limits() if cluster.executor == "slurm" else {}
+    faults += validate.faults_of_resources(jobs, cluster, limits, experiment.runs)
     faults.check()
-    return Request(experiment=experiment, cluster=on, jobs=jobs)
+    return Request(experiment=experiment, cluster=cluster, jobs=jobs)
 
 
 def runs_folder(path: Path) -> Path:

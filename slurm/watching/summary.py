@@ -10,13 +10,13 @@ from slurm.submitting.cluster import Cluster
 
 
 def dry_run(
-    experiment: Experiment, jobs: Sequence[Job], *, place: Cluster, done: set[str], scripts: Sequence[str] = ()
+    experiment: Experiment, jobs: Sequence[Job], *, cluster: Cluster, done: set[str], scripts: Sequence[str] = ()
 ) -> str:
     """The graph, job by job: its name, what it asks for and waits for, its command; the batch scripts; the bill."""
     rows = f"{', '.join([*experiment.methods, *experiment.variants])} x seed {', '.join(map(str, experiment.seeds))}"
-    lines = [f"{len(jobs)} jobs on {place.name}, {len(done)} done already: {rows}"]
+    lines = [f"{len(jobs)} jobs on {cluster.name}, {len(done)} done already: {rows}"]
     for number, job in enumerate(jobs, start=1):
-        state = "done already" if job.name in done else asks(job, place)
+        state = "done already" if job.name in done else asks(job, cluster)
         others = [other for other in job.needs if other not in done]
         everything = len(job.needs) > 3 and len(job.needs) >= number - 1
         after = (
@@ -30,16 +30,16 @@ def dry_run(
         lines += [f"    {job.command}"]
     for number, script in enumerate(scripts, start=1):
         lines += ["", f"---- script {number} of {len(scripts)} " + "-" * 40, script.rstrip()]
-    return "\n".join([*lines, "", bill(jobs, place=place, done=done)])
+    return "\n".join([*lines, "", bill(jobs, cluster=cluster, done=done)])
 
 
-def bill(jobs: Sequence[Job], *, place: Cluster, done: set[str]) -> str:
+def bill(jobs: Sequence[Job], *, cluster: Cluster, done: set[str]) -> str:
     """The GPU-hours that the jobs ask for, by stage; each job can be queued again at its limit and ask once more."""
     hours: dict[str, float] = {}
     for job in jobs:
         if job.name not in done and job.resources.gpus:
             hours[job.stage] = (
-                hours.get(job.stage, 0) + job.resources.gpus * place.resolve_resources(job.resources).hours
+                hours.get(job.stage, 0) + job.resources.gpus * cluster.resolve_resources(job.resources).hours
             )
     if not hours:
         return "asks for no GPU"
@@ -47,12 +47,12 @@ def bill(jobs: Sequence[Job], *, place: Cluster, done: set[str]) -> str:
     return f"asks for {sum(hours.values()):g} GPU-hours ({parts}), once up to the time limit of each job"
 
 
-def asks(job: Job, place: Cluster) -> str:
+def asks(job: Job, cluster: Cluster) -> str:
     """``2 GPUs, 2 x 4 cores, 16 GB, 24 h``; of this machine, which is all there for one job, only the GPUs."""
-    resources = place.resolve_resources(job.resources)
+    resources = cluster.resolve_resources(job.resources)
     tasks = max(1, resources.gpus)
     gpus = {0: "no GPU", 1: "1 GPU"}.get(resources.gpus, f"{resources.gpus} GPUs")
-    if place.executor != "slurm":
+    if cluster.executor != "slurm":
         return gpus
     times = f"{tasks} x " if tasks > 1 else ""
     cores = "core" if tasks * resources.cpus == 1 else "cores"

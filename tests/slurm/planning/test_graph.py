@@ -66,12 +66,12 @@ asks for 96 GPU-hours (transfer 96), once up to the time limit of each job"""
 
 def test_the_demo_is_these_commands_in_this_order():
     jobs = graph.build(PLAN, ["pretrain", "transfer"])
-    assert dry_run(PLAN, jobs, place=cluster.load("slurm"), done=set()) == GOLDEN
+    assert dry_run(PLAN, jobs, cluster=cluster.load("slurm"), done=set()) == GOLDEN
 
 
 def test_what_is_done_is_said_and_no_longer_waited_for():
     jobs = graph.build(PLAN, ["pretrain"])
-    text = dry_run(PLAN, jobs, place=cluster.load("local"), done={"data/scenes"})
+    text = dry_run(PLAN, jobs, cluster=cluster.load("local"), done={"data/scenes"})
     assert "[1/2] data/scenes (done already)" in text and "[2/2] matrix_ssl-demo-seed0/pretrain (no GPU)" in text
 
 

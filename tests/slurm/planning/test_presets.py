@@ -130,7 +130,7 @@ def test_whatever_a_preset_holds_it_is_a_graph_or_faults_of_one_line(tmp_path_fa
             ["pretrain", "transfer", "analysis"],
             preset=str(path),
             overrides=[],
-            place="slurm",
+            cluster_name="slurm",
             runs=path.parent / "runs",
             registry=graph.STAGES,
         )
@@ -145,7 +145,7 @@ def test_whatever_a_cluster_file_holds_it_is_scripts_or_faults_of_one_line(tmp_p
     path.write_text(json.dumps({"executor": "slurm", **content}), encoding="utf-8")
     try:
         wanted = request.resolve(
-            ["pretrain"], preset="demo", overrides=[], place=str(path), runs=path.parent, registry=graph.STAGES
+            ["pretrain"], preset="demo", overrides=[], cluster_name=str(path), runs=path.parent, registry=graph.STAGES
         )
         submit.scripts(path.parent, wanted.jobs, done=set(), cluster=wanted.cluster, code=path.parent)
     except UserError as error:
