@@ -172,8 +172,8 @@ def locate(name: str, *, root: str | None, paths: dict[str, str | None]) -> Path
         if not path.exists():
             raise UserError(f"benchmark {name}: {path} does not exist; correct the path")
         if key.endswith("json") == path.is_dir():
-            wanted = "a COCO json" if key.endswith("json") else "a folder of images"
-            raise UserError(f"--{key.replace('_', '-')} {path} must be {wanted}; correct the path")
+            kind = "a COCO json" if key.endswith("json") else "a folder of images"
+            raise UserError(f"--{key.replace('_', '-')} {path} must be {kind}; correct the path")
     return Paths(name, Split(own["train_json"], own["train_images"]), Split(own["val_json"], own["val_images"]))
 
 

@@ -37,7 +37,7 @@ def read(folders: list[Path]) -> dict:
     """The COCO object of one split.
 
     Image names are relative to leftImg8bit: ``val/lindau/lindau_000000_000019_leftImg8bit.png``. A group of objects
-    that nobody told apart is a crowd. Each image carries ``void``, the mask of what the metric ignores.
+    without a number of its own is a crowd. Each image carries ``void``, the mask of what the metric ignores.
     """
     images, annotations = [], []
     files = instance_files(folders)
@@ -48,8 +48,8 @@ def read(folders: list[Path]) -> dict:
         height, width = void["size"]
         folder = f"{file.parents[1].name}/{file.parent.name}"
         images.append({"id": image_id, "file_name": f"{folder}/{name}", "width": width, "height": height, "void": void})
-        for found in objects:
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **found})
+        for entry in objects:
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **entry})
     categories = [{"id": number, "name": name} for number, name in CATEGORIES.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
 

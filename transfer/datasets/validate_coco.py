@@ -44,10 +44,10 @@ def check(split: Split, *, evaluated: bool, images: bool = False) -> Summary:
     Raises UserError with a line for each kind of fault, which names the first entries.
     """
     content = coco_json.read(split.json)
-    found = list(stopping(content, split.images, evaluated=evaluated))
-    if images and not found:
-        found += [fault for fault in image_files.faults_of(content, split.images) if fault.stops]
-    refuse(split.json, found)
+    faults = list(stopping(content, split.images, evaluated=evaluated))
+    if images and not faults:
+        faults += [fault for fault in image_files.faults_of(content, split.images) if fault.stops]
+    refuse(split.json, faults)
     return summary(content)
 
 

@@ -43,8 +43,8 @@ def read(lists: list[Path]) -> dict:
         year = file.parents[1].name
         name = f"{year}/JPEGImages/{file.stem}.jpg"
         images.append({"id": image_id, "file_name": name, "width": size[0], "height": size[1]})
-        for found in objects:
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, "iscrowd": 0, **found})
+        for entry in objects:
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, "iscrowd": 0, **entry})
     categories = [{"id": number, "name": name} for number, name in enumerate(CATEGORIES, 1)]
     return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -53,18 +53,18 @@ def _parse(file: Path) -> tuple[tuple[int, int], list[dict]]:
     try:
         tree = ElementTree.parse(file)
         size = (int(tree.find("size/width").text), int(tree.find("size/height").text))
-        return size, [_object(found) for found in tree.findall("object")]
+        return size, [_object(element) for element in tree.findall("object")]
     except (ElementTree.ParseError, AttributeError, ValueError) as error:
         raise UserError(f"{file} is no VOC annotation ({error}); copy it again") from error
 
 
-def _object(found: ElementTree.Element) -> dict:
-    edges = (float(found.find(f"bndbox/{edge}").text) for edge in ("xmin", "ymin", "xmax", "ymax"))
+def _object(element: ElementTree.Element) -> dict:
+    edges = (float(element.find(f"bndbox/{edge}").text) for edge in ("xmin", "ymin", "xmax", "ymax"))
     left, top, right, bottom = edges
     box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
     return {
-        "category_id": CATEGORIES.index(found.find("name").text) + 1,
+        "category_id": CATEGORIES.index(element.find("name").text) + 1,
         "bbox": box,
         "area": box[2] * box[3],
-        "difficult": int(found.findtext("difficult", "0")),
+        "difficult": int(element.findtext("difficult", "0")),
     }

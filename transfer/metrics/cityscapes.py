@@ -43,11 +43,11 @@ def score(truth: str | Path, predictions: list[dict]) -> dict[str, dict[str, flo
     content = ground_truth.read(truth).content
     if not all(isinstance(image.get("void"), dict) for image in content["images"]):
         raise UserError(f"{truth} names Cityscapes' metric, but its images have no void masks; remove info.metric")
-    objects, found = _grouped(content["annotations"]), _grouped(predictions)
+    objects, detections = _grouped(content["annotations"]), _grouped(predictions)
     curves = {}
     for category in content["categories"]:
         keys = [(image["id"], category["id"], image["void"]) for image in content["images"]]
-        images = [_image(found[number, kind], objects[number, kind], void) for number, kind, void in keys]
+        images = [_image(detections[number, kind], objects[number, kind], void) for number, kind, void in keys]
         curves[category["name"]] = _category(images)
     known = [values for values in curves.values() if values is not None]
     overall = {"AP": np.mean(known), "AP50": np.mean([values[0] for values in known])} if known else {}
@@ -63,12 +63,12 @@ def _grouped(entries: list[dict]) -> dict[tuple[int, int], list[dict]]:
     return groups
 
 
-def _image(found: list[dict], objects: list[dict], void: dict) -> Image:
-    found = [entry for entry in found if coco_mask.area(entry["segmentation"])]
+def _image(detections: list[dict], objects: list[dict], void: dict) -> Image:
+    detections = [entry for entry in detections if coco_mask.area(entry["segmentation"])]
     areas = np.array([entry["area"] for entry in objects], dtype=np.float64)
     groups = np.array([bool(entry["iscrowd"]) for entry in objects], dtype=bool)
     small = areas < SMALLEST_PX
-    masks = [entry["segmentation"] for entry in found]
+    masks = [entry["segmentation"] for entry in detections]
     sizes = np.array([coco_mask.area(mask) for mask in masks], dtype=np.float64)
     overlaps = _overlaps(masks, [entry["segmentation"] for entry in objects])
     common = overlaps * (sizes[:, None] + areas) / (1 + overlaps)
@@ -76,7 +76,7 @@ def _image(found: list[dict], objects: list[dict], void: dict) -> Image:
     ignored = (
         on_void * (sizes + coco_mask.area(void)) / (1 + on_void) + common[:, groups].sum(1) + common[:, small].sum(1)
     )
-    scores = np.array([entry["score"] for entry in found])
+    scores = np.array([entry["score"] for entry in detections])
     return Image(scores, overlaps, ignored / np.maximum(sizes, 1), ~groups & ~small)
 
 

@@ -71,7 +71,7 @@ def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> d
     """
     if not predictions:
         return {}
-    found = {}
+    gains = {}
     known = ground_truth.read(truth)
     if not known.content["annotations"]:
         return {}
@@ -79,8 +79,8 @@ def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> d
         ground = _loaded(known, "hotcoco")
         for task in sorted(set(tasks) & {"bbox", "segm"}):
             gain = _evaluated(known, ground, predictions, task, "hotcoco").tide_errors()["delta_ap"]
-            found[task] = {kind: 100 * float(gain[kind]) for kind in ERRORS}
-    return found
+            gains[task] = {kind: 100 * float(gain[kind]) for kind in ERRORS}
+    return gains
 
 
 def cross_check(truth: str | Path, predictions: list[dict], figures: dict[str, dict]) -> float:

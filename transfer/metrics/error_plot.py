@@ -6,13 +6,13 @@ from runtime.files import replacing
 from transfer.metrics.coco import ERRORS
 
 COLOURS = {"bbox": "#0072b2", "segm": "#d55e00"}
-"""Told apart by the colour-blind too (Okabe and Ito)."""
+"""Different to the colour-blind too (Okabe and Ito)."""
 
 LABELS = {"bbox": "box", "segm": "mask"}
 
 
 def draw(path: str | Path, gains: dict[str, dict[str, float]]) -> None:
-    """Draw ``gains``, ``{"bbox": {"Cls": 3.4, ...}}``: points of AP50 that mending each kind would give."""
+    """Draw ``gains``, ``{"bbox": {"Cls": 3.4, ...}}``: points of AP50 that are lost to each kind."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 0.4 + 0.45 * len(ERRORS)), layout="constrained")
@@ -25,7 +25,7 @@ def draw(path: str | Path, gains: dict[str, dict[str, float]]) -> None:
     axes.set_yticks(range(len(ERRORS)), [f"{kind}: {meaning}" for kind, meaning in ERRORS.items()], fontsize=9)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set_xlabel("points of AP50 that mending it would give")
+    axes.set_xlabel("points of AP50 lost to it")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
     with replacing(path) as temporary:

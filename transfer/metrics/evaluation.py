@@ -19,10 +19,10 @@ def evaluate(path: Path, truth: Path, *, benchmark: str, engine: str, cross_chec
         cross_check: compute them with pycocotools too; UserError if it finds other figures.
     """
     predictions.check_origin(path, benchmark, truth)
-    found = predictions.read(path)
-    predictions.check_against(path, found, truth)
+    entries = predictions.read(path)
+    predictions.check_against(path, entries, truth)
     known, recorded = ground_truth.read(truth), recorded_figures(path.parent / "result.json")
-    tasks = predictions.tasks(found) or sorted(set(recorded) & set(coco.FIGURES)) or ["bbox"]
+    tasks = predictions.tasks(entries) or sorted(set(recorded) & set(coco.FIGURES)) or ["bbox"]
     scored = [task for task in tasks if task in scorers.scored_tasks(known)]
     if not scored:
         raise UserError(
@@ -34,14 +34,14 @@ def evaluate(path: Path, truth: Path, *, benchmark: str, engine: str, cross_chec
     if cross_check and known.metric != "coco":
         raise UserError(f"pycocotools has COCO's metric, {benchmark} has that of {known.metric}; no --cross-check")
     began = time.monotonic()
-    figures = scorers.score(truth, found, tasks=scored, engine=engine)
-    took, gains = time.monotonic() - began, scorers.errors(truth, found, tasks=scored)
-    print(f"{path}: {len(found)} predictions, {took:.1f} s")
+    figures = scorers.score(truth, entries, tasks=scored, engine=engine)
+    took, gains = time.monotonic() - began, scorers.errors(truth, entries, tasks=scored)
+    print(f"{path}: {len(entries)} predictions, {took:.1f} s")
     print(table(figures, gains))
     content = {"benchmark": benchmark, "engine": engine, "commit": provenance.commit()}
     content |= {"truth_sha256": sha256(truth), "predictions_sha256": sha256(path), "figures": figures, "errors": gains}
     if cross_check:
-        content["largest_difference"] = coco.cross_check(truth, found, figures)
+        content["largest_difference"] = coco.cross_check(truth, entries, figures)
         print(f"cross-check: pycocotools agrees in every figure to {content['largest_difference']:.1e}")
     faults = differences(figures, recorded)
     for line in faults[:5]:

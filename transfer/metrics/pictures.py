@@ -28,14 +28,14 @@ def draw(path: str | Path, split: Split, predictions: list[dict], *, count: int)
     """
     content = coco_json.clean(coco_json.read(split.json))
     names = {category["id"]: category["name"] for category in content["categories"]}
-    truth, found = _by_image(content["annotations"]), _by_image(predictions)
+    truth, predicted = _by_image(content["annotations"]), _by_image(predictions)
     everything = sorted(content["images"], key=lambda image: image["id"])
     images = [image for image in everything if image["id"] in truth] or everything
     columns = []
     for image in images[:count]:
         pixels = np.asarray(read_image(split.images / image["file_name"]))
         above = tile(pixels, truth.get(image["id"], []), names, title="ground truth")
-        below = tile(pixels, _confident(found.get(image["id"], [])), names, title="prediction")
+        below = tile(pixels, _confident(predicted.get(image["id"], [])), names, title="prediction")
         columns.append(np.concatenate([above, below]))
     write(path, np.concatenate(columns, axis=1))
 

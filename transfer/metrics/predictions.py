@@ -6,7 +6,7 @@ from runtime import run_guard
 from runtime.command_line import UserError
 from runtime.files import sha256
 from runtime.read import read_json
-from transfer.datasets.coco_json import KEYPOINTS, size_limit
+from transfer.datasets.coco_json import KEYPOINTS, run_lengths, size_limit
 from transfer.datasets.coco_types import is_number, is_whole
 from transfer.datasets.faults import shown
 from transfer.datasets.validate_coco import mask_fault
@@ -92,7 +92,10 @@ def check_origin(path: Path, benchmark: str, truth: Path) -> None:
 
 
 def check_against(path: Path, predictions: list[dict], truth: Path) -> None:
-    """Raises UserError if a prediction is for an image or category that ``truth`` lacks, or its mask does not fit."""
+    """Make the masks of ``predictions`` packed run lengths, the only kind that every engine takes.
+
+    Raises UserError if a prediction is for an image or category that ``truth`` lacks, or its mask does not fit.
+    """
     known = ground_truth.read(truth)
     for key, kind, ids in (("image_id", "images", known.images), ("category_id", "categories", known.categories)):
         if strange := {entry[key] for entry in predictions} - ids.keys():
@@ -110,3 +113,7 @@ def check_against(path: Path, predictions: list[dict], truth: Path) -> None:
             )
         if isinstance(mask, list) and any(len(polygon) < 6 for polygon in mask):
             raise UserError(f"{path}: entry {position} has a polygon of fewer than three points; leave it out")
+        if mask and not (isinstance(mask, dict) and isinstance(mask["counts"], str)):
+            width, height = sizes[entry["image_id"]]
+            packed = run_lengths(mask, height, width)
+            entry["segmentation"] = {"size": [height, width], "counts": packed["counts"].decode()}

@@ -101,8 +101,8 @@ def _lvis(known: GroundTruth, predictions: list[dict], tasks: list[str]) -> dict
             reading = [{key: entry[key] for key in keys} for entry in predictions]
             result = LVISEval(ground, LVISResults(ground, reading), task)
             result.run()
-            found = result.get_results()
-            figures[task] = {name: _percent(found[name]) for name in LVIS_FIGURES}
+            values = result.get_results()
+            figures[task] = {name: _percent(values[name]) for name in LVIS_FIGURES}
     return figures
 
 

@@ -25,13 +25,13 @@ def score(truth: str | Path, predictions: list[dict]) -> dict[str, dict[str, flo
     Returns ``{"bbox": {"AP": 57.0, ..., "AP-person": 55.1}}``; None for a category without an object to find.
     """
     content = ground_truth.read(truth).content
-    objects, found = defaultdict(list), defaultdict(list)
+    objects, detections = defaultdict(list), defaultdict(list)
     for annotation in content["annotations"]:
         objects[annotation["category_id"]].append(annotation)
     for prediction in predictions:
-        found[prediction["category_id"]].append(prediction)
+        detections[prediction["category_id"]].append(prediction)
     curves = {
-        category["name"]: _category(objects[category["id"]], found[category["id"]])
+        category["name"]: _category(objects[category["id"]], detections[category["id"]])
         for category in content["categories"]
     }
     known = np.array([values for values in curves.values() if values is not None])
@@ -43,7 +43,7 @@ def score(truth: str | Path, predictions: list[dict]) -> dict[str, dict[str, flo
     return {"bbox": {key: None if value is None else float(value) for key, value in (overall | each).items()}}
 
 
-def _category(objects: list[dict], found: list[dict]) -> list[float] | None:
+def _category(objects: list[dict], detections: list[dict]) -> list[float] | None:
     """AP in percent at each threshold; None if there is nothing to find."""
     easy = sum(not entry.get("difficult", 0) for entry in objects)
     if not easy:
@@ -51,8 +51,8 @@ def _category(objects: list[dict], found: list[dict]) -> list[float] | None:
     boxes, of_image = _edges([entry["bbox"] for entry in objects]), defaultdict(list)
     for position, entry in enumerate(objects):
         of_image[entry["image_id"]].append(position)
-    scores = np.array([float(f"{entry['score']:.3f}") for entry in found])
-    ranked = [found[position] for position in np.argsort(-scores, kind="stable")] if found else []
+    scores = np.array([float(f"{entry['score']:.3f}") for entry in detections])
+    ranked = [detections[position] for position in np.argsort(-scores, kind="stable")] if detections else []
     best = [_best(box, of_image[entry["image_id"]], boxes) for box, entry in zip(_written(ranked), ranked, strict=True)]
     return [100 * _eleven_points(*_matches(best, objects, threshold), easy) for threshold in THRESHOLDS]
 
@@ -63,8 +63,8 @@ def _edges(boxes: list[list[float]]) -> np.ndarray:
     return np.stack([x + 1, y + 1, x + width, y + height], axis=1)
 
 
-def _written(found: list[dict]) -> np.ndarray:
-    edges = _edges([entry["bbox"] for entry in found])
+def _written(detections: list[dict]) -> np.ndarray:
+    edges = _edges([entry["bbox"] for entry in detections])
     return np.array([[float(f"{value:.1f}") for value in box] for box in edges.tolist()]).reshape(-1, 4)
 
 

@@ -244,6 +244,8 @@ def _read_by_detectron2(split: Split) -> None:
 @example(edits=[("set", "annotations", 0, "segmentation", {"size": [HEIGHT, WIDTH], "counts": [0, 50_000_000]})])
 @example(edits=[("set", "annotations", 0, "bbox", [1, 2, float("nan"), 4])])
 @example(edits=[("set", "annotations", 0, "image_id", 7.0)])
+@example(edits=[("set", "annotations", 0, "segmentation", [[5, 5, 25, 5, 25, 15, 5, 15]])])
+@example(edits=[("set", "annotations", 0, "segmentation", {"size": [HEIGHT, WIDTH], "counts": [200, 1000]})])
 def test_a_changed_results_file_is_refused_or_scored(folder, edits):
     content = sound()
     (folder / "truth.json").write_text(json.dumps(content))
