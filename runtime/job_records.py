@@ -17,6 +17,7 @@ Each file has one writer and one typed reader, here. A file that is not there is
 UserError that names the file and the remedy.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from runtime import files, progress, typed_json
+from runtime.command_line import UserError
 from runtime.job_graph import Job
 from runtime.provenance import commit
 from runtime.typed_json import Record
@@ -182,8 +184,13 @@ def write_end(folder: Path, rank: int, end: End) -> None:
 
 
 def write_done(folder: Path, argv: Sequence[str], seconds: float) -> None:
-    """Record that a job ended well; ``folder`` is its home, where `write_call` recorded its identity."""
-    call = read(folder, Call)
+    """Record that a job ended well; ``folder`` is its home, where `write_call` recorded its identity.
+
+    A damaged record of its beginning does not make it a failure.
+    """
+    call = None
+    with contextlib.suppress(UserError):
+        call = read(folder, Call)
     record = Done(argv=tuple(argv), seconds=round(_seconds_before(folder) + seconds, 1), commit=commit())
     if call and call.argv == record.argv:
         record = replace(record, key=call.key, code=call.code, inputs=call.inputs)
@@ -206,8 +213,10 @@ def remove_cancelled(runs: Path, names: Iterable[str]) -> None:
 
 
 def _seconds_before(folder: Path) -> float:
-    interruption = read(folder, Interruption)
-    return interruption.seconds if interruption else 0.0
+    with contextlib.suppress(UserError):
+        interruption = read(folder, Interruption)
+        return interruption.seconds if interruption else 0.0
+    return 0.0
 
 
 def _write(folder: Path, record) -> None:

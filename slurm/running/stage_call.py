@@ -131,7 +131,9 @@ def run_stage(module: str, argv: list[str]) -> StageEnd:
             raise
 
     # A stage that does not listen for a signal has nothing to save but whole files: it may end anywhere.
-    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    # Under nohup the loss of the terminal stays ignored.
+    numbers = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         command_line.run(stage)
     except SystemExit as end:

@@ -59,6 +59,14 @@ def test_a_job_keeps_its_identity_and_the_time_of_all_its_starts(folder):
     assert job_records.read(folder, Done) is None and job_records.read(folder, Interruption) is None
 
 
+def test_damaged_records_of_its_beginning_do_not_make_a_job_that_is_done_a_failure(folder):
+    folder.mkdir(parents=True)
+    for name in ("call.json", "interrupted.json"):
+        (folder / name).write_text("{")
+    job_records.write_done(folder, JOB.argv, 2.5)
+    assert job_records.read(folder, Done).seconds == 2.5
+
+
 def test_what_an_earlier_submission_recorded_says_nothing_of_this_one(folder):
     job_records.write_end(folder, 0, End(job_id="6", exit_code=2, reason="no data"))
     job_records.write_interruption(folder, "6", 1.0)
