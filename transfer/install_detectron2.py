@@ -9,7 +9,7 @@ files the suite was tested with:
 
 The index has Detectron2 only under another name: the Python files of ``sal-detectron2`` 0.7.2 equal that commit,
 except for the version string, a fix of ``sample(list(...))`` and a test helper. Its wheel is tagged for one Python and
-carries a library compiled for torch 2.3, so it is packed anew without that library, for any Python. What needs the
+carries a library compiled for torch 2.3, so it is packed again without that library, for any Python. What needs the
 library, and is missing then: rotated boxes, deformable convolution, the C++ COCO evaluator. ROIAlign and NMS are
 torchvision's.
 """
@@ -68,7 +68,7 @@ def python(*arguments: str | Path) -> None:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
         raise UserError(
-            f"python {' '.join(map(str, arguments[:3]))} failed ({reason}); mend that, "
+            f"python {' '.join(map(str, arguments[:3]))} failed ({reason}); repair that, "
             f"or install upstream's own detectron2 (see --help)"
         )
 
@@ -112,18 +112,29 @@ def rebuild(wheel: Path, folder: Path) -> Path:
     return folder / f"{info.stem}-py3-none-any.whl"
 
 
-def main(argv: list[str] | None = None) -> None:
+def parser() -> Parser:
+    return Parser(
+        prog="install_detectron2.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line, which has no options."""
+    return parser().parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
     """Keep the Detectron2 that is there, or install one."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args(argv)
+    parse(argv)
     if found := installed():
         print(f"{found}: kept")
-        return
+        return 0
     with tempfile.TemporaryDirectory() as temporary:
         published, rebuilt = Path(temporary, "published"), Path(temporary, "rebuilt")
         wheel = rebuild(verified(download(published)), rebuilt)
         python("-m", "pip", "install", "--no-deps", wheel)
     print(f"{installed()}: installed from {NAME} {VERSION} without compiled operators (upstream's own way: --help)")
+    return 0
 
 
 if __name__ == "__main__":
