@@ -11,6 +11,9 @@ from runtime.command_line import printable, shortened
 RANDOM = "random"
 """The row that is fine-tuned from random initialisation; it has nothing to pretrain or convert."""
 
+MOST_BYTES = 80
+"""Longest name: a folder's joins several, and file systems know at most 255 bytes."""
+
 UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 
 
@@ -76,6 +79,8 @@ def faults_of(variants: Mapping[str, Variant], methods: Sequence[str]) -> list[s
             faults.append(
                 f"variant {name!r} changes no setting; expected NAME: {{method: M, settings: {{KEY: VALUE}}}}"
             )
+        if len(safe) > MOST_BYTES:
+            faults.append(f"variant {name!r} is longer than {MOST_BYTES} characters; shorten it")
         if name in methods:
             faults.append(f"variant {name!r} has the name of a method; rename it")
         if safe in folders:
@@ -86,7 +91,11 @@ def faults_of(variants: Mapping[str, Variant], methods: Sequence[str]) -> list[s
 
 def folder_fault(kind: str, name: str) -> str:
     """What is wrong with a name that becomes part of a folder's name: one line, empty if nothing is."""
-    if name and name.isprintable() and name[0] not in "-." and not set(name) & set("/\\%"):
+    fits = name and name.isprintable() and len(name.encode()) <= MOST_BYTES
+    if fits and name[0] not in "-." and not set(name) & set("/\\%"):
         return ""
     shown = shortened(printable(repr(name)), 80)
-    return f"{kind} {shown} cannot name a folder; expected printable characters, no / \\ or %, no - or . first"
+    return (
+        f"{kind} {shown} cannot name a folder; expected at most {MOST_BYTES} bytes of printable characters, no / \\ or "
+        "%, no - or . first"
+    )

@@ -104,7 +104,7 @@ def test_what_one_method_knows_and_another_does_not_is_named():
     assert len(faults) == 1 and "unknown setting 'method.gamma'" in faults[0] and "method.temperature" in faults[0]
 
 
-@pytest.mark.parametrize("name", ["../../../x", "x\ny", "", "-x", ".x", "a%j", "a/b"])
+@pytest.mark.parametrize("name", ["../../../x", "x\ny", "", "-x", ".x", "a%j", "a/b", "é" * 41])
 def test_a_name_that_cannot_be_a_folder_is_refused(name):
     wanted = presets.experiment(presets.load("demo"), benchmarks=[name])
     assert any("cannot name a folder" in fault for fault in validate.faults_of(wanted, ["transfer"]))
@@ -137,7 +137,7 @@ def flagged(tmp_path, monkeypatch):
 def test_neither_the_submission_nor_a_command_imports_torch():
     code = "import importlib, sys; import slurm.run_all; from slurm.planning import commands\n"
     code += f"for module in {MODULES}: commands.command(module)\n"
-    code += "assert not {'torch', 'submitit', 'detectron2', 'torchvision', 'scipy'} & set(sys.modules), 'heavy'"
+    code += "assert not {'torch', 'submitit', 'detectron2', 'torchvision'} & set(sys.modules), 'heavy'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
