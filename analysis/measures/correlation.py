@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 FEWEST = 3
 """Rows below which no coefficient is given."""
@@ -37,6 +36,8 @@ def correlate(x, y, *, seed: int = 0) -> Correlation | None:
 
     The p-values assume that the rows are exchangeable; seeds of one row are not, so average over them first.
     """
+    from scipy import stats  # takes a second to import
+
     x, y = np.asarray(x, float), np.asarray(y, float)
     n = len(x)
     if n < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -57,6 +58,8 @@ def correlate(x, y, *, seed: int = 0) -> Correlation | None:
 
 def _p_value(x: np.ndarray, statistic, seed: int) -> float:
     """The share of orders of ``x`` (n,) whose ``statistic`` of (..., n) is as large in size as the given one's."""
+    from scipy import stats
+
     result = stats.permutation_test(
         (x,),
         lambda rows, axis: np.abs(statistic(rows)),
