@@ -257,10 +257,12 @@ def guard_of(folder: Path, name: str) -> RunGuard:
 def is_complete(folder: Path) -> bool:
     """Whether there is a backbone.pth that can be read; a damaged one is said, and made again from the checkpoint."""
     path = folder / "backbone.pth"
-    if not path.exists():
-        return False
     try:
+        if not path.exists():
+            return False
         checkpoint.read_backbone(path)
+    except OSError as error:  # a name that is too long
+        raise UserError(f"cannot use {folder}: {error.strerror}; choose another --out") from error
     except UserError as fault:
         print(f"{fault}; it is written again", file=sys.stderr)
         return False

@@ -163,7 +163,7 @@ def run(main: Callable[[], int | None]) -> None:
 
     Only UserError is turned into a line; any other exception is a bug of ours and keeps its traceback.
     """
-    with contextlib.suppress(AttributeError, ValueError):  # a name that is no text is shown escaped, and ends nothing
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # a file name that is no text is shown escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         refuse_another_checkout(getattr(sys.modules["__main__"], "__file__", None))

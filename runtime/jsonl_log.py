@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 from runtime.command_line import UserError
@@ -18,6 +19,7 @@ class Log:
     def __init__(self, folder: Path, *, step: int):
         from torch.utils.tensorboard import SummaryWriter
 
+        threading.excepthook = _on_thread_error
         self.path = folder / "log.jsonl"
         _cut_back(self.path, step)
         try:
@@ -35,11 +37,19 @@ class Log:
             for name, value in values.items():
                 self.board.add_scalar(name, value, step)
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; free some space there") from error
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; choose another folder, or repair this one"
+            ) from error
 
     def close(self) -> None:
         self.file.close()
         self.board.close()
+
+
+def _on_thread_error(args: threading.ExceptHookArgs) -> None:
+    """What TensorBoard's thread cannot write the next `Log.write` raises again: no traceback of its own."""
+    if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard")):
+        threading.__excepthook__(args)
 
 
 def _cut_back(path: Path, step: int) -> None:

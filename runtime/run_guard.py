@@ -167,9 +167,10 @@ def lock(folder: Path) -> None:
             raise UserError(f"cannot write in {folder}: {error.strerror}; choose another --out") from error
         holder = _try(file)
         if holder is None and _same(file, folder / LOCK):
-            file.truncate(0)
-            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-            file.flush()
+            with contextlib.suppress(OSError):  # a full disk: whom to name, no more; what matters is said when written
+                file.truncate(0)
+                file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+                file.flush()
             _held[key] = file
             return
         file.close()
@@ -192,7 +193,7 @@ def release(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if _same(file, folder / LOCK):
                 (folder / LOCK).unlink()
-        file.close()
+            file.close()
 
 
 def release_all() -> None:
