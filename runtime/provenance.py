@@ -54,7 +54,7 @@ def copy_of(path: str | Path) -> Path:
 
 
 def as_submitted(path: Path) -> Path:
-    """The file as it was when the job that runs here was submitted; the file itself where nobody kept a copy."""
+    """The file as it was when the job that runs here was submitted; the file itself where no copy was kept."""
     copy = ROOT / copy_of(path)
     return copy if copy.exists() else path
 

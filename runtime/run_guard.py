@@ -220,7 +220,7 @@ def check_held(folder: Path) -> None:
 
 
 def litter(folder: Path) -> list[Path]:
-    """What processes that were killed have left in a folder: files half written, and a lock that nobody may hold."""
+    """What processes that were killed have left in a folder: files half written, and a lock file."""
     return [*folder.glob(".*.tmp"), *folder.glob(LOCK)]
 
 

@@ -46,4 +46,4 @@ def _rows_from_all(A: Tensor, B: Tensor) -> Tensor:
     torch.mm(mine, B, out=rows[: len(mine)])
     whole = A.new_empty(world * share, B.shape[1])
     dist.all_gather_into_tensor(whole, rows)
-    return whole if len(whole) == len(A) else whole[: len(A)].clone()  # autograd wants no view
+    return whole if len(whole) == len(A) else whole[: len(A)].clone()  # autograd forbids views here

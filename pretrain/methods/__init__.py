@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runtime.command_line import one_of
 
 if TYPE_CHECKING:
-    from torch import Tensor  # the list of methods is read where nobody waits for torch
+    from torch import Tensor  # the list of methods is needed where torch is not
 
 FOLDER = Path(__file__).parent
 
