@@ -101,7 +101,8 @@ class RunGuard:
             if self.defaults is not None:
                 there = {key: there.get(key, self.defaults.get(key)) for key in here}
             for key in self.free:
-                there.pop(key, None), here.pop(key, None)
+                there.pop(key, None)
+                here.pop(key, None)
             refuse_another(self.folder, there, here)
         elif self.exclusive and not (self.folder / self.file).exists() and (foreign := _foreign(self.folder)):
             raise UserError(

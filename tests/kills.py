@@ -3,8 +3,8 @@
     python kills.py MODULE FOLDER KILLED... -- ARGUMENT...
 
 starts ``MODULE.main(ARGUMENTS)`` once for each number of KILLED, and kills that start at its event of that number (an
-open, rename, remove, mkdir, rmdir, link, truncate or fsync below FOLDER); then once more, undisturbed. One line of json says
-how many starts were killed, and how many events the last start had. Imports are done once: a start is a fork.
+open, rename, remove, mkdir, rmdir, link, truncate or fsync below FOLDER); then once more, undisturbed. One line of json
+says how many starts were killed, and how many events the last start had. Imports are done once: a start is a fork.
 """
 
 import importlib
