@@ -43,7 +43,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     from transfer.metrics import evaluation, ground_truth, predictions
 
@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         cross_check=options.cross_check,
         out=options.out or path.parent,
     )
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from pretrain.data.decode import UnreadableImage, read_numbers
 from runtime.command_line import UserError
+from transfer.datasets.coco_json import coco_mask
 from transfer.datasets.thread_map import mapped
 
 CATEGORIES = {

@@ -1,12 +1,16 @@
 """The one reader of a COCO json: what check_data, training and evaluation take from an annotation file."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
+from pycocotools import mask
 
 from runtime.command_line import UserError
 from runtime.read import read_json
+
+coco_mask: Any = mask
+"""pycocotools' functions for run lengths; its stubs know less than it takes."""
 
 MOST_BYTES = 8 << 30
 """Largest annotation or results file that is read; COCO's training set has 0.45 GB."""

@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from pycocotools import mask as coco_mask
-
-from transfer.datasets.coco_json import run_lengths, usable_mask
+from transfer.datasets.coco_json import coco_mask, run_lengths, usable_mask
 from transfer.datasets.faults import Fault, shown
 from transfer.datasets.validate_coco import TOLERANCE_PX, beyond
 

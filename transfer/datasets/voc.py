@@ -51,19 +51,26 @@ def read(lists: list[Path]) -> dict:
 
 def _parse(file: Path) -> tuple[tuple[int, int], list[dict]]:
     try:
-        tree = ElementTree.parse(file)
-        size = (int(tree.find("size/width").text), int(tree.find("size/height").text))
-        return size, [_object(element) for element in tree.findall("object")]
-    except (ElementTree.ParseError, AttributeError, ValueError) as error:
+        root = ElementTree.parse(file).getroot()
+        size = (int(_text(root, "size/width")), int(_text(root, "size/height")))
+        return size, [_object(element) for element in root.findall("object")]
+    except (ElementTree.ParseError, ValueError) as error:
         raise UserError(f"{file} is no VOC annotation ({error}); copy it again") from error
 
 
+def _text(element: ElementTree.Element, path: str) -> str:
+    text = element.findtext(path)
+    if text is None:
+        raise ValueError(f"no {path}")
+    return text
+
+
 def _object(element: ElementTree.Element) -> dict:
-    edges = (float(element.find(f"bndbox/{edge}").text) for edge in ("xmin", "ymin", "xmax", "ymax"))
+    edges = (float(_text(element, f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax"))
     left, top, right, bottom = edges
     box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
     return {
-        "category_id": CATEGORIES.index(element.find("name").text) + 1,
+        "category_id": CATEGORIES.index(_text(element, "name")) + 1,
         "bbox": box,
         "area": box[2] * box[3],
         "difficult": int(element.findtext("difficult", "0")),

@@ -4,10 +4,10 @@ from collections import defaultdict
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from pycocotools import mask as coco_mask
 
 from transfer.datasets import coco_json
 from transfer.datasets.benchmarks import Split
+from transfer.datasets.coco_json import coco_mask
 
 
 def register(name: str, split: Split, categories: dict[int, str], **about) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from runtime.command_line import UserError
+from transfer.datasets.coco_json import coco_mask
 from transfer.metrics import ground_truth
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)

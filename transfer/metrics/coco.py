@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,7 +129,7 @@ def engine_call(known: GroundTruth) -> Iterator[None]:
         raise UserError(f"the evaluator cannot score predictions on {known.path} ({reason})") from error
 
 
-def _loaded(known: GroundTruth, engine: str):
+def _loaded(known: GroundTruth, engine: str) -> Any:
     """The ground truth as the engine's own object."""
     if engine == "hotcoco":
         from hotcoco import COCO
@@ -136,7 +137,7 @@ def _loaded(known: GroundTruth, engine: str):
         return COCO(known.for_engine())
     from pycocotools.coco import COCO
 
-    ground = COCO()
+    ground: Any = COCO()
     ground.dataset = known.for_engine()
     ground.createIndex()
     return ground
@@ -159,7 +160,8 @@ def _reading(known: GroundTruth, predictions: list[dict], task: str) -> list[dic
     ]
 
 
-def _evaluated(known: GroundTruth, ground, predictions: list[dict], task: str, engine: str):
+def _evaluated(known: GroundTruth, ground, predictions: list[dict], task: str, engine: str) -> Any:
+    COCOeval: Any
     if engine == "pycocotools":
         from pycocotools.cocoeval import COCOeval
     else:

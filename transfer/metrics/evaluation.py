@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from runtime import provenance, results
 from runtime.command_line import UserError
@@ -38,7 +39,7 @@ def evaluate(path: Path, truth: Path, *, benchmark: str, engine: str, cross_chec
     took, gains = time.monotonic() - began, scorers.errors(truth, entries, tasks=scored)
     print(f"{path}: {len(entries)} predictions, {took:.1f} s")
     print(table(figures, gains))
-    content = {"benchmark": benchmark, "engine": engine, "commit": provenance.commit()}
+    content: dict[str, Any] = {"benchmark": benchmark, "engine": engine, "commit": provenance.commit()}
     content |= {"truth_sha256": sha256(truth), "predictions_sha256": sha256(path), "figures": figures, "errors": gains}
     if cross_check:
         content["largest_difference"] = coco.cross_check(truth, entries, figures)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from pretrain.data.decode import read_image
 from runtime.files import replacing
 from transfer.datasets import coco_json
 from transfer.datasets.benchmarks import Split
+from transfer.datasets.coco_json import coco_mask
 
 TILE_PX = 320
 BAND_PX = 26
