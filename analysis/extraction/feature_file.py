@@ -143,7 +143,7 @@ def _fault(tensors: dict[str, Tensor], about: dict) -> str | None:
     for key, kind in ABOUT.items():
         if key in about and type(about[key]) is not kind:
             return f"its {key} is {shortened(repr(about[key]), 40)}, expected {kind.__name__}"
-    h, y, names, views = (tensors.get(name) for name in ("features", "labels", "names", "views"))
+    h, y, names, views = tensors["features"], tensors["labels"], tensors["names"], tensors.get("views")
     if h.dim() != 2 or 0 in h.shape or not h.is_floating_point():
         return f"its features are {tuple(h.shape)} of {h.dtype}"
     n, classes = len(h), about.get("classes", [])

@@ -31,6 +31,8 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, *, temperature: float) -> Tens
 class Method(nn.Module):
     """Query: projector(backbone(view)). Its key: the teacher's, of the other view in shuffled groups."""
 
+    queue: Tensor
+
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
         world = distributed.world_size()
@@ -64,22 +66,23 @@ class Method(nn.Module):
         self.newest = F.normalize(torch.stack(embeddings.target).detach(), dim=2)
         pairs = zip(embeddings.online, embeddings.target, self.queue, strict=True)
         terms = [info_nce(q, k, queue, temperature=self.config.temperature) for q, k, queue in pairs]
-        return {"contrastive": sum(terms) / len(terms)}
+        return {"contrastive": sum(terms[1:], terms[0]) / len(terms)}
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """The step's keys take the place of the oldest; the key encoder moves."""
+        assert self.newest is not None, "after_step comes after loss_terms"
         batch = self.newest.shape[1]
         oldest = int(self.done.value) * batch % self.config.queue_size
         self.queue[:, oldest : oldest + batch] = self.newest
         self.done.set(self.done.value + 1)
         first, last = self.config.teacher_momentum, self.config.teacher_momentum_end
         rate = first if last is None else schedules.cosine(progress, start=first, end=last)
-        ema_update(self.teacher["backbone"], self.backbone, rate)
-        ema_update(self.teacher["projector"], self.projector, rate)
+        ema_update(self.teacher.get_submodule("backbone"), self.backbone, rate)
+        ema_update(self.teacher.get_submodule("projector"), self.projector, rate)
         batch_norm.average_statistics(self)
 
     @torch.no_grad()
     def _keys(self, view: Tensor, order: Tensor) -> Tensor:
         images = batch_shuffle.shuffled(view, order).contiguous(memory_format=torch.channels_last)
-        return batch_shuffle.restored(self.teacher["projector"](self.teacher["backbone"](images)).float(), order)
+        return batch_shuffle.restored(self.teacher.get_submodule("projector")(self.teacher.get_submodule("backbone")(images)).float(), order)

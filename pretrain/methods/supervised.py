@@ -24,6 +24,7 @@ class Method(nn.Module):
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """Cross-entropy, mean over the batch."""
+        assert embeddings.labels is not None
         return {"cross_entropy": F.cross_entropy(embeddings.online[0], embeddings.labels)}
 
     def after_step(self, progress: float) -> None:

@@ -36,11 +36,14 @@ def swapped_prediction(scores: list[Tensor], codes: list[Tensor], *, temperature
     """
     logs = [F.log_softmax(score / temperature, dim=1) for score in scores]
     terms = [-(code * log).sum(1).mean() for i, code in enumerate(codes) for view, log in enumerate(logs) if view != i]
-    return sum(terms) / len(terms)
+    return sum(terms[1:], terms[0]) / len(terms)
 
 
 class Method(nn.Module):
     """projector(backbone(view)) on the unit sphere, scored against prototypes of unit length."""
+
+    queue: Tensor
+    progress: Tensor
 
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
@@ -84,6 +87,7 @@ class Method(nn.Module):
         """Prototypes return to unit length; the queue, once begun, takes the step's embeddings for its oldest ones."""
         self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
         if self.config.queue_size and self.trained.value >= self.config.queue_from:
+            assert self.newest is not None, "after_step comes after loss_terms"
             batch = self.newest.shape[1]
             oldest = int(self.in_queue.value) % self.config.queue_size
             self.queue[:, oldest : oldest + batch] = self.newest

@@ -35,6 +35,11 @@ class CpuSyncBatchNorm(_BatchNorm):
     loses the digits that the agreement with a single process needs.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def _check_input_dim(self, input: Tensor) -> None:
         assert input.dim() in (2, 4)
 
@@ -82,30 +87,38 @@ class GroupedBatchNorm(nn.Module):
     norm it stands in for; the running statistics follow the mean over the groups.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def __init__(self, norm: _BatchNorm, groups: int):
         super().__init__()
         self.weight, self.bias = norm.weight, norm.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(norm, name))
-        self.groups, self.momentum, self.eps = groups, norm.momentum, norm.eps
+        self.groups, self.momentum, self.eps = groups, norm.momentum or 0.0, norm.eps
 
     def forward(self, input: Tensor) -> Tensor:
         """(b, C) or (b, C, H, W), b a multiple of the groups."""
-        affine, running = (self.weight, self.bias), (self.running_mean, self.running_var)
+        running = (self.running_mean, self.running_var)
         if not self.training:
-            return F.batch_norm(input, *running, *affine, training=False, eps=self.eps)
+            return self._normalised(input, *running, training=False)
         if self.groups == 1:
             self.num_batches_tracked += 1
-            return F.batch_norm(input, *running, *affine, training=True, momentum=self.momentum, eps=self.eps)
-        copies = [[buffer.clone() for buffer in running] for _ in range(self.groups)]
+            return self._normalised(input, *running, training=True)
+        copies = [(self.running_mean.clone(), self.running_var.clone()) for _ in range(self.groups)]
         parts = [
-            F.batch_norm(part, *copy, *affine, training=True, momentum=self.momentum, eps=self.eps)
+            self._normalised(part, *copy, training=True)
             for part, copy in zip(input.chunk(self.groups), copies, strict=True)
         ]
         for buffer, updated in zip(running, zip(*copies, strict=True), strict=True):
             buffer.copy_(torch.stack(updated).mean(0))
         self.num_batches_tracked += 1
         return torch.cat(parts)
+
+    def _normalised(self, input: Tensor, mean: Tensor, variance: Tensor, *, training: bool) -> Tensor:
+        rate, affine = self.momentum, (self.weight, self.bias)
+        return F.batch_norm(input, mean, variance, *affine, training=training, momentum=rate, eps=self.eps)
 
 
 def in_groups(module: nn.Module, groups: int) -> nn.Module:

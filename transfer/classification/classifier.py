@@ -1,5 +1,7 @@
 """A linear classifier on a backbone: the network, its optimiser, its learning rates."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -20,10 +22,10 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: nn.Module, classes: int, settings: Settings, *, seed: int):
         super().__init__()
-        self.frozen, self.half = settings.lr_backbone == 0, settings.precision == "bf16"
+        self.frozen, self.bfloat16 = settings.lr_backbone == 0, settings.precision == "bf16"
         self.backbone = backbone.requires_grad_(not self.frozen)
         # eps as in the Matrix-SSL, MEC and MAE codes
-        self.norm = nn.BatchNorm1d(WIDTH, affine=False, eps=1e-6) if settings.batch_norm else nn.Identity()
+        self.norm: nn.Module = nn.BatchNorm1d(WIDTH, affine=False, eps=1e-6) if settings.batch_norm else nn.Identity()
         self.linear = nn.Linear(WIDTH, classes)
         generator = torch.Generator().manual_seed(seed)
         nn.init.normal_(self.linear.weight, std=0.01, generator=generator)
@@ -38,13 +40,13 @@ class Classifier(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W), or features (B, 2048) where the backbone is the identity -> (B, K)."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
             if self.frozen:
                 with torch.no_grad():
                     features = torch.cat([self.backbone(part) for part in inputs.split(AT_ONCE)])
             else:
                 features = self.backbone(inputs)
-        return self.linear(self.norm(features.float() if self.half else features))
+        return self.linear(self.norm(features.float() if self.bfloat16 else features))
 
     def trained(self) -> dict[str, Tensor]:
         """The part of the state that training changes: everything, or all but the frozen backbone."""
@@ -59,7 +61,8 @@ class Classifier(nn.Module):
 def synchronise(network: Classifier, device: torch.device) -> Classifier:
     """Let the norms that see batches see the global one, so that the result does not depend on how many share it."""
     if not network.frozen:
-        return batch_norm.synchronise(network, device)
+        batch_norm.synchronise(network, device)  # in place: the network itself is no norm
+        return network
     network.norm = batch_norm.synchronise(network.norm, device)
     return network
 
@@ -74,7 +77,7 @@ def optimizer(network: Classifier, settings: Settings) -> torch.optim.Optimizer:
     head = {"params": list(network.linear.parameters()), "peak": peak(settings.lr, settings)}
     trunk = {"params": list(network.backbone.parameters()), "peak": peak(settings.lr_backbone, settings)}
     groups = [head] if network.frozen else [head, trunk]
-    shared = {"momentum": settings.momentum, "weight_decay": settings.weight_decay}
+    shared: dict[str, Any] = {"momentum": settings.momentum, "weight_decay": settings.weight_decay}
     if settings.optimizer == "lars":
         from timm.optim.lars import Lars  # timm takes seconds to import
 

@@ -1,6 +1,7 @@
 """Labelled images as crops: random ones to train on, a function of (seed, epoch, index); the central one to test on."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ class RandomCrops(Dataset):
     """(epoch, index) -> a random resized crop, flipped half of the time: (uint8 (3, size, size), label, fault)."""
 
     def __init__(self, images: Images, *, size: int, min_scale: float, seed: int):
-        plain = {"jitter_p": 0.0, "grayscale_p": 0.0, "blur_p": 0.0, "solarize_p": 0.0}
+        plain: dict[str, Any] = {"jitter_p": 0.0, "grayscale_p": 0.0, "blur_p": 0.0, "solarize_p": 0.0}
         self.augment = views.Augment((views.View(size=size, scale=(min_scale, 1.0), **plain),))
         self.images, self.size, self.seed = images, size, seed
 
