@@ -35,7 +35,7 @@ class Method(nn.Module):
         """Views (b, 3, H, W) -> online and target embeddings (b, D), float32, one of each per view."""
         online = tuple(self.predictor(self.projector(self.backbone(view))).float() for view in views)
         with torch.no_grad():
-            target = tuple(self.teacher.get_submodule("projector")(self.teacher.get_submodule("backbone")(view)).float() for view in views)
+            target = tuple(self.teacher["projector"](self.teacher["backbone"](view)).float() for view in views)
         return Embeddings(online, target)
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
@@ -46,8 +46,8 @@ class Method(nn.Module):
     def after_step(self, progress: float) -> None:
         """Move the teacher; ``progress`` is the share of training done, in [0, 1]."""
         rate = schedules.cosine(progress, start=self.config.teacher_momentum, end=1.0)
-        ema_update(self.teacher.get_submodule("backbone"), self.backbone, rate)
-        ema_update(self.teacher.get_submodule("projector"), self.projector, rate)
+        ema_update(self.teacher["backbone"], self.backbone, rate)
+        ema_update(self.teacher["projector"], self.projector, rate)
 
 
 @torch.no_grad()

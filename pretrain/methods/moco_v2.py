@@ -78,11 +78,11 @@ class Method(nn.Module):
         self.done.set(self.done.value + 1)
         first, last = self.config.teacher_momentum, self.config.teacher_momentum_end
         rate = first if last is None else schedules.cosine(progress, start=first, end=last)
-        ema_update(self.teacher.get_submodule("backbone"), self.backbone, rate)
-        ema_update(self.teacher.get_submodule("projector"), self.projector, rate)
+        ema_update(self.teacher["backbone"], self.backbone, rate)
+        ema_update(self.teacher["projector"], self.projector, rate)
         batch_norm.average_statistics(self)
 
     @torch.no_grad()
     def _keys(self, view: Tensor, order: Tensor) -> Tensor:
         images = batch_shuffle.shuffled(view, order).contiguous(memory_format=torch.channels_last)
-        return batch_shuffle.restored(self.teacher.get_submodule("projector")(self.teacher.get_submodule("backbone")(images)).float(), order)
+        return batch_shuffle.restored(self.teacher["projector"](self.teacher["backbone"](images)).float(), order)

@@ -47,12 +47,12 @@ class Siamese(nn.Module):
         if self.teacher_momentum is None:
             return Embeddings(online, tuple(projection.float() for projection in projections))
         with torch.no_grad():
-            target = tuple(self.teacher.get_submodule("projector")(self.teacher.get_submodule("backbone")(view)).float() for view in views)
+            target = tuple(self.teacher["projector"](self.teacher["backbone"](view)).float() for view in views)
         return Embeddings(online, target)
 
     def after_step(self, progress: float) -> None:
         """Move the teacher; ``progress`` is the share of training done, in [0, 1]."""
         if self.teacher_momentum is not None:
             rate = schedules.cosine(progress, start=self.teacher_momentum, end=1.0)
-            ema_update(self.teacher.get_submodule("backbone"), self.backbone, rate)
-            ema_update(self.teacher.get_submodule("projector"), self.projector, rate)
+            ema_update(self.teacher["backbone"], self.backbone, rate)
+            ema_update(self.teacher["projector"], self.projector, rate)

@@ -46,6 +46,7 @@ def test_the_file_holds_what_the_network_makes_of_each_image(arguments, exported
     assert found.title == "MEC (gamma=2)" and found.about["benchmark"] == "scenes"
 
 
+@pytest.mark.slow
 def test_views_are_a_function_of_seed_and_image(arguments, tmp_path):
     call = [*arguments, "--weights", "random", "--limit-per-class", "1", "--views", "3"]
     made = []

@@ -1,10 +1,13 @@
 """Feature files and pictures after kill -9: the same command makes the same files and leaves no others."""
 
 import numpy as np
+import pytest
 import torch
 
 from analysis.extraction import feature_file
 from analysis.figures import embedding
+
+pytestmark = pytest.mark.slow
 
 LABELS = [0] * 4 + [1] * 4
 ABOUT = {"method": "mec", "variant": "", "recipe": "demo", "epochs": 3, "seed": 1, "step": 9, "weights_sha256": "0"}

@@ -10,6 +10,8 @@ from analysis.measures.spectra import of_views
 from runtime import results
 from runtime.command_line import UserError
 
+pytestmark = pytest.mark.slow
+
 ABOUT = {"method": "mine", "recipe": "demo", "variant": "", "epochs": 3, "seed": 1, "step": 9, "benchmark": "scenes"}
 ABOUT |= {"layer": "backbone", "settings": {}, "commit": "x", "classes": ["cat", "dog"]}
 

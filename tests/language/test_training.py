@@ -17,6 +17,8 @@ from language.examples import read_examples, training_examples
 from runtime.command_line import UserError
 from runtime.provenance import ROOT
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("text.problems=64", "epochs=2", "batch_size=16", "micro_batch=8", "model.width=16", "model.layers=1")
 SMALL += ("model.heads=2", "loss.weight=1", "loss.steps=4", "log.every=1", "log.checkpoint_every=3")
 

@@ -32,6 +32,7 @@ def test_a_backward_problem_asks_for_the_number_that_its_original_has():
         )
 
 
+@pytest.mark.slow
 def test_no_split_has_the_numbers_or_the_text_of_training():
     def keys(split):
         drawn = (_draw(split, index, seed=0, most=9) for index in range(4000))

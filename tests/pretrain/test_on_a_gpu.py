@@ -35,6 +35,7 @@ def pretended(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
 
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 @pytest.mark.parametrize("name", methods.available())
+@pytest.mark.slow
 def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
     settings = config.resolve(name, "imagenet-100ep", [f"batch_size={BATCH}", "views.size=32", "views.small_size=32"])
     network = training_loop.build(name, settings, torch.device("cpu"))

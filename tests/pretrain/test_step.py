@@ -42,6 +42,7 @@ def batch_of(name: str, settings: TrainConfig, seed: int = 0) -> datasets.Batch:
 
 
 @pytest.mark.parametrize("name", methods.available())
+@pytest.mark.slow
 def test_a_steady_step_of_every_method_reads_no_number_from_the_device(name):
     settings = settings_of(name)
     network, check = build(name, settings, CPU), LossCheck()

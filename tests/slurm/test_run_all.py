@@ -18,6 +18,8 @@ from slurm.planning import commands
 from slurm.running import runs_folder
 from slurm.watching import cancellation
 
+pytestmark = pytest.mark.slow
+
 LOCAL = ("--cluster", "local")
 DEBUG = ("--cluster", "debug")
 ROW = ("--stage", "train", "--methods", "random")

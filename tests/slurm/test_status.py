@@ -30,6 +30,7 @@ def state_of(capsys) -> dict[str, str]:
     return {name: one["state"] for name, one in statuses(capsys).items()}
 
 
+@pytest.mark.slow
 def test_a_run_on_this_machine_is_a_table_of_what_is_done_failed_and_missing(suite, capsys):
     suite.main("--cluster", "local", "train.fails=random")
     capsys.readouterr()
@@ -45,6 +46,7 @@ def test_a_run_on_this_machine_is_a_table_of_what_is_done_failed_and_missing(sui
     assert "    python -m tiny_stage --out runs/random-seed0/probe" in out, "the command that would fill it"
 
 
+@pytest.mark.slow
 def test_the_queue_says_who_waits_and_a_cancelled_chain_is_no_failure(suite, fake_slurm, capsys):
     suite.main(*SLURM, "train.fails=random")
     assert set(state_of(capsys).values()) == {"queued"}
@@ -61,6 +63,7 @@ def test_the_queue_says_who_waits_and_a_cancelled_chain_is_no_failure(suite, fak
     }
 
 
+@pytest.mark.slow
 def test_without_slurm_the_folder_is_enough(suite, fake_slurm, capsys, monkeypatch):
     suite.main(*SLURM)
     fake_slurm.run_queue()
@@ -111,6 +114,7 @@ def test_work_done_by_hand_counts_and_a_moved_folder_still_tells(suite, capsys):
     assert status.main(["kept"]) == 0
 
 
+@pytest.mark.slow
 def test_logs_are_printed_and_an_unknown_job_names_the_known(suite, capsys):
     suite.main("--cluster", "local", "--methods", "random", "train.steps=2")
     capsys.readouterr()
@@ -224,6 +228,7 @@ def test_status_reads_a_folder_that_is_written_renamed_and_removed_meanwhile(sui
         thread.join()
 
 
+@pytest.mark.slow
 def test_cancel_takes_a_row_with_what_needs_it_and_leaves_the_others(suite, fake_slurm, capsys):
     suite.main(*SLURM)
     capsys.readouterr()
@@ -255,6 +260,7 @@ def test_what_slurm_does_not_cancel_is_not_called_cancelled(suite, fake_slurm, c
     assert [number for number, path in records.items() if "cancelled" not in json.loads(path.read_text())] == left
 
 
+@pytest.mark.slow
 def test_cancel_says_of_jobs_on_another_machine_that_they_are_out_of_its_reach(suite, capsys):
     suite.main("--cluster", "local", "--methods", "random", "train.fails=all")
     path = Path(f"runs/jobs/{ROW}/submitted.json")

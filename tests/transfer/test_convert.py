@@ -13,6 +13,8 @@ from transfer.backbones import frozen
 from transfer.checkpoints import conversion, parity, weights
 from transfer.detection import protocol, run_config, verify_weights
 
+pytestmark = pytest.mark.slow
+
 
 def test_both_formats_of_the_suite_give_the_same_265_tensors(tmp_path, backbone_pth, checkpoint_pth):
     convert.main([str(backbone_pth), str(tmp_path / "a" / "backbone.pkl")])

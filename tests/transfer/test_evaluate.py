@@ -14,6 +14,8 @@ from transfer import evaluate
 from transfer.metrics import coco
 from transfer.metrics.predictions import check_against
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory, coco_set):

@@ -11,6 +11,8 @@ from runtime.command_line import UserError
 from runtime.files import sha256
 from transfer import install_detectron2
 
+pytestmark = pytest.mark.slow
+
 METADATA = """\
 Metadata-Version: 2.1
 Name: sal-detectron2

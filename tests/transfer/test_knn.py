@@ -14,6 +14,8 @@ from transfer.backbones import frozen
 from transfer.classification import batches, labelled_images
 from transfer.classification.crops import CentreCrops
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def arguments(scenes):

@@ -16,6 +16,8 @@ from runtime import results
 from runtime.command_line import UserError
 from transfer import linear
 
+pytestmark = pytest.mark.slow
+
 # 24 crops of 32 pixels, 3 steps an epoch. SGD: LARS would make every process import timm.
 SMALL = ["optimizer=nesterov", "epochs=2", "batch_size=8", "lr=0.1", "size=32", "resize=32", "workers=0"]
 

@@ -12,6 +12,8 @@ from runtime import results
 from runtime.command_line import UserError
 from transfer import semi
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["epochs=2", "batch_size=8", "size=32", "resize=32", "workers=0"]
 
 

@@ -17,6 +17,8 @@ from runtime.command_line import UserError
 from transfer import train
 from transfer.checkpoints import weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("protocol", ["demo-fpn", "demo-c4"])
 @pytest.mark.slow

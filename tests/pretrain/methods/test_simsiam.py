@@ -83,6 +83,7 @@ def trained(*, stop_gradient: bool, watch: Watch, steps: int = 150) -> float:
     return loss.item()
 
 
+@pytest.mark.slow
 def test_without_the_stop_gradient_it_collapses_and_the_alarm_says_so():
     """The paper's Table 1 and Figure 2: the loss goes to -1, and all embeddings point one way."""
     with pytest.raises(UserError, match=r"collapse at step \d+: the embeddings' effective rank is 1\."):

@@ -117,6 +117,7 @@ def test_the_measures_understand_what_the_graph_tells_them(settings, tmp_path, m
 
 @pytest.mark.parametrize("method", ["simclr", "random"])
 @pytest.mark.parametrize("told", [False, True])
+@pytest.mark.slow
 def test_the_probes_understand_what_the_graph_tells_them(method, told, tmp_path, monkeypatch):
     """Each command as the graph has it gets as far as its first file: a backbone, or without one the images."""
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,8 @@ from runtime import job_records
 from runtime.job_records import Interruption, Submission
 from slurm.running import runs_folder
 
+pytestmark = pytest.mark.slow
+
 ROW = "random-seed0/train"
 HOME = Path("runs/jobs") / ROW
 STEPS = Path("runs") / ROW / "steps.txt"

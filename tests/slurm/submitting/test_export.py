@@ -9,6 +9,8 @@ import pytest
 from runtime.command_line import UserError
 from slurm import status
 
+pytestmark = pytest.mark.slow
+
 SLURM = ("--cluster", "slurm")
 
 

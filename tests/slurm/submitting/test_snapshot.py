@@ -12,6 +12,8 @@ from runtime.command_line import UserError
 from runtime.job_records import Done
 from slurm.submitting import snapshot
 
+pytestmark = pytest.mark.slow
+
 ASK = "import runtime.provenance as p; print(p.ROOT, p.commit())"
 
 

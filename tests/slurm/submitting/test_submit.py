@@ -12,6 +12,8 @@ from runtime.command_line import UserError
 from slurm.submitting import batch_script, cluster
 from slurm.watching import console, follow, slurm_queue
 
+pytestmark = pytest.mark.slow
+
 SLURM = ("--cluster", "slurm")
 
 

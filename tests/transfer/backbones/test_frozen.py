@@ -8,6 +8,8 @@ from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from transfer.backbones import frozen
 
+pytestmark = pytest.mark.slow
+
 INPUT = {"order": "RGB", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
