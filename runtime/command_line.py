@@ -164,7 +164,7 @@ def run(main: Callable[[], int | None]) -> None:
     Only UserError is turned into a line; any other exception is a bug of ours and keeps its traceback.
     """
     with contextlib.suppress(AttributeError, ValueError, OSError):  # a file name that is no text is shown escaped
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         refuse_another_checkout(getattr(sys.modules["__main__"], "__file__", None))
         code = main() or 0
@@ -189,6 +189,6 @@ def refuse_another_checkout(script: str | None) -> None:
     home = Path(script).resolve().parent.parent if script else ROOT
     if home != ROOT and (home / "runtime" / "command_line.py").is_file():
         raise UserError(
-            f"{Path(script).name} is of the checkout {home}, but this Python has the packages of {ROOT}; "
+            f"{Path(script or home).name} is of the checkout {home}, but this Python has the packages of {ROOT}; "
             "run `make setup` in the former and use its .venv/bin/python"
         )

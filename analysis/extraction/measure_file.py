@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from analysis.extraction.feature_file import Features
 from runtime import results
@@ -41,7 +42,9 @@ def write(
         if any(there.get(key) != source[key] for key in SOURCE[:3]):
             raise UserError(f"{path} measures other features than {features.about['path']}; choose another --out")
         kept = [record for record in records if record.metric not in values]
-    run = {key: features.about[key] for key in RUN} | {"protocol": f"features-{features.about['layer']}"}
+    run: dict[str, Any] = {key: features.about[key] for key in RUN} | {
+        "protocol": f"features-{features.about['layer']}"
+    }
     n_of = {metric: count for metric, count in (other_n or {}).items() if count != n}
     made = [
         Record(task="representation", metric=metric, value=value, commit=commit(), n=n_of.get(metric, n), **run)

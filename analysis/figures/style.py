@@ -1,6 +1,7 @@
 """How the pictures look: colours that colour-blind readers can tell apart, vector and PNG from one figure."""
 
 from pathlib import Path
+from typing import Any
 
 from pretrain import methods
 from runtime.command_line import printable, shortened
@@ -40,7 +41,7 @@ def save(figure, stem: Path) -> list[Path]:
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
     for path in paths:
         # SVG's ids and date would differ from run to run; text stays text, to be read and searched.
-        settings = {"svg.hashsalt": stem.name, "svg.fonttype": "none"}
+        settings: Any = {"svg.hashsalt": stem.name, "svg.fonttype": "none"}
         with replacing(path) as temporary, pyplot.rc_context(settings):
             metadata = {"Date": None} if path.suffix == ".svg" else None
             figure.savefig(temporary, format=path.suffix[1:], dpi=160, metadata=metadata)

@@ -54,7 +54,7 @@ def checksum(content: dict) -> str:
     def add(value: Any) -> None:
         if isinstance(value, Tensor):
             digest.update(f"{value.dtype} {list(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, Mapping):
             digest.update(f"dict {len(value)}".encode())
             for key in sorted(value, key=repr):

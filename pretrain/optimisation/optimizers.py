@@ -1,6 +1,7 @@
 """The optimiser of a run: which parameters decay, which learn at another rate, and how rates scale with the batch."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +39,8 @@ def _optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer
         from timm.optim.lars import Lars  # timm takes seconds to import
 
         clip = config.name == "larc"
-        return Lars(groups, lr=0.0, momentum=config.momentum, trust_coeff=config.trust, trust_clip=clip)
+        options: dict[str, Any] = {"momentum": config.momentum, "trust_coeff": config.trust, "trust_clip": clip}
+        return Lars(groups, lr=0.0, **options)
     return torch.optim.AdamW(groups, lr=0.0, betas=(config.momentum, 0.999))
 
 

@@ -3,10 +3,11 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from pretrain import methods
 from pretrain.backbones import resnet
@@ -159,7 +160,7 @@ def _with_projector(content: dict, trunk: nn.Module, path: str | Path) -> nn.Mod
 
 @torch.no_grad()
 def measure_statistics(
-    network: nn.Module, images: Dataset, *, seed: int, device: torch.device, batches: int = 10, prepare=normalise
+    network: nn.Module, images: Any, *, seed: int, device: torch.device, batches: int = 10, prepare=normalise
 ) -> None:
     """Set every batch norm to the mean statistics of ``batches`` random batches of 100 images, as PreciseBN does.
 

@@ -9,6 +9,7 @@ A description names addresses by how they begin, several of them with ``|`` betw
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 IMAGENET = {
     "order": "RGB",
@@ -115,7 +116,7 @@ def address_of(container: str, name: str) -> str:
     return f"{container}:{WRAPPERS.sub('', name)}"
 
 
-def at(content: dict, path: str):
+def at(content: Any, path: str):
     """The value under keys joined by slashes, or None."""
     for key in path.split("/"):
         content = content.get(key) if isinstance(content, Mapping) else None

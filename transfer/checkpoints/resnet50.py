@@ -32,7 +32,7 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-DEPTHS = {
+DEPTHS: dict[tuple, str] = {
     ((2, 2, 2, 2), "basic (two 3x3)"): "ResNet-18",
     ((3, 4, 6, 3), "basic (two 3x3)"): "ResNet-34",
     ((3, 4, 6, 3), "bottleneck"): "ResNet-50",

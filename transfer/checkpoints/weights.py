@@ -9,7 +9,7 @@ import hashlib
 import pickle
 import pickletools
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ def check_steps(file: BinaryIO) -> None:
         objects += opcode.name in OBJECTS
         if count > MOST_STEPS or objects > MOST_OBJECTS:
             raise ValueError(f"a pickle of more than {MOST_STEPS:,} steps or {MOST_OBJECTS:,} objects")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument and argument > count:
             raise ValueError(f"memo slot {argument} after {count} steps")
 
 
@@ -125,8 +125,8 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-RECONSTRUCT = np.zeros(0).__reduce__()[0]
-SCALAR = np.float32(0).__reduce__()[0]
+RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
+SCALAR: Any = np.float32(0).__reduce__()[0]
 
 
 def _array_of_any_size(*_):

@@ -35,7 +35,7 @@ def apply(pixels: np.ndarray, p: Parameters, *, size: int, interpolation: str) -
         kernel = blur_kernel(p.sigma)
         view = cv2.sepFilter2D(view, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
     if p.solarize:
-        view = cv2.bitwise_xor(view, cv2.compare(view, 127, cv2.CMP_GT))  # x ^ 255 = 255 - x
+        view = cv2.bitwise_xor(view, cv2.compare(view, 127, cv2.CMP_GT))  # pyright: ignore  # x ^ 255 = 255 - x
     if p.flip:
         view = cv2.flip(view, 1)
     return np.ascontiguousarray(np.rot90(view, p.turns)) if p.turns else view

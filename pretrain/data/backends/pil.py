@@ -36,4 +36,4 @@ def _jittered(image: Image.Image, operation: int, p: Parameters) -> Image.Image:
         return ImageEnhance.Contrast(image).enhance(p.contrast)
     if operation == 2:
         return ImageEnhance.Color(image).enhance(p.saturation)
-    return functional.adjust_hue(image, p.hue)
+    return functional.adjust_hue(image, p.hue)  # pyright: ignore  # its types name tensors only
