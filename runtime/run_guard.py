@@ -68,11 +68,14 @@ class RunGuard:
     recover: Callable[[], Mapping[str, Any] | None] = lambda: None
     """The record from another source, where the file is gone or damaged; None where there is none."""
 
-    def claim(self, run: Mapping[str, Any]) -> None:
+    def claim(self, run: Mapping[str, Any], *, every_rank: bool = True) -> None:
         """Make the folder that of ``run``, or recognise it as such, and hold it until `release`.
 
         ``run`` is what decides the outcome, as plain values. Of several ranks all check, and the first one locks and
         writes; temporary files of a killed process go. Raises UserError as `check` and `lock` do.
+
+        Args:
+            every_rank: all ranks call this, and meet in it; else the first one alone does.
         """
         from runtime import distributed  # torch, which who only reads records does not need
 
@@ -80,7 +83,8 @@ class RunGuard:
             lock(self.folder)
         try:
             self.check(run)
-            distributed.barrier()  # every rank has looked before the first one writes
+            if every_rank:
+                distributed.barrier()  # every rank has looked before the first one writes
             if distributed.is_main():
                 sweep(self.folder)
                 write(self.folder, run, file=self.file)

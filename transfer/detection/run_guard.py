@@ -41,8 +41,8 @@ def identity(cfg: CfgNode, *, protocol: str, benchmark: Paths, weights_sha256: s
 
 
 def claim(folder: Path, run: dict) -> None:
-    """Make ``folder`` the folder of ``run``; it stays so if it was before.
+    """Make ``folder`` the folder of ``run``; it stays so if it was before. The first rank calls this, alone.
 
     Raises UserError that names what differs if another run began there, or if files of unknown origin lie there.
     """
-    run_guard.RunGuard(folder=folder, outputs=(run_guard.FILE, "last_checkpoint")).claim(run)
+    run_guard.RunGuard(folder=folder, outputs=(run_guard.FILE, "last_checkpoint")).claim(run, every_rank=False)
