@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from analysis.figures.palette import LIGHT
 from pretrain import methods
 from runtime.command_line import printable, shortened
 from runtime.files import replacing
 
 INK, GRID, MUTED = "#222222", "#d9d9d9", "#666666"
-# Okabe and Ito 2008, black last; with the markers, ten classes stay apart in grey as well.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8a7a00", "#7f7f7f", "#332288", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+COLOURS = LIGHT
+MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">")
+"""The shapes of ``palette.SHAPES``, as matplotlib names them."""
 
 
 def mark(index: int) -> dict[str, str]:
