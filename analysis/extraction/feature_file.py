@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from analysis.extraction.choice import choose
-from analysis.figures.style import title_of
+from analysis.figures.titles import title_of
 from runtime.command_line import UserError, shortened
 from runtime.files import replacing
 from runtime.read import parse_json

@@ -1,1 +1,1 @@
-"""Pictures of representations with matplotlib, one look for all."""
+"""Charts as Vega-Lite specifications: interactive in the report, SVG and PNG beside it, in one palette."""

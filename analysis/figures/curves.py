@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import matplotlib
+from analysis.figures.palette import Look
+from analysis.figures.save import save
+from analysis.figures.specs import Series, line_chart
+from analysis.figures.titles import title_of
 
-from analysis.figures.style import GRID, INK, mark, plain, save, title_of
-
-matplotlib.use("Agg")
 SHOWN = {
     "rank-intra-cov": "intra-class effective rank (eq. 20)",
     "rank-inter-cov": "inter-class effective rank (eq. 21)",
@@ -27,34 +27,17 @@ def titles_of(runs: dict[str, list[dict]]) -> dict[str, str]:
 
 def draw(runs: dict[str, list[dict]], out: Path, *, note: str) -> list[Path]:
     """A panel per measure, a line per run."""
-    from matplotlib import pyplot
-
     titles = titles_of(runs)
-    shown = {name: text for name, text in SHOWN.items() if all(name in p["values"] for ps in runs.values() for p in ps)}
-    columns = min(2, len(shown))
-    lines = -(-len(shown) // columns)
-    size = (3.9 * columns, 2.6 * lines + 0.6)
-    figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-    for axes, (name, text) in zip(grid.flat, shown.items(), strict=True):
-        for i, (run_name, points) in enumerate(runs.items()):
-            x, y = [p["step"] for p in points], [p["values"][name] for p in points]
-            axes.plot(x, y, markersize=4, lw=1.4, label=plain(titles[run_name]), **mark(i))
-        axes.set_title(text, fontsize=8, color=INK)
-        axes.set_xlabel("step", fontsize=8)
-        axes.set_ylim(bottom=0 if name != "mce-512" else None)
-        axes.tick_params(labelsize=7)
-        axes.grid(color=GRID, linewidth=0.5)
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=3 if max(map(len, names)) < 28 else 1,
-        fontsize=8,
-        frameon=False,
-    )
-    figure.suptitle(plain(note, most=200), fontsize=8, color=INK)
-    return save(figure, out)
+    panels = []
+    for metric, text in SHOWN.items():
+        series = []
+        for number, (name, points) in enumerate(runs.items()):
+            if all(metric in point["values"] for point in points):
+                x, y = [point["step"] for point in points], [point["values"][metric] for point in points]
+                series.append(Series(name=titles[name], x=x, y=y, look=Look(number)))
+        if len(series) == len(runs) and (spec := line_chart(series, title=text, x="step", y=metric, points=True)):
+            panels.append((text, spec))
+    return save(panels, out, caption=note)
 
 
 def table(runs: dict[str, list[dict]]) -> str:

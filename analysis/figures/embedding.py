@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 
 from analysis.extraction import feature_file
 from analysis.extraction.choice import choose
 from analysis.extraction.feature_file import Features
-from analysis.figures.style import INK, MUTED, mark, plain, save
+from analysis.figures.palette import Look
+from analysis.figures.save import save
+from analysis.figures.specs import Series, point_cloud
 from analysis.measures.embedding import embed, trustworthiness, turned
 from runtime.command_line import UserError
 from runtime.files import write_json
 from runtime.progress import Progress
-
-matplotlib.use("Agg")
 
 
 def draw_panels(
@@ -76,30 +75,18 @@ def of_first_classes(features: Features, count: int, per_class: int | None) -> l
 
 
 def draw(panels: list[dict], labels: np.ndarray, classes: list[str], out: Path, *, how: str) -> list[Path]:
-    """One panel per method, all classes in the same colours and markers."""
-    from matplotlib import pyplot
-
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
-    size = (max(2.6 * columns, 5.2), 2.75 * lines + 0.6)  # one panel is narrower than the words around it
-    figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-    for axes, panel in zip(grid.flat, panels, strict=False):
+    """One panel per method, all classes in the same colours and shapes."""
+    charts = []
+    for panel in panels:
         points = np.array(panel["points"])
+        series = []
         for k in np.unique(labels):
-            axes.scatter(*points[labels == k].T, s=9, alpha=0.75, linewidths=0, label=plain(classes[k]), **mark(k))
-        axes.set_title(plain(panel["title"]), fontsize=9, color=INK)
-        axes.set_xlabel(f"trustworthiness {panel['trustworthiness']:.3f}", fontsize=8, color=MUTED)
-        axes.set(xticks=[], yticks=[])
-        axes.set_box_aspect(1)
-        axes.set_aspect("equal", adjustable="datalim")  # distances are all that a picture of t-SNE says
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(len(names), 5), fontsize=8, markerscale=2, frameon=False
-    )
-    figure.suptitle(f"{how}; {len(labels)} images, the same in every panel", fontsize=8, color=MUTED)
-    return save(figure, out)
+            x, y = points[labels == k].T.tolist()
+            series.append(Series(name=classes[k], x=x, y=y, look=Look(int(k))))
+        title = f"{panel['title']}\ntrustworthiness {panel['trustworthiness']:.3f}"
+        charts.append((title, point_cloud(series, title=title)))
+    caption = f"{how}; {len(labels)} images, the same in every panel"
+    return save(charts, out, columns=min(4, len(panels)), caption=caption)
 
 
 def titles_of(files: list[Features]) -> list[str]:

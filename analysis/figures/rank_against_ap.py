@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.figures.style import GRID, INK, MUTED, mark, plain, save
+from analysis.figures.palette import Look
+from analysis.figures.save import save
+from analysis.figures.specs import Series, scatter_chart
 from analysis.measures.correlation import FEWEST, Correlation, correlate
 from analysis.results_table.measurements import Measurement, unique
 from analysis.results_table.model import Column, Row
@@ -93,30 +95,13 @@ def _point(row: Row, along: dict[int, float], above: dict[int, float]) -> Point:
 
 def draw(made: Sequence[Panel], stem: Path) -> list[Path]:
     """A line of panels per score, a column per rank."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    scores, ranks = unique([p.score for p in made]), unique([p.rank for p in made])
-    labels = unique([point.label for panel in made for point in panel.points])
-    size = (3.4 * len(ranks), 3.1 * len(scores) + 0.3)
-    figure, grid = pyplot.subplots(len(scores), len(ranks), figsize=size, squeeze=False, layout="constrained")
-    for axes in grid.flat:
-        axes.set_axis_off()
-    handles = {}
+    numbers = {label: k for k, label in enumerate(unique(point.label for panel in made for point in panel.points))}
+    charts = []
     for panel in made:
-        axes = grid[scores.index(panel.score), ranks.index(panel.rank)]
-        axes.set_axis_on()
-        for point in panel.points:
-            k = labels.index(point.label)
-            handles[plain(point.label)] = axes.scatter(point.rank, point.score, s=30, **mark(k))
-        axes.set_xlabel(plain(panel.rank), fontsize=8, color=INK)
-        axes.set_ylabel(plain(panel.score), fontsize=8, color=INK)
-        axes.set_title(panel.verdict.replace("), K", ")\nK"), fontsize=7.5, color=MUTED)
-        axes.tick_params(labelsize=7)
-        axes.grid(color=GRID, linewidth=0.5)
-    figure.legend(
-        handles.values(), handles, loc="outside lower center", ncols=min(len(labels), 4), fontsize=8, frameon=False
-    )
-    return save(figure, stem)
+        series = [
+            Series(name=point.label, x=[point.rank], y=[point.score], look=Look(numbers[point.label]))
+            for point in panel.points
+        ]
+        spec = scatter_chart(series, title=panel.verdict, x=panel.rank, y=panel.score)
+        charts.append((panel.verdict.replace("), K", ")\nK"), spec))
+    return save(charts, stem, columns=len(unique(panel.rank for panel in made)))

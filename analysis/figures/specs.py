@@ -118,20 +118,6 @@ def point_cloud(series: Sequence[Series], *, title: str) -> Spec:
     }
 
 
-def with_legend(spec: Spec, *, columns: int = 3, width: int = 360) -> Spec:
-    """The chart of a picture: of a fixed width, with a legend below."""
-    legend = {"orient": "bottom", "columns": columns, "title": None, "labelLimit": 300}
-    made = {**spec, "encoding": {**spec["encoding"]}, "width": width if spec["width"] == "container" else spec["width"]}
-    for channel in ("color", "shape"):
-        if channel in made["encoding"]:
-            made["encoding"][channel] = {**made["encoding"][channel], "legend": legend}
-    if "layer" in made:
-        line = {**made["layer"][0], "encoding": {**made["layer"][0]["encoding"]}}
-        line["encoding"]["strokeDash"] = {**line["encoding"]["strokeDash"], "legend": legend}
-        made["layer"] = [line, *made["layer"][1:]]
-    return made
-
-
 LOGARITHMIC = {
     "scale": {"type": "log"},
     # Of the many lines of a decade those that have a number.
