@@ -65,6 +65,18 @@ def test_written_once_then_reused_and_never_mixed(tmp_path):
         scenes.write(out, images=40, size=32, seed=1)
 
 
+def test_a_set_begun_and_never_finished_leaves_nothing_in_a_smaller_one(tmp_path):
+    out = tmp_path / "set"
+    scenes.write(out, images=60, size=32, seed=0)
+    (out / "scenes.json").write_text('{"images": 60')
+    with pytest.raises(UserError, match="scenes.json.*delete it, and the same command draws the set again"):
+        scenes.write(out, images=40, size=32, seed=0)
+    (out / "scenes.json").unlink()
+    scenes.write(out, images=40, size=32, seed=0)
+    assert len(list((out / "unlabelled").iterdir())) == 40
+    assert {path.name for path in out.iterdir()} == {*scenes.PARTS, "scenes.json"} - {".lock"}
+
+
 def test_refuses_a_folder_of_something_else(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not a folder of scenes"):
