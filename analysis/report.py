@@ -88,7 +88,7 @@ def unread(folder: RunsFolder) -> list[Section]:
 
 
 def parser() -> Parser:
-    made = Parser(prog="report.py", description=__doc__.split("\n")[0])
+    made = Parser(prog="report.py", description=(__doc__ or "").split("\n")[0])
     made.add_argument("runs", type=Path, metavar="RUNS", help="the folder of slurm/run_all.py, however full")
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page, report.html")
     made.add_argument("--title", default="Transfer of self-supervised backbones", help="its heading (%(default)s)")

@@ -43,7 +43,7 @@ def write(tables: Sequence[Table], out: Path) -> list[Path]:
 
 
 def parser() -> Parser:
-    made = Parser(prog="tables.py", description=__doc__.split("\n")[0])
+    made = Parser(prog="tables.py", description=(__doc__ or "").split("\n")[0])
     made.add_argument("runs", type=Path, metavar="RUNS", help="the folder whose result.json files are collected")
     made.add_argument("--out", type=Path, metavar="DIR", help="folder of the tables (RUNS/results)")
     made.add_argument(

@@ -158,7 +158,7 @@ def prepare(model: Any, config: LanguageConfig, device: torch.device) -> Any:
     """The model as it is trained: with low-rank updates, activation checkpointing, sharded over processes."""
     if config.model.lora_rank:
         try:
-            import peft
+            import peft  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError as error:
             raise UserError("model.lora_rank needs peft; pip install peft, or train all weights with 0") from error
         model = peft.get_peft_model(model, peft.LoraConfig(r=config.model.lora_rank, target_modules="all-linear"))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
     trunk = resnet.resnet50(**asdict(settings.backbone))
     network = method(trunk, settings.method)
     network = batch_norm.synchronise(network, device)
-    return network.to(device, memory_format=torch.channels_last).train()
+    return network.to(device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
 
 
 def embed(
@@ -87,7 +88,7 @@ def check_classes(network: nn.Module, source: datasets.ImageFolder | datasets.Ci
 class Run:
     """The state of a run: network, optimiser, steps done; saved to and restored from its folder."""
 
-    def __init__(self, network: nn.Module, settings: TrainConfig, folder: Path, *, name: str, recipe: str):
+    def __init__(self, network: Any, settings: TrainConfig, folder: Path, *, name: str, recipe: str):
         self.network, self.settings, self.folder = network, settings, folder
         self.optimizer = optimizers.build(self.network, settings.optim)
         self.step, self.unreadable = 0, set()
@@ -206,7 +207,7 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim:
         terms = state.network.loss_terms(embeddings)
         loss_check.note(terms, state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
+        sum(terms.values()).backward()  # pyright: ignore[reportAttributeAccessIssue]
         state.optimizer.step()
         state.step += 1
         state.network.after_step(state.step / total)

@@ -83,7 +83,7 @@ def classify(arguments: argparse.Namespace, trunk: Backbone, halves, device: tor
     """Per rule of ``arguments.voting``: its protocol and its accuracies."""
     resize = arguments.resize or round(arguments.size * 8 / 7)
     train, val = (CentreCrops(images, size=arguments.size, resize=resize) for images in halves)
-    trunk = replace(trunk, network=trunk.network.to(device, memory_format=torch.channels_last))
+    trunk = replace(trunk, network=trunk.network.to(device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
     if arguments.bn_statistics == "measured":
         measure_statistics(trunk.network, train, seed=arguments.seed, device=device, prepare=trunk.inputs)
     settings = {"device": device, "workers": arguments.workers, "precision": arguments.precision}

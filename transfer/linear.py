@@ -37,7 +37,7 @@ def probe(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = classifier_run.parser_of("linear", __doc__)
+    parser = classifier_run.parser_of("linear", __doc__ or "")
     parser.add_argument("--cached-features", action="store_true", help="extract once; quick, and not the protocol")
     return classifier_run.call(probe, argv, parser)
 

@@ -44,7 +44,7 @@ def probe(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = classifier_run.parser_of("semi", __doc__)
+    parser = classifier_run.parser_of("semi", __doc__ or "")
     parser.add_argument("--fraction", type=int, required=True, metavar="PERCENT", help="of the labels: 1 or 10")
     parser.add_argument("--list", metavar="FILE", help="names of the images that keep their label")
     return classifier_run.call(probe, argv, parser)

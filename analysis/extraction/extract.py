@@ -118,7 +118,7 @@ def write_features(
     on = distributed.init(device)
     augment = random_views(backbone, size=options.size, count=views, seed=sample_seed) if views else None
     prepared = Prepared(images, chosen, size=options.size, resize=options.resize, augment=augment)
-    network = backbone.network.to(on, memory_format=torch.channels_last)
+    network = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if weights == RANDOM:
         measure_statistics(network, prepared, seed=seed, device=on, prepare=backbone.inputs)
     h, drawn = extract(network, prepared, normalise=backbone.inputs, device=on, workers=workers, half=half)

@@ -31,7 +31,7 @@ class Folder:
         else:
             classes = [name.split("/")[0] if "/" in name else None for name in self.names]
         labelled = None not in classes
-        self.classes = sorted(set(classes)) if labelled else []
+        self.classes = sorted({name for name in classes if name is not None}) if labelled else []
         if set(self.classes) and not csv_file and set(self.classes) <= SPLITS:
             raise UserError(f"{root} holds the splits {', '.join(self.classes)}; give one of them: {root}/<split>")
         if self.classes and not csv_file:

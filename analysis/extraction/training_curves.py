@@ -117,7 +117,7 @@ def follow(
             backbone = load(path, layer, unfinished=True)
             if path.stem == "checkpoint" and backbone.step in curves.steps(run_name):
                 continue  # the last step was kept as well
-            network = backbone.network.to(on, memory_format=torch.channels_last)
+            network = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             h, _ = extract(
                 network, prepared, normalise=backbone.inputs, device=on, workers=workers, half=False, quiet=True
             )

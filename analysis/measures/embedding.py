@@ -23,7 +23,7 @@ def embed(h: np.ndarray, method: str, *, seed: int) -> tuple[np.ndarray, str]:
         raise UserError(f"all {len(h)} images have the same features (collapse); there is nothing to draw")
     if method == "umap":
         try:
-            import umap
+            import umap  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise UserError("UMAP is not installed; pip install umap-learn, or leave out --method umap") from error
         return umap.UMAP(random_state=seed, n_jobs=1).fit_transform(h), "UMAP, defaults"

@@ -48,7 +48,7 @@ def uniformity(h: Tensor, *, t: float = 2.0) -> Tensor:
         torch.exp(2 * t * (rows @ z.T - 1)).sum() for rows in z.split(1024)
     )  # |a - b|^2 = 2 - 2 cos, so each pair counts twice and each row once with itself
     pairs = len(z) * (len(z) - 1)
-    return ((total - len(z)) / pairs).log()
+    return ((total - len(z)) / pairs).log()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def kl_to_uniform(h: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pretrain.losses.class_ranks import spectrum
 def of_features(h: Tensor, y: Tensor | None) -> tuple[dict, Tensor, dict]:
     """Measures that need one row per image; the eigenvalues, descending; and the range of the slope's fit."""
     eigenvalues = spectrum(h).flip(0)
-    values = {"rankme": geometry.rankme(h), "kl-uniform": geometry.kl_to_uniform(h)}
+    values: dict = {"rankme": geometry.rankme(h), "kl-uniform": geometry.kl_to_uniform(h)}
     values["uniformity"] = geometry.uniformity(h)
     context = {}
     if (found := geometry.alpha(eigenvalues)) is not None:

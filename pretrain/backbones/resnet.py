@@ -1,5 +1,7 @@
 """The trunk that is pretrained and handed over: torchvision's ResNet-50 without its classifier."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
@@ -20,13 +22,14 @@ def resnet50(*, stem: str = "imagenet", zero_init_residual: bool = True, stride_
     """
     one_of("stem", stem, STEMS)
     network = ResNet(Bottleneck, [3, 4, 6, 3], zero_init_residual=zero_init_residual)
-    network.fc = nn.Identity()
+    network.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     if stem == "cifar":
         network.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-        network.maxpool = nn.Identity()
+        network.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     if stride_in_1x1:
-        for block in (network.layer2[0], network.layer3[0], network.layer4[0]):
+        blocks: list[Any] = [network.layer2[0], network.layer3[0], network.layer4[0]]
+        for block in blocks:
             block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
     return network
 

@@ -148,7 +148,7 @@ class ViewsDataset(Dataset):
             except UnreadableImage:
                 unreadable.append(self.source.name(here))
                 continue
-            return self.augment(image, (self.seed, epoch, index)), self.source.labels[here], unreadable
+            return self.augment(image, (self.seed, epoch, index)), self.source.labels[here], unreadable  # pyright: ignore[reportArgumentType]
         raise UserError(f"not one of the {len(self.source)} images can be read (first: {unreadable[0]})")
 
 

@@ -108,7 +108,7 @@ def annotation(mask: np.ndarray, *, number: int, image: int, category: int) -> d
         "iscrowd": 0,
         "area": int(mask.sum()),
         "bbox": [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1],
-        "segmentation": {"size": list(mask.shape), "counts": rle["counts"].decode()},
+        "segmentation": {"size": list(mask.shape), "counts": rle["counts"].decode()},  # pyright: ignore[reportAttributeAccessIssue]
     }
 
 

@@ -67,7 +67,7 @@ def draw(view: "View", key: tuple[int, int, int, int], *, width: int, height: in
         contrast=_float32(max(0.0, 1 - contrast) + (1 + contrast - max(0.0, 1 - contrast)) * u[24]),
         saturation=_float32(max(0.0, 1 - saturation) + (1 + saturation - max(0.0, 1 - saturation)) * u[25]),
         hue=_float32(hue * (2 * u[26] - 1)),
-        order=tuple(sorted(range(4), key=lambda operation: u[27 + operation])),
+        order=tuple(sorted(range(4), key=lambda operation: u[27 + operation])),  # pyright: ignore[reportArgumentType]
         grayscale=u[31] < view.grayscale_p,
         sigma=_float32(low + (high - low) * u[33]) if u[32] < view.blur_p else 0.0,
         solarize=u[34] < view.solarize_p,

@@ -101,7 +101,7 @@ def _product_trace(N: Tensor, K: Tensor, a: list[float], matmul: Matmul) -> Tens
     if rest:  # tr(N K^j) = <K^rest N, K^(j - rest)>
         weighted = matmul(powers[rest - 1], N).flatten()
         traces += [torch.dot(weighted, power.flatten()) for power in powers[half - rest :]]
-    return sum(c * trace for c, trace in zip(a, traces, strict=True))
+    return sum(c * trace for c, trace in zip(a, traces, strict=True))  # pyright: ignore[reportReturnType]
 
 
 def warn_if_series_diverges(norm: float, *, when: str, remedy: str) -> bool:

@@ -64,7 +64,7 @@ class _TracePolynomial(torch.autograd.Function):
                 derivative += matmul(powers[-1], _combine(slope[half + 1 :], powers))
             derivative.diagonal().add_(slope[0])
             ctx.save_for_backward(derivative)
-        return value
+        return value  # pyright: ignore[reportReturnType]
 
     @staticmethod
     @once_differentiable
@@ -82,14 +82,14 @@ class _WeightedTracePolynomial(torch.autograd.Function):
             V.append(matmul(K, V[-1]))
         value = sum(a * torch.dot(V[j // 2].flatten(), V[j - j // 2].flatten()) for j, a in enumerate(q))
         if not any(ctx.needs_input_grad):
-            return value
+            return value  # pyright: ignore[reportReturnType]
         # d/dK tr(M^T K^j M) = sum over i + l = j - 1 of V_i V_l^T; its symmetric part needs only the pairs i <= l
         by_K = torch.zeros_like(K)
         for i in range((m + 1) // 2):
             pairs = [q[2 * i + 1], *(2 * a for a in q[2 * i + 2 :])]
             by_K += matmul(V[i], _combine(pairs, V[i:]).T)
         ctx.save_for_backward(_combine([2 * a for a in q], V), by_K)
-        return value
+        return value  # pyright: ignore[reportReturnType]
 
     @staticmethod
     @once_differentiable

@@ -83,8 +83,8 @@ def paper_terms(
 def series_norm(online: Tensor, target: Tensor, *, ridge: float = 1.0) -> float:
     """The larger norm of A - I over both logarithms' arguments A; Theorem A.1's series converges if it is below 1."""
     online, target = centred_unit_rows(online.detach()), centred_unit_rows(target.detach())
-    settings = {"scale": 1 / len(online), "ridge": ridge}
-    return max(taylor_traces.series_norm(online, other, **settings) for other in (target, online))
+    scale = 1 / len(online)
+    return max(taylor_traces.series_norm(online, other, scale=scale, ridge=ridge) for other in (target, online))
 
 
 def _log_traces(online: Tensor, target: Tensor, *, ridge: float, order: int | None, matmul: Matmul, less_trace=0.0):

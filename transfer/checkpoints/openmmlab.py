@@ -81,7 +81,7 @@ def _input(config: Mapping, model: Mapping) -> dict | None:
     candidates = (model.get("data_preprocessor"), config.get("data_preprocessor"), config.get("img_norm_cfg"))
     for scale in map(_mapping, candidates):
         mean, std = scale.get("mean"), scale.get("std")
-        if _channels(mean) and _channels(std):
+        if mean and std and _channels(mean) and _channels(std):
             in_bytes = max(mean) > 1  # version 0 scaled what PIL read, RGB in 0..1; mmcv's reader gives BGR in 0..255
             turned = any(scale.get(key) is True for key in ("to_rgb", "bgr_to_rgb"))
             return {

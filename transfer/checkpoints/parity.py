@@ -57,7 +57,7 @@ def _with_weights(network: nn.Module, tensors: dict) -> nn.Module:
 def _torchvision_stages(tensors: dict[str, Tensor], image: Tensor, stride_in_1x1: bool) -> dict[str, Tensor]:
     with torch.device("meta"):
         network = resnet50(stride_in_1x1=stride_in_1x1)
-    return stages(_with_weights(network, tensors), image)
+    return stages(_with_weights(network, tensors), image)  # pyright: ignore[reportArgumentType]
 
 
 def _config(builder: str, outputs: tuple[str, ...], stride_in_1x1: bool):
@@ -79,7 +79,7 @@ def _fpn_stages(arrays: dict, image: Tensor, stride_in_1x1: bool) -> dict[str, T
 
     with torch.device("meta"):
         network = build_backbone(_config("build_resnet_fpn_backbone", STAGES, stride_in_1x1)).bottom_up
-    return _with_weights(network, arrays)(image)
+    return _with_weights(network, arrays)(image)  # pyright: ignore[reportArgumentType]
 
 
 @torch.inference_mode()

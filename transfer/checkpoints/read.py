@@ -85,7 +85,7 @@ def _check_records(path: Path) -> None:
             for record in records:
                 if record.filename.endswith("/data.pkl") and record.compress_type == zipfile.ZIP_STORED:
                     with archive.open(record) as file:
-                        weights.check_steps(file)
+                        weights.check_steps(file)  # pyright: ignore[reportArgumentType]
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path} {DAMAGED.format('')}") from error
     if any(record.filename.endswith("/constants.pkl") for record in records):
@@ -103,7 +103,7 @@ def _check_legacy(path: Path) -> None:
     try:
         with path.open("rb") as file:
             for _ in range(5):
-                weights.check_steps(file)
+                weights.check_steps(file)  # pyright: ignore[reportArgumentType]
     except ValueError as error:
         raise UserError(f"{path} {DAMAGED.format('')}") from error
 

@@ -57,7 +57,8 @@ def stem(shapes: dict[str, tuple[int, ...]]) -> str:
         return "deep stem (several 3x3)"
     if "conv1.weight" not in shapes:
         return "no stem"
-    kind = {(7, 7): "ImageNet stem", (3, 3): "CIFAR stem"}.get(tuple(shapes["conv1.weight"][2:]), "unusual stem")
+    stems: dict[tuple, str] = {(7, 7): "ImageNet stem", (3, 3): "CIFAR stem"}
+    kind = stems.get(tuple(shapes["conv1.weight"][2:]), "unusual stem")
     return f"{kind}, conv1.weight {list(shapes['conv1.weight'])}"
 
 

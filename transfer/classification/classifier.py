@@ -22,7 +22,7 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: nn.Module, classes: int, settings: Settings, *, seed: int):
         super().__init__()
-        self.frozen, self.bfloat16 = settings.lr_backbone == 0, settings.precision == "bf16"
+        self.frozen, self.in_bf16 = settings.lr_backbone == 0, settings.precision == "bf16"
         self.backbone = backbone.requires_grad_(not self.frozen)
         # eps as in the Matrix-SSL, MEC and MAE codes
         self.norm: nn.Module = nn.BatchNorm1d(WIDTH, affine=False, eps=1e-6) if settings.batch_norm else nn.Identity()
@@ -40,13 +40,13 @@ class Classifier(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W), or features (B, 2048) where the backbone is the identity -> (B, K)."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.in_bf16):
             if self.frozen:
                 with torch.no_grad():
                     features = torch.cat([self.backbone(part) for part in inputs.split(AT_ONCE)])
             else:
                 features = self.backbone(inputs)
-        return self.linear(self.norm(features.float() if self.bfloat16 else features))
+        return self.linear(self.norm(features.float() if self.in_bf16 else features))
 
     def trained(self) -> dict[str, Tensor]:
         """The part of the state that training changes: everything, or all but the frozen backbone."""

@@ -73,7 +73,7 @@ class Probe:
     def run(self, data_of: type[CropData] | type[FeatureData] = CropData, **context) -> None:
         """Train, or go on, to the end; ``context`` is what else the result should say."""
         began, settings = time.monotonic(), self.settings
-        trunk = replace(self.trunk, network=self.trunk.network.to(self.device, memory_format=torch.channels_last))
+        trunk = replace(self.trunk, network=self.trunk.network.to(self.device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
         if self.arguments.weights == RANDOM:
             crops = CentreCrops(self.train, size=settings.size, resize=settings.resize)
             how = {"seed": self.arguments.seed, "device": self.device, "prepare": trunk.inputs}

@@ -61,7 +61,7 @@ def load(benchmark: str, root: str | Path | None) -> tuple[Images, Images]:
     if root is None and benchmark != "scenes":
         raise UserError(f"benchmark {benchmark}: give the folder of its images with --data")
     if benchmark in CIFAR:
-        train, val = (_cifar(benchmark, root, train=wanted) for wanted in (True, False))
+        train, val = (_cifar(benchmark, root, train=wanted) for wanted in (True, False))  # pyright: ignore[reportArgumentType]
     else:
         folder = Path(root or SCENES)
         if benchmark == "scenes" and (folder / "classification").is_dir():
