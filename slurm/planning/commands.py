@@ -31,15 +31,15 @@ def command(module: str) -> ModuleType | None:
 def arguments_unchecked(module: str, settings: Mapping[str, str]) -> list[str]:
     """TEMPORARY, for a command without a parser of its own."""
     pairs = module in ("pretrain.train", "transfer.linear", "transfer.semi")
-    words = []
+    argv = []
     for key, text in settings.items():
         if key == "cached-features":
-            words += ["--cached-features"] if text == "true" else []
+            argv += ["--cached-features"] if text == "true" else []
         elif pairs and key != "data":
-            words.append(f"{key}={text}")
+            argv.append(f"{key}={text}")
         else:
-            words += [key if key[:1].isupper() else f"--{key}", text]
-    return words
+            argv += [key if key[:1].isupper() else f"--{key}", text]
+    return argv
 
 
 @functools.cache
@@ -76,21 +76,21 @@ def arguments(module: str, settings: Mapping[str, str]) -> list[str]:
     if command(module) is None:
         return arguments_unchecked(module, settings)
     known = options(module)
-    words = []
+    argv = []
     for key, text in settings.items():
         if key not in known:
             if not takes_pairs(module):
                 one_of("setting", key, shown_options(module))
-            words.append(f"{key}={text}")
+            argv.append(f"{key}={text}")
         elif not known[key]:
             if text.lower() not in BOOLEANS:
                 raise UserError(f"expected true or false, got {text!r}")
-            words += [f"--{key}"] if BOOLEANS[text.lower()] else []
+            argv += [f"--{key}"] if BOOLEANS[text.lower()] else []
         elif text.startswith("-"):
-            words.append(f"--{key}={text}")
+            argv.append(f"--{key}={text}")
         else:
-            words += [f"--{key}", text]
-    return words
+            argv += [f"--{key}", text]
+    return argv
 
 
 def check(module: str, argv: list[str]) -> tuple[str, ...]:

@@ -57,11 +57,11 @@ def read(path: Path) -> File:
     content = path.read_bytes()
     if path.suffix != ".py":
         bases = re.findall(rb"^_BASE_:\s*(\S+)", content, re.MULTILINE)
-        found = [base for name in bases if (base := path.parent / name.decode()).exists()]
-        return File(hash=hashlib.sha256(content).hexdigest(), reads=tuple(found))
+        paths = [base for name in bases if (base := path.parent / name.decode()).exists()]
+        return File(hash=hashlib.sha256(content).hexdigest(), reads=tuple(paths))
     tree = ast.parse(content)
     names = dict.fromkeys(imported(tree))
-    reads = tuple(found for name in names for found in paths_of(name))
+    reads = tuple(path for name in names for path in paths_of(name))
     without_texts(tree)
     return File(hash=hashlib.sha256(ast.dump(tree).encode()).hexdigest(), reads=reads)
 
@@ -94,11 +94,11 @@ def named(words: Iterable[str]) -> list[Path]:
 @functools.cache
 def choices() -> dict[str, list[Path]]:
     """Name -> the files in the packages' folders that have it."""
-    found: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     for path in (path for package in PACKAGES for path in (ROOT / package).glob("*/*")):
         if path.suffix in (".py", ".yaml"):
-            found.setdefault(path.stem, []).append(path)
-    return found
+            by_name.setdefault(path.stem, []).append(path)
+    return by_name
 
 
 def without_texts(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:

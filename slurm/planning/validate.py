@@ -117,14 +117,14 @@ def faults_of_invocation(experiment: Experiment, name: str, module: str, row: Ro
     without = faults_with(module, invocation, {})
     alone = {key: faults_with(module, invocation, {key: text}) for key, text in invocation.settings.items()}
     # A parser stops at its first mistake, so the whole command line does not show every one.
-    own = {key: [fault for fault in found if fault not in without] for key, found in alone.items()}
+    own = {key: [fault for fault in refused if fault not in without] for key, refused in alone.items()}
     lines = []
     for fault in without:  # some are mended by a setting, such as a folder of images that is missing
-        if all(fault in found or own[key] for key, found in alone.items()):
+        if all(fault in refused or own[key] for key, refused in alone.items()):
             lines.append(f"{name}: {fault}")
     for key, text in invocation.settings.items():
         lines += [f"{source_of(experiment, name, row, key)}.{key}={text}: {fault}" for fault in own[key]]
-    explained = {fault for found in [without, *alone.values()] for fault in found}
+    explained = {fault for refused in [without, *alone.values()] for fault in refused}
     return lines + [f"{name}: {fault}" for fault in faults if fault not in explained]
 
 
@@ -181,9 +181,9 @@ def faults_of_partition(job: Job, cluster: Cluster, limits: Mapping[str | None, 
     partition = batch_script.partition_of(job, cluster)
     bounds = [(limits_in_file(cluster, partition), f"a node of cluster {cluster.name}")]
     names = partition.split(",") if partition else [None]  # of several SLURM takes the first that is free
-    asked = [limits[name] for name in names if name in limits]
-    if asked:
-        bounds.append((functools.reduce(larger, asked), f"partition {partition or 'by default'}"))
+    of_slurm = [limits[name] for name in names if name in limits]
+    if of_slurm:
+        bounds.append((functools.reduce(larger, of_slurm), f"partition {partition or 'by default'}"))
     for name in names:
         if name and limits and name not in limits:
             known = ", ".join(sorted(other for other in limits if other))

@@ -92,7 +92,7 @@ def parameters(
     layout = shape(job, cluster)
     # A dependency that can no longer be met would keep its job pending for ever.
     others: dict[str, object] = {"kill-on-invalid-dep": "yes", "requeue": True, **cluster.extra}
-    words: dict[str, object] = {
+    texts: dict[str, object] = {
         "job_name": name or job.name,
         "partition": partition_of(job, cluster),
         "account": cluster.account,
@@ -100,12 +100,12 @@ def parameters(
         "constraint": cluster.constraint,
         "wckey": cluster.wckey,
     }
-    for key, value in [*words.items(), *others.items()]:
+    for key, value in [*texts.items(), *others.items()]:
         quoting.sbatch_option(key, value, source=job.name if key == "job_name" else f"cluster {cluster.name}")
     if dependency:
-        words["dependency"] = dependency
+        texts["dependency"] = dependency
     return {
-        **words,
+        **texts,
         "time": math.ceil(resources.hours * 60),
         "nodes": layout.nodes,
         "ntasks_per_node": layout.tasks_per_node,

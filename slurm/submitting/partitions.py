@@ -28,7 +28,7 @@ def limits() -> dict[str | None, PartitionLimits]:
     if shutil.which("sinfo") is None:
         return {}
     answer = ask(["sinfo", "--noheader", "--format=%P|%l|%c|%m|%G"])
-    found: dict[str | None, PartitionLimits] = {}
+    by_name: dict[str | None, PartitionLimits] = {}
     for line in answer.stdout.splitlines() if answer.returncode == 0 else []:
         if line.count("|") != 4:
             continue
@@ -37,8 +37,8 @@ def limits() -> dict[str | None, PartitionLimits]:
             cpus=number(cpus), mem_gb=number(mem) / 1024, gpus=gpus_of(gres), hours=hours_of(hours)
         )
         for key in (name.rstrip("*"), *([None] if name.endswith("*") else [])):
-            found[key] = larger(found[key], of_nodes) if key in found else of_nodes
-    return found
+            by_name[key] = larger(by_name[key], of_nodes) if key in by_name else of_nodes
+    return by_name
 
 
 def larger(a: PartitionLimits, b: PartitionLimits) -> PartitionLimits:
