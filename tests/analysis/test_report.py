@@ -189,6 +189,33 @@ def test_a_damaged_file_is_named_and_costs_only_itself(quick, record, runs_of):
     assert f"{row.name}/analysis-scenes/spectra.json" in words and f"{row.name}/moco/predictions.png" in words
 
 
+OTHER_SHAPES = ["[1]", "null", "{}", '{"values": 3, "panels": 3, "labels": [9], "classes": [], "how": 1}']
+
+
+@pytest.mark.parametrize("content", OTHER_SHAPES)
+def test_content_of_another_shape_is_no_end_of_the_page(quick, record, runs_of, content):
+    """Every file that the report reads, with values that none of its writers writes."""
+    runs = runs_of([record()])
+    row = next(runs.iterdir())
+    names = ["pretrain/config.yaml", "pretrain/log.jsonl", "a/spectra.json", "a/effective_rank.json", "a/metrics.json"]
+    for name in [*names, "a/run.json", "a/config.yaml", "curves.json", "tsne-2.json", "a/predictions.png"]:
+        (row / name).parent.mkdir(exist_ok=True)
+        (row / name).write_text(content)
+    (runs / "jobs").mkdir()
+    (runs / "jobs" / "graph.json").write_text(content)
+    assert "40.0" in text_of(report.page(runs, title="x"))
+
+
+def test_many_rows_are_counted_and_the_first_are_shown(quick, record, tmp_path):
+    for k in range(140):
+        made = [record("byol", 30.0 + k / 10, variant=f"v{k}")]
+        write(tmp_path / f"byol-v{k}-demo-seed0" / "moco-c4-1x-coco_2017" / "result.json", made)
+    page = report.page(tmp_path, title="x")
+    words = text_of(page)
+    assert "The first 100 of 140 measured rows" in words and "The first 60 of 140 rows" in words
+    assert "byol/demo/v99/" not in page and len(page) < 500_000
+
+
 def test_without_job_records_the_settings_tell_the_commands(quick, record, runs_of):
     runs = runs_of([record()])
     folder = next(runs.iterdir()) / "pretrain"

@@ -1,5 +1,9 @@
 """Every record below a folder, with its file, each measurement once."""
 
+import itertools
+import shutil
+import threading
+
 import pytest
 
 from analysis.results_table.measurements import collect
@@ -39,6 +43,48 @@ def test_a_folder_without_results_and_no_folder_say_what_to_do(tmp_path):
         collect(tmp_path)
     with pytest.raises(UserError, match="not a folder of runs"):
         collect(tmp_path / "nothing")
+
+
+def test_a_damaged_result_is_named_and_costs_only_itself(tmp_path, record):
+    write(tmp_path / "a" / "result.json", [record(value=40.0)])
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "result.json").write_text('{"records": [')
+    (tmp_path / "c" / "result.json").mkdir(parents=True)
+    collection = collect(tmp_path)
+    assert [entry.record.value for entry in collection.measurements] == [40.0]
+    assert [fault.split()[0].removeprefix(f"{tmp_path}/") for fault in collection.faults] == [
+        *("b/result.json", "c/result.json")
+    ]
+    assert "Left out: 2 result files" in collection.note()
+
+
+def test_runs_may_be_written_renamed_and_removed_while_they_are_read(tmp_path, record):
+    runs, ended = tmp_path / "runs", threading.Event()
+
+    def disturb():
+        for number in itertools.count():
+            row = runs / f"row{number % 10}"
+            write(row / "p" / "result.json", [record(seed=number % 10)])
+            if number % 3 == 0:
+                row.rename(runs / f"moved{number % 10}")
+            if number % 5 == 0:
+                shutil.rmtree(runs / f"moved{number % 10}", ignore_errors=True)
+            shutil.rmtree(runs / f"moved{(number + 1) % 10}", ignore_errors=True)
+            if ended.is_set():
+                return
+
+    write(runs / "always" / "result.json", [record("byol")])
+    writer = threading.Thread(target=disturb)
+    writer.start()
+    try:
+        for _ in range(60):
+            try:
+                assert any(entry.record.method == "byol" for entry in collect(runs).measurements)
+            except UserError as error:
+                assert "the same result twice" in str(error)  # a row and its copy are both there for a moment
+    finally:
+        ended.set()
+        writer.join()
 
 
 def test_a_file_that_is_no_result_is_named(tmp_path):
