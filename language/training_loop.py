@@ -331,7 +331,7 @@ def over_ranks(value: float, device: torch.device) -> float:
     return total.item()
 
 
-def finish(state: Run, tokenizer: Any, folder: Path) -> None:
+def finish(state: Any, tokenizer: Any, folder: Path) -> None:
     """Write the folder ``model`` as transformers reads it, whole or not at all."""
     weights, _ = get_state_dict(state.model, state.optimizer, options=WHOLE)
     if not distributed.is_main():

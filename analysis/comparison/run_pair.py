@@ -28,9 +28,9 @@ def ground_truth(paths: list[Path], *, benchmark: str | None, data: str | None, 
     benchmark = benchmark or (evaluated[0][0] if evaluated else None)
     if benchmark is None and val_json is None:
         raise UserError(f"{paths[0]} does not say on which data set it was predicted; give --benchmark or --val-json")
-    truth = find(benchmark, data=data, val_json=val_json)
+    truth = find(benchmark or "", data=data, val_json=val_json)
     for path in paths:
-        predictions.check_origin(path, benchmark, truth)
+        predictions.check_origin(path, benchmark or "", truth)
     return truth
 
 

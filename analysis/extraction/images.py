@@ -37,7 +37,7 @@ class Folder:
         if self.classes and not csv_file:
             check_class_folders(root, self.classes)
         index = {name: i for i, name in enumerate(self.classes)}
-        self.labels = [index[name] if labelled else NO_LABEL for name in classes]
+        self.labels = [NO_LABEL if name is None or not labelled else index[name] for name in classes]
 
     def __getitem__(self, index: int) -> Image.Image:
         return read_image(self.paths[index])

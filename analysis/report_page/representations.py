@@ -112,8 +112,10 @@ def spectra(folder: RunsFolder) -> str:
                 ordinals = range(1, len(shares) + 1)
                 one = Series(name=row.name, x=ordinals, y=shares, look=looks.look(row.name), about=about)
                 groups.setdefault(f"{path.parent.name}, {content.get('n', '?')} images", []).append(one)
-    axes = {"x": "rank of the eigenvalue", "y": "share of the variance"}
-    charts = [lines(series, title=f"Spectrum, {name}", **axes, log=True, last=False) for name, series in groups.items()]
+    x, y = "rank of the eigenvalue", "share of the variance"
+    charts = [
+        lines(series, title=f"Spectrum, {name}", x=x, y=y, log=True, last=False) for name, series in groups.items()
+    ]
     return f'<h3>Spectra</h3>\n<div class="charts">\n{"".join(charts)}</div>\n' if any(charts) else ""
 
 

@@ -153,5 +153,5 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def numbers(entries: list[dict], *keys: str) -> list[tuple[float, ...]]:
     """The values of ``keys`` in every entry that has numbers for all of them."""
-    values = [tuple(entry.get(key) for key in keys) for entry in entries]
+    values: list[tuple] = [tuple(entry.get(key) for key in keys) for entry in entries]
     return [row for row in values if all(type(value) in (int, float) and abs(value) < LARGEST for value in row)]

@@ -13,6 +13,9 @@ The best mean of a column is bold if it is ahead of every other row by more than
 import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 SINGLE_SEED_GAP = 0.3
 """Points, of percent."""
@@ -28,7 +31,7 @@ RULE = (
 CLOSE_NOTE = "† Single seeds no farther from the best than that: within the random variation of one run."
 
 
-def marks(column: Mapping[Hashable, Sequence[float]], *, images: int | None = None) -> dict[Hashable, str]:
+def marks(column: Mapping[Name, Sequence[float]], *, images: int | None = None) -> dict[Name, str]:
     """Which rows of a column to mark, row -> ``BEST`` or ``CLOSE``.
 
     Args:

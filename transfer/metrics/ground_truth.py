@@ -60,7 +60,7 @@ class GroundTruth:
         return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def find(benchmark: str | None, *, data: str | None, val_json: Path | None) -> Path:
+def find(benchmark: str, *, data: str | None, val_json: Path | None) -> Path:
     """The val json of ``benchmark``; UserError if it cannot be found or is given twice."""
     if val_json is None:
         return benchmarks.locate(benchmark, root=data, paths=dict.fromkeys(benchmarks.PATHS)).val.json
