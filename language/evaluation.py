@@ -145,7 +145,7 @@ def evaluate(
     partial.replace(final)
     share, error = accuracy([item["right"] for item in items])
     record = Record(
-        method="matrix-llm" if about.get("config", {}).get("loss", {}).get("weight") else "llm",
+        method="llm",
         recipe=Path(about.get("recipe", "")).stem,
         variant=about.get("variant", ""),
         epochs=about.get("config", {}).get("epochs", 0),

@@ -19,7 +19,7 @@ def parser() -> Parser:
         prog="train.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="settings:\n" + describe(config.LanguageConfig()),
+        epilog="settings (KEY=VALUE), with their defaults:\n" + describe(config.LanguageConfig()),
     )
     result.add_argument(
         "--recipe", default="demo", metavar="NAME", help=f"{', '.join(config.available())}, or a yaml file"

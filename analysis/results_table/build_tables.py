@@ -70,6 +70,7 @@ def build_tables(
         quoted = [entry for entry in papers if quotable_here and entry.benchmark == benchmark]
         tables += detection_tables(benchmark, usual, quoted)
         tables += classification_tables(benchmark, usual, quoted)
+        tables += language_tables(benchmark, entries, quoted)
         tables += representation_tables(benchmark, usual)
         tables += sweep_tables(benchmark, entries, swept, quoted)
     versions = versions_of(shown)
@@ -147,6 +148,17 @@ def classification_tables(benchmark: str, entries: list[Measurement], quoted: li
         if group and not shown_already:
             tables.append(pivot(f"{benchmark}-{kind}", benchmark, title, group, quoted))
     return tables
+
+
+def language_tables(benchmark: str, entries: list[Measurement], quoted: list[Published]) -> list[Table]:
+    """One table of language models; the papers' numbers have a column of their own: they name no protocol."""
+    answers = [entry for entry in entries if entry.record.task == "language"]
+    if not answers:
+        return []
+    table = pivot(f"{benchmark}-language", benchmark, "language models, percent of problems solved", answers, [])
+    printed = [entry for entry in quoted if entry.task == "language"]
+    columns = [(Column(protocol=entry.protocol, task=entry.task, metric=entry.metric), entry) for entry in printed]
+    return [replace(table, cells={**table.cells, **published_cells(columns)})]
 
 
 def probe_kind(record: Record) -> str:

@@ -11,10 +11,17 @@ from pretrain.methods import available, title
 
 MISSING = "–"
 
-TASKS = {"bbox": "box", "segm": "mask", "keypoints": "keypoint", "classification": "", "representation": ""}
+TASKS = {
+    "bbox": "box",
+    "segm": "mask",
+    "keypoints": "keypoint",
+    "classification": "",
+    "representation": "",
+    "language": "",
+}
 """Tasks from left to right, and what their columns begin with."""
 
-METRICS = {"AP50": "AP50", "AP": "AP", "AP75": "AP75", "top1": "top-1", "top5": "top-5"}
+METRICS = {"AP50": "AP50", "AP": "AP", "AP75": "AP75", "top1": "top-1", "top5": "top-5", "accuracy": "accuracy"}
 """Metrics from left to right, and how they are written. The other sizes and classes stay in the result files."""
 
 ITALICS = "In italics: published, not measured here; a dash for seeds where the source does not say."

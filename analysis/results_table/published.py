@@ -42,7 +42,7 @@ FOREIGN_PROTOCOLS = {
 }
 """Protocols that the suite does not run; ``semi-`` ones carry their fraction as ``-1pct`` or ``-10pct``."""
 
-QUOTABLE = ("imagenet", "coco_2017", "voc_2007", "voc_2007_2012")
+QUOTABLE = ("gsm8k", "math", "imagenet", "coco_2017", "voc_2007", "voc_2007_2012")
 """Benchmarks whose tables show published numbers beside measured ones."""
 
 

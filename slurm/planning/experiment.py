@@ -84,6 +84,9 @@ class Preset:
     features: tuple[str, ...] = ()
     """Benchmarks whose features are extracted, measured and drawn."""
 
+    language: tuple[str, ...] = ()
+    """Benchmarks of `language_eval`, for rows of the method `llm`."""
+
     embedded_data: bool = False
     """Pretrain on the images that the suite draws itself. The benchmark `scenes` is drawn in any case."""
 

@@ -6,7 +6,7 @@ from the files, because a job comes after the jobs that write what it reads.
 
 from runtime.job_graph import Resources
 from slurm.planning.stage import Stage
-from slurm.planning.stages import backbones, detection, gathering, probes, representations
+from slurm.planning.stages import backbones, detection, gathering, language, probes, representations
 
 RESULT = ("result.json",)
 ON_GPUS = Resources(gpus=8, cpus=6, mem_gb=24, hours=24)
@@ -46,6 +46,19 @@ STAGES = {
         outputs=RESULT,
         implies=("data", "tables"),
         resources=ON_GPUS,
+    ),
+    "language": Stage(
+        module="language.train",
+        invocations=language.language,
+        outputs=("model/run.json",),
+        resources=Resources(gpus=8, cpus=6, mem_gb=48, hours=24),
+    ),
+    "language_eval": Stage(
+        module="language.evaluate",
+        invocations=language.language_eval,
+        outputs=RESULT,
+        implies=("language", "tables"),
+        resources=Resources(gpus=1, cpus=6, mem_gb=48, hours=12),
     ),
     "features": Stage(
         module="analysis.features",

@@ -11,6 +11,9 @@ from runtime.command_line import printable, shortened
 RANDOM = "random"
 """The row that is fine-tuned from random initialisation; it has nothing to pretrain or convert."""
 
+LANGUAGE_MODEL = "llm"
+"""The rows that fine-tune a causal language model, with the stages `language` and `language_eval`."""
+
 MOST_BYTES = 80
 """Longest name: a folder's joins several, and file systems know at most 255 bytes."""
 

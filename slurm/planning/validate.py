@@ -10,7 +10,7 @@ from runtime.job_graph import Job
 from slurm.planning import commands
 from slurm.planning.experiment import Experiment, as_texts
 from slurm.planning.registry import STAGES
-from slurm.planning.rows import RANDOM, Row, folder_fault
+from slurm.planning.rows import LANGUAGE_MODEL, RANDOM, Row, folder_fault
 from slurm.planning.stage import Invocation, Stage
 from slurm.running import local
 from slurm.submitting import batch_script
@@ -40,7 +40,7 @@ def faults_of(
 def faults_of_names(experiment: Experiment, registry: Mapping[str, Stage], variants: Iterable[str]) -> list[str]:
     """Unknown methods, stages and rows, and names that no folder can have."""
     names = [*experiment.methods, *(variant.method for variant in experiment.variants.values())]
-    faults = unknown("method", names, [*methods.available(), RANDOM, *variants])
+    faults = unknown("method", names, [*methods.available(), RANDOM, LANGUAGE_MODEL, *variants])
     for name in experiment.settings:
         stage, of, method = name.partition("@")
         faults += unknown("stage in settings", [stage], registry)
@@ -92,7 +92,7 @@ def faults_of_commands(experiment: Experiment, stages: Iterable[str], registry: 
 
 
 def invocations_of(experiment: Experiment, stage: Stage) -> Iterator[tuple[Row, Invocation]]:
-    known = {*methods.available(), RANDOM}
+    known = {*methods.available(), RANDOM, LANGUAGE_MODEL}
     rows = [row for row in experiment.rows if row.method in known]
     for row in rows if stage.per_row else rows[:1]:
         for invocation in stage.invocations(experiment, row):

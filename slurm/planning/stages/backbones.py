@@ -4,8 +4,10 @@ from pathlib import Path
 
 from pretrain import methods
 from slurm.planning.experiment import Experiment, as_texts
-from slurm.planning.rows import RANDOM, Row
+from slurm.planning.rows import LANGUAGE_MODEL, RANDOM, Row
 from slurm.planning.stage import Invocation
+
+WITHOUT_BACKBONE = (RANDOM, LANGUAGE_MODEL)
 
 
 def data(experiment: Experiment, row: Row) -> list[Invocation]:
@@ -16,7 +18,7 @@ def data(experiment: Experiment, row: Row) -> list[Invocation]:
 
 def pretrain(experiment: Experiment, row: Row) -> list[Invocation]:
     """Train a backbone."""
-    if row.method == RANDOM:
+    if row.method in WITHOUT_BACKBONE:
         return []
     folder = f"{row.folder(experiment.recipe)}/pretrain"
     given = experiment.settings_for("pretrain", row)
@@ -36,7 +38,7 @@ def pretrain(experiment: Experiment, row: Row) -> list[Invocation]:
 
 def convert(experiment: Experiment, row: Row) -> list[Invocation]:
     """Rename a backbone's tensors for Detectron2."""
-    if row.method == RANDOM:
+    if row.method in WITHOUT_BACKBONE:
         return []
     source, folder = backbone(experiment, row), f"{row.folder(experiment.recipe)}/convert"
     argv = [str(source), str(experiment.runs / folder / "backbone.pkl")]
