@@ -1,6 +1,7 @@
 """What would stop a training run is found before it, with its entry; what is only odd is a warning."""
 
 import json
+import os
 import re
 
 import cv2
@@ -86,6 +87,19 @@ def _many(content):
 def test_a_fault_is_named_with_its_entry_and_its_weight(pets, capsys, change, stops, message):
     assert pets(change) == stops
     assert re.search(message, capsys.readouterr().out)
+
+
+def test_names_of_any_letters_are_listed_and_drawn(pets, coco, capsys):
+    """OpenCV crashes at a lone surrogate, a terminal obeys an escape sequence."""
+    os.replace(coco / "images/1.png", coco / "images/\udc80.png")
+
+    def hostile(content):
+        content["images"][0]["file_name"] = "\udc80.png"
+        content["categories"].append({"id": 9, "name": "\x1b[31mred\n\ud800"})
+        content["annotations"][0]["category_id"] = 9
+
+    assert pets(hostile) == 1, "the category is in one half only"
+    assert (coco / "out/contact_sheet.png").exists() and "\x1b" not in capsys.readouterr().out
 
 
 def test_a_16_bit_image_is_a_warning(pets, coco, capsys):

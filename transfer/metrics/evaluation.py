@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import provenance, results
-from runtime.command_line import UserError
+from runtime.command_line import UserError, printable
 from runtime.files import sha256, write_json
 from transfer.metrics import coco, error_plot, ground_truth, predictions, scorers
 
@@ -86,7 +86,7 @@ def table(figures: dict[str, dict], gains: dict[str, dict]) -> str:
         ranked = sorted(scored)
         if len(ranked) > 1:
             extremes = [("worst", ranked[:5]), ("best", ranked[:-6:-1])]
-            said = "; ".join(f"{kind} {', '.join(f'{n} {v:.1f}' for v, n in few)}" for kind, few in extremes)
+            said = "; ".join(f"{kind} {', '.join(f'{printable(n)} {v:.1f}' for v, n in few)}" for kind, few in extremes)
             lines.append(f"{'':9}  AP by category, {said}")
         if task in gains:
             costs = ", ".join(f"{kind} {gains[task][kind]:.1f}" for kind in coco.ERRORS)

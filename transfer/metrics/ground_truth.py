@@ -36,7 +36,7 @@ class GroundTruth:
         """COCO's object with the fields that an engine reads, and ids that every engine takes.
 
         pycocotools takes an annotation with id 0 for no match, and hotcoco refuses negative ids and the headers that
-        some programs write; so everything is numbered from 1 on, and headers are left out.
+        some programs write; so everything is numbered from 1 on, and headers and names are left out.
         """
         sizes = ("width", "height")
         optional = ("segmentation", "keypoints", "num_keypoints")
@@ -54,9 +54,7 @@ class GroundTruth:
             }
             for number, entry in enumerate(self.content["annotations"], 1)
         ]
-        categories = [
-            {"id": self.categories[entry["id"]], "name": entry["name"]} for entry in self.content["categories"]
-        ]
+        categories = [{"id": number, "name": str(number)} for number in self.categories.values()]
         return {"images": images, "annotations": annotations, "categories": categories}
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from pretrain.data.decode import read_image
+from runtime.command_line import printable
 from runtime.files import replacing
 from transfer.datasets import coco_json
 from transfer.datasets.benchmarks import Split
@@ -73,15 +74,21 @@ def tile(pixels: np.ndarray, objects: list[dict], names: dict[int, str], *, titl
             scaled[mask] = (0.55 * scaled[mask] + 0.45 * np.array(colour)).astype(np.uint8)
     for entry in reversed(objects):
         category = int(entry["category_id"])
-        label = names[category] + (f" {entry['score']:.2f}" if "score" in entry else "")
+        label = _letters(names[category]) + (f" {entry['score']:.2f}" if "score" in entry else "")
         _box(scaled, [value * scale for value in entry["bbox"]], label, category)
-        for x, y, seen in np.reshape(entry.get("keypoints", ()), (-1, 3)):
-            for radius, colour in ((3, (255, 255, 255)), (2, COLOURS[category % len(COLOURS)])) if seen > 0 else ():
+        for x, y, seen in np.reshape(entry.get("keypoints") or (), (-1, 3)):
+            drawn = seen > 0 and 0 <= x <= width and 0 <= y <= height
+            for radius, colour in ((3, (255, 255, 255)), (2, COLOURS[category % len(COLOURS)])) if drawn else ():
                 cv2.circle(scaled, (round(x * scale), round(y * scale)), radius, colour, -1, cv2.LINE_AA)
     square = np.full((TILE_PX + BAND_PX, TILE_PX, 3), 255, np.uint8)
     square[BAND_PX : BAND_PX + size[1], : size[0]] = scaled
-    cv2.putText(square, title, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(square, _letters(title), (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return square
+
+
+def _letters(text: str) -> str:
+    """What OpenCV's fonts can draw of a text; lone surrogates crash it."""
+    return printable(text).encode("ascii", "replace").decode()
 
 
 def _mask(segmentation, height: int, width: int) -> np.ndarray:
