@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from runtime.command_line import UserError, one_of
 from runtime.settings import BOOLEANS
@@ -19,7 +19,7 @@ PAIRS = "settings"
 
 
 @functools.cache
-def command(module: str) -> ModuleType | None:
+def command(module: str) -> Any:
     """The module of a command."""
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None, module
