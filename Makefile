@@ -48,7 +48,7 @@ types: setup  ## check types with pyright
 	$(PY) -m pyright --pythonpath $(PY)
 
 docs: setup  ## build the documentation in site/, warnings being errors
-	$(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 bench: setup  ## time the loss, the evaluation, the ranks, the bookkeeping and the submission: half an hour, a quiet machine
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(PY) $$file || exit 1; done

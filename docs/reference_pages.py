@@ -7,7 +7,7 @@ from pathlib import Path
 import mkdocs_gen_files
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("runtime", "pretrain", "transfer", "analysis", "slurm", "tools")
+PACKAGES = ("runtime", "pretrain", "transfer", "language", "analysis", "slurm", "tools")
 SETTINGS = ("Config", "Settings")
 
 
