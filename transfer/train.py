@@ -1,11 +1,11 @@
 """Fine-tune a detector from pretrained weights and evaluate it.
 
-    python transfer/train.py --protocol demo-fpn --benchmark scenes --weights backbone.pkl --out DIR [KEY VALUE ...]
+    python transfer/train.py --protocol demo-fpn --benchmark scenes --weights backbone.pkl --out DIR [KEY=VALUE ...]
 
-Detectron2 trains under a protocol's yaml; KEY VALUE pairs change its settings (SOLVER.MAX_ITER 100). DIR gets
-Detectron2's files (config.yaml, log.txt, metrics.json, model_final.pth) and result.json, predictions.json.gz,
-predictions.png. The same command again resumes an interrupted run, to the same weights, or returns at once after a
-complete one. SIGTERM and SIGUSR2 save and exit with code 75.
+Detectron2 trains under a protocol's yaml; KEY=VALUE changes its settings (SOLVER.MAX_ITER=100). DIR gets Detectron2's
+files (config.yaml, log.txt, metrics.json, model_final.pth) and result.json, predictions.json.gz, predictions.png. The
+same command again resumes an interrupted run, to the same weights, or returns at once after a complete one. SIGTERM
+and SIGUSR2 save and exit with code 75.
 
 --seeds 0,1,2 makes a run of each seed, one after the other, in DIR/seed0 and so on; so does a protocol whose literature
 averages several (voc-24k: 5), where --seed does not choose one.
@@ -16,99 +16,33 @@ averages several (voc-24k: 5), where --seed does not choose one.
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from runtime import distributed
-from runtime.command_line import Parser, UserError, run
-from runtime.stopping import Stopped, StopRequest
+from runtime.command_line import Faults, Parser, numbers, one_of, run
 from transfer.datasets import benchmarks
-from transfer.detection import lr_search, run_config
-from transfer.detection.fine_tuning import Plan, Run
-from transfer.detection.launch import join, main_first
-from transfer.detection.protocol import available as protocols
+from transfer.detection import protocol, settings
+from transfer.detection.scaling import check_scale
 
 PATHS = ("train_json", "train_images", "val_json", "val_images")
 
-
-def plans(arguments: argparse.Namespace) -> list[Plan]:
-    """What the command line asks for, a run per seed, with the data found and the other processes joined."""
-    overrides = arguments.settings + (["SOLVER.AMP.ENABLED", str(arguments.amp == "on")] if arguments.amp else [])
-    overrides += ["TRANSFER.CHECKPOINT_ACTIVATIONS", "True"] if arguments.checkpoint_activations else []
-    cfg = run_config.load(arguments.protocol, overrides, scale=arguments.scale)
-    if cfg.TRANSFER.TRIALS < 1:
-        raise UserError(f"TRANSFER.TRIALS must be at least 1, got {cfg.TRANSFER.TRIALS}")
-    trials = range(cfg.TRANSFER.TRIALS) if arguments.seeds is None else seeds(arguments.seeds)
-    device = join(cfg.MODEL.DEVICE)
-    paths = {key: getattr(arguments, key) for key in PATHS}
-    one = Plan(
-        protocol=arguments.protocol,
-        overrides=overrides,
-        paths=main_first(lambda: benchmarks.locate(arguments.benchmark, root=arguments.data, paths=paths)),
-        weights=arguments.weights,
-        out=Path(arguments.out),
-        seed=arguments.seed or 0,
-        device=device,
-        scale=arguments.scale,
-    )
-    if arguments.seed is not None or (len(trials) == 1 and arguments.seeds is None):
-        return [one]
-    return [replace(one, seed=seed, out=one.out / f"seed{seed}") for seed in trials]
+MOST_SEED = 2**31 - 1
 
 
-def seeds(text: str) -> list[int]:
-    """``0,1,2`` -> [0, 1, 2]. Raises UserError unless they are whole numbers, each given once."""
-    if not all(word.strip().isdecimal() for word in text.split(",")):
-        raise UserError(f"--seeds {text!r}: expected whole numbers separated by commas, like 0,1,2")
-    found = [int(word) for word in text.split(",")]
-    if len(set(found)) < len(found):
-        raise UserError(f"--seeds {text!r} names a seed twice")
-    return found
-
-
-def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_intermixed_args(argv)
-    rates = lr_search.rates(arguments.search_lr) if arguments.search_lr else []
-    if rates and arguments.eval_only:
-        raise UserError("--eval-only evaluates one run; leave --search-lr out")
-    stop = StopRequest()
-    try:
-        for wanted in plans(arguments):
-            if rates:
-                lr_search.search(wanted, rates, make=lambda each: Run(each, stop=stop))
-            else:
-                _run(Run(wanted, stop=stop), eval_only=arguments.eval_only)
-    except Stopped as stopped:
-        if distributed.is_main():
-            print(f"{stopped}; the same command resumes", file=sys.stderr)
-        return stopped.code
-    finally:
-        distributed.shutdown()
-    return 0
-
-
-def _run(fine_tuning: Run, *, eval_only: bool) -> None:
-    fine_tuning.prepare()
-    if fine_tuning.complete and not eval_only:
-        print(f"complete: {fine_tuning.out / fine_tuning.plan.result}")
-    else:
-        fine_tuning.execute(eval_only=eval_only)
-
-
-def _parser() -> Parser:
+def parser() -> Parser:
+    """The options of this command."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--protocol", required=True, metavar="P", help=f"one of {', '.join(protocols())}")
+    parser.add_argument("--protocol", required=True, metavar="P", help=f"one of {', '.join(protocol.available())}")
     names = ", ".join(benchmarks.available())
     parser.add_argument("--benchmark", required=True, metavar="B", help=f"{names}, or a name for your four paths")
     parser.add_argument("--weights", required=True, metavar="W", help="a .pkl of transfer/convert.py, or random")
-    parser.add_argument("--out", required=True, metavar="DIR", help="output folder of this run alone")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder of this run alone")
     parser.add_argument("--data", metavar="ROOT", help="the benchmark's folder, if it is not in its usual place")
     for option in ("--train-json", "--train-images", "--val-json", "--val-images"):
         kind = "COCO json" if option.endswith("json") else "image folder"
         parser.add_argument(option, metavar="PATH", help=f"{kind} of your own data set")
-    chance = parser.add_mutually_exclusive_group()
-    chance.add_argument("--seed", type=int, help="of the new layers, the image order and all chance (0)")
-    chance.add_argument("--seeds", metavar="0,1,2", help="a run for each, in DIR/seed0 ... (the protocol's number)")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, help="of the new layers, the image order and everything random (0)")
+    seeds.add_argument("--seeds", metavar="0,1,2", help="a run for each, in DIR/seed0 ... (the protocol's number)")
     parser.add_argument(
         "--scale",
         type=int,
@@ -125,8 +59,87 @@ def _parser() -> Parser:
     parser.add_argument("--amp", choices=("on", "off"), help="mixed precision (the protocol's choice)")
     parser.add_argument("--checkpoint-activations", action="store_true", help="less memory, one more forward pass")
     parser.add_argument("--eval-only", action="store_true", help="evaluate DIR/model_final.pth again")
-    parser.add_argument("settings", nargs="*", metavar="KEY VALUE", help="Detectron2 settings that differ from P's")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="Detectron2 settings that differ from P's")
     return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked as far as that is possible without torch, Detectron2 and the data.
+
+    ``settings`` is {key: value}, ``seeds`` the list of the seeds that are run, ``rates`` those of --search-lr. Raises
+    UserError naming every fault.
+    """
+    arguments = parser().parse_intermixed_args(argv)
+    faults = Faults()
+    with faults.collected():
+        arguments.settings = settings.parse(arguments.settings)
+        if arguments.amp:
+            arguments.settings["SOLVER.AMP.ENABLED"] = arguments.amp == "on"
+        if arguments.checkpoint_activations:
+            arguments.settings["TRANSFER.CHECKPOINT_ACTIVATIONS"] = True
+    with faults.collected():
+        one_of("protocol", arguments.protocol, protocol.available())
+        check_scale(arguments.scale, protocol.value(arguments.protocol, "SOLVER.IMS_PER_BATCH"))
+    with faults.collected():
+        if not any(getattr(arguments, key) for key in PATHS):
+            one_of("benchmark", arguments.benchmark, benchmarks.available())
+    with faults.collected("--seeds"):
+        arguments.seeds = None if arguments.seeds is None else numbers(arguments.seeds)
+    with faults.collected("--search-lr"):
+        arguments.rates = [] if arguments.search_lr is None else numbers(arguments.search_lr, float, above=0)
+    if beyond := [seed for seed in [arguments.seed or 0, *(arguments.seeds or [])] if not 0 <= seed <= MOST_SEED]:
+        faults.append(f"a seed must lie in 0 .. {MOST_SEED}, got {beyond[0]}")
+    if arguments.rates and arguments.eval_only:
+        faults.append("--eval-only evaluates one run; leave --search-lr out")
+    if arguments.rates and "SOLVER.BASE_LR" in arguments.settings:
+        faults.append("SOLVER.BASE_LR is decided by --search-lr; use that option")
+    faults.check()
+    return arguments
+
+
+def runs(arguments: argparse.Namespace) -> list[tuple[int, Path]]:
+    """Seed and folder of each run that the command line stands for."""
+    trials = arguments.settings.get("TRANSFER.TRIALS", protocol.value(arguments.protocol, "TRANSFER.TRIALS"))
+    if arguments.seeds is not None:
+        seeds = arguments.seeds
+    elif arguments.seed is None and trials > 1:
+        seeds = range(trials)
+    else:
+        return [(arguments.seed or 0, arguments.out)]
+    return [(seed, arguments.out / f"seed{seed}") for seed in seeds]
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse(argv)
+
+    from runtime import distributed
+    from runtime.stopping import Stopped, StopRequest
+    from transfer.detection import fine_tuning, lr_search
+
+    stop = StopRequest()
+    try:
+        specs = fine_tuning.specs(
+            runs(arguments),
+            protocol=arguments.protocol,
+            overrides=arguments.settings,
+            benchmark=arguments.benchmark,
+            data=arguments.data,
+            paths={key: getattr(arguments, key) for key in PATHS},
+            weights=arguments.weights,
+            scale=arguments.scale,
+        )
+        for spec in specs:
+            if arguments.rates:
+                lr_search.search(spec, arguments.rates, make=lambda each: fine_tuning.Run(each, stop=stop))
+            else:
+                fine_tuning.complete(fine_tuning.Run(spec, stop=stop), eval_only=arguments.eval_only)
+    except Stopped as stopped:
+        if distributed.is_main():
+            print(f"{stopped}; the same command resumes", file=sys.stderr)
+        return stopped.code
+    finally:
+        distributed.shutdown()
+    return 0
 
 
 if __name__ == "__main__":

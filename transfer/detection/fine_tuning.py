@@ -1,47 +1,47 @@
 """One fine-tuning run: weights, a protocol and a data set in, a trained detector and result.json out."""
 
-import gzip
+import contextlib
 import json
 import logging
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from runtime import distributed, provenance, results
+from pretrain.checkpoints import checkpoint
+from runtime import distributed, provenance, results, run_guard
 from runtime.command_line import UserError
-from runtime.files import replacing, sha256, write_json, write_text
+from runtime.files import sha256, write_json, write_text
 from runtime.stopping import StopRequest
+from transfer.backbones import RANDOM
 from transfer.checkpoints import weights
-from transfer.datasets import validate_coco
+from transfer.datasets import benchmarks, validate_coco
 from transfer.datasets.benchmarks import Paths
-from transfer.detection import run_config
-from transfer.detection.inference import predict
-from transfer.detection.launch import main_first
-from transfer.detection.run_guard import claim, identity
+from transfer.detection import run_config, settings
+from transfer.detection.checkpointer import FINAL, newest_first, numbered
+from transfer.detection.evaluation import predict, write_predictions
+from transfer.detection.launch import join, main_first
 from transfer.detection.scaling import described
 from transfer.detection.trainer import Trainer
 from transfer.metrics import error_plot, ground_truth, pictures, scorers
-
-RANDOM = "random"
-"""In place of a weights file: the row from scratch."""
-
 
 class Diverged(UserError):
     """The loss became infinite or no number."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunSpec:
     """What a run is asked to do."""
 
     protocol: str
-    overrides: list[str]
-    """KEY VALUE KEY VALUE ...: Detectron2 settings that differ from the protocol's."""
+    overrides: Mapping[str, Any]
+    """Detectron2 settings that differ from the protocol's: key -> value."""
     paths: Paths
     weights: str
     """A converted file, or ``random``."""
@@ -57,57 +57,130 @@ class Plan:
     result: str = "result.json"
 
 
+def specs(
+    runs: Iterable[tuple[int, Path]],
+    *,
+    protocol: str,
+    overrides: Mapping[str, Any],
+    benchmark: str,
+    data: str | None,
+    paths: dict[str, str | None],
+    weights: str,
+    scale: int,
+) -> Iterator[RunSpec]:
+    """The specification of each run (seed, folder), with the other processes joined and the data set located.
+
+    Args:
+        data: the benchmark's folder, where it is not in its usual place.
+        paths: of a data set without a name: train_json, train_images, val_json, val_images.
+    """
+    device = join(run_config.load(protocol, overrides, scale=scale).MODEL.DEVICE)
+    located = main_first(lambda: benchmarks.locate(benchmark, root=data, paths=paths))
+    for seed, out in runs:
+        yield RunSpec(
+            protocol=protocol,
+            overrides=overrides,
+            paths=located,
+            weights=weights,
+            out=out,
+            seed=seed,
+            device=device,
+            scale=scale,
+        )
+
+
+def complete(run: "Run", *, eval_only: bool = False) -> None:
+    """Bring a run to its end, whatever of it is done; of a complete one only the files are tidied up."""
+    run.prepare()
+    if run.is_complete and not eval_only:
+        if distributed.is_main():
+            run.tidy()
+            print(f"complete: {run.out / run.spec.result}")
+    else:
+        run.execute(eval_only=eval_only)
+
+
 class Run:
     """One fine-tuning run, from its plan to its result."""
 
-    def __init__(self, plan: Plan, *, stop: StopRequest):
-        self.plan, self.out, self.stop = plan, plan.out, stop
-        self.cfg = run_config.load(plan.protocol, plan.overrides, base_lr=plan.base_lr, scale=plan.scale)
-        self.protocol_says = described(run_config.load(plan.protocol, []))
-        self.weights = {} if plan.weights == RANDOM else weights.read(plan.weights)
+    def __init__(self, spec: RunSpec, *, stop: StopRequest):
+        self.spec, self.out, self.stop = spec, spec.out, stop
+        self.cfg = run_config.load(spec.protocol, spec.overrides, base_lr=spec.base_lr, scale=spec.scale)
+        self.protocol_says = described(run_config.load(spec.protocol))
+        self.weights = {} if spec.weights == RANDOM else weights.read(spec.weights)
         self.about = self.weights.get(weights.ABOUT, {})
-        self.weights_sha256 = sha256(plan.weights) if self.weights else ""
+        self.weights_sha256 = sha256(spec.weights) if self.weights else ""
         self.errors: dict = {}
-        self.changed = run_config.changed(plan.protocol, self.cfg, base_lr=plan.base_lr, scale=plan.scale)
-        run_config.apply_input(self.cfg, self.about, plan.overrides)
-        if not 0 <= plan.seed < 2**31:
-            raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {plan.seed}")
+        self.changed = run_config.changed(spec.protocol, self.cfg, base_lr=spec.base_lr, scale=spec.scale)
+        run_config.apply_input(self.cfg, self.about, spec.overrides)
 
     def prepare(self) -> None:
-        """Check the data and take the folder."""
-        paths = self.plan.paths
-        summary = validate_coco.check(paths.train, evaluated=False)
-        self.val = validate_coco.check(paths.val, evaluated=True)
-        if summary.categories != self.val.categories:
-            raise UserError(f"{paths.train.json} and {paths.val.json} have different categories")
-        scored = scorers.TASKS[ground_truth.read(paths.val.json).metric]
-        if not set(run_config.tasks(self.cfg)) & set(scored):
-            raise UserError(
-                f"benchmark {paths.name} is scored on {', '.join(scored)}, which protocol {self.plan.protocol} does "
-                f"not predict; take another protocol"
-            )
+        """Check the data, to the evaluator's reader of the ground truth, and take the folder."""
+        paths = self.spec.paths
+        begun = (self.out / FINAL).exists() or bool(numbered(self.out))
+        # Once a run, on one rank: reading the header of every image takes a while.
+        summary, self.val = main_first(
+            lambda: validate_coco.check_both(paths, images=distributed.is_main() and not begun)
+        )
         run_config.resolve(
             self.cfg,
             paths,
             summary,
             out=self.out,
-            seed=self.plan.seed,
-            weights=self.plan.weights if self.weights else "",
+            seed=self.spec.seed,
+            weights=self.spec.weights if self.weights else "",
             world_size=distributed.world_size(),
-            device=self.plan.device.type,
+            device=self.spec.device.type,
         )
-        main_first(self._claim)
-
-    def _claim(self) -> None:
+        tasks, engine = run_config.tasks(self.cfg), self.cfg.TRANSFER.EVALUATION_ENGINE
+        main_first(
+            lambda: distributed.is_main() and scorers.check_ground_truth(paths.val.json, tasks=tasks, engine=engine)
+        )
+        guard = run_guard.RunGuard(folder=self.out, outputs=("last_checkpoint", "*.pth", self.spec.result), recover=self._recorded)
+        guard.claim(self.identity())
         if distributed.is_main():
-            sha = self.weights_sha256
-            now = identity(self.cfg, protocol=self.plan.protocol, benchmark=self.plan.paths, weights_sha256=sha)
-            claim(self.out, now)
             write_text(self.out / "config.yaml", self.cfg.dump())
 
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the outcome of the run, as plain values."""
+        paths, values = self.spec.paths, run_config.flatten(self.cfg)
+        decisive = {key: value for key, value in values.items() if key not in settings.INCIDENTAL}
+        return {
+            "protocol": self.spec.protocol,
+            "benchmark": paths.name,
+            "train_json_sha256": sha256(paths.train.json),
+            "val_json_sha256": sha256(paths.val.json),
+            "weights_sha256": self.weights_sha256,
+            "settings": json.loads(json.dumps(decisive)),  # tuples become the lists that reading back gives
+        }
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """What the newest readable checkpoint says of the run that made it."""
+        for path in newest_first(self.out):
+            with contextlib.suppress(UserError):
+                return checkpoint.read(path).get("run")
+        return None
+
     @property
-    def complete(self) -> bool:
-        return (self.out / self.plan.result).exists()
+    def is_complete(self) -> bool:
+        """Whether the result is there, whole and readable, as the main process finds it."""
+        return bool(main_first(lambda: distributed.is_main() and self._has_result(), every_rank=False))
+
+    def _has_result(self) -> bool:
+        path = self.out / self.spec.result
+        if not path.exists():
+            return False
+        try:
+            results.read(path)
+        except UserError as error:
+            print(f"note: {error.faults[0]}; it is made again", file=sys.stderr)
+            return False
+        return True
+
+    def tidy(self) -> None:
+        """Remove what only a resumption would need, also what a run killed at this moment left."""
+        for path in numbered(self.out):
+            path.unlink(missing_ok=True)
 
     def execute(self, *, eval_only: bool = False) -> None:
         """Train to the end, from the last checkpoint if there is one, evaluate what was saved, write the result."""
@@ -120,16 +193,16 @@ class Run:
         if distributed.is_main():
             self.write_result(figures, wall_s=time.monotonic() - began)
             report(figures)
-            print(self.out / self.plan.result)
+            print(self.out / self.spec.result)
         distributed.barrier()
 
     def _announce(self) -> None:
         if self.weights and not self.about:
             print(
-                f"note: {self.plan.weights} does not say what input it needs; the protocol's is used", file=sys.stderr
+                f"note: {self.spec.weights} does not say what input it needs; the protocol's is used", file=sys.stderr
             )
-        if self.plan.scale > 1:
-            print(f"scale {self.plan.scale}: {described(self.cfg)} (protocol: {self.protocol_says})", file=sys.stderr)
+        if self.spec.scale > 1:
+            print(f"scale {self.spec.scale}: {described(self.cfg)} (protocol: {self.protocol_says})", file=sys.stderr)
 
     def train(self) -> None:
         """Train to the end. Raises ``Stopped`` after a signal and ``Diverged`` when the loss is lost."""
@@ -138,9 +211,10 @@ class Run:
             logging.getLogger(name).handlers.clear()  # those of the run before it in a search
             setup_logger(str(self.out), distributed.rank(), name=name, configure_stdout=False)
         seed_all_rng(self.cfg.SEED)
-        trainer = Trainer(self.cfg, evaluate=lambda: self.score(trainer.checkpointer.model)[0], stop=self.stop)
+        trainer = Trainer(self.cfg, evaluate=lambda: self._score_in_training(trainer.checkpointer.model), stop=self.stop)
+        trainer.checkpointer.run = self.identity()
         if not trainer.resume() and self.weights:
-            proof = trainer.load_pretrained(self.weights["model"])
+            proof = trainer.load_pretrained(self.weights)
             if distributed.is_main():
                 write_json(self.out / "loaded.json", {"arrived": proof.arrived, "extras": proof.extras})
         try:
@@ -149,62 +223,68 @@ class Run:
             reason = " ".join(str(error).split())
             raise Diverged(f"fine-tuning diverged ({reason}); lower SOLVER.BASE_LR or warm up longer") from error
 
-    def score(self, model: torch.nn.Module) -> tuple[dict, list[dict]]:
-        """The data set's figures and the predictions, on the main process; empty on the others."""
+    def predict(self, model: torch.nn.Module) -> list[dict]:
+        """The predictions on the validation images, on the main process; empty on the others."""
         loader = Trainer.build_test_loader(self.cfg, self.cfg.DATASETS.TEST[0])
-        predictions = predict(model, loader, category_ids=list(self.val.categories), stop=self.stop)
-        if not distributed.is_main():
-            return {}, []
+        found = predict(model, loader, category_ids=list(self.val.categories), stop=self.stop)
+        return found if distributed.is_main() else []
+
+    def score(self, predictions: list[dict]) -> dict[str, dict]:
+        """The data set's figures for ``predictions``, ``{task: {metric: value}}``."""
         tasks, engine = run_config.tasks(self.cfg), self.cfg.TRANSFER.EVALUATION_ENGINE
-        return scorers.score(self.plan.paths.val.json, predictions, tasks=tasks, engine=engine), predictions
+        return scorers.score(self.spec.paths.val.json, predictions, tasks=tasks, engine=engine)
+
+    def _score_in_training(self, model: torch.nn.Module) -> dict[str, dict]:
+        predictions = self.predict(model)
+        return self.score(predictions) if distributed.is_main() else {}
 
     def evaluate(self) -> dict:
         """Evaluate the saved model_final.pth: one source of statistics for every process, and for every later look."""
-        path = self.out / "model_final.pth"
+        path = self.out / FINAL
         if not path.exists():
             raise UserError(f"{path} does not exist; train first, without --eval-only")
         model = Trainer.build_model(self.cfg)
-        state = torch.load(path, map_location="cpu", weights_only=True)["model"]
-        model.load_state_dict(state)
-        figures, predictions = self.score(model)
-        if distributed.is_main():
-            with replacing(self.out / "predictions.json.gz") as temporary, gzip.open(temporary, "wt") as file:
-                json.dump(predictions, file)
-            if count := self.cfg.TRANSFER.PICTURES:
-                pictures.draw(self.out / "predictions.png", self.plan.paths.val, predictions, count=count)
-            self.errors = scorers.errors(self.plan.paths.val.json, predictions, tasks=run_config.tasks(self.cfg))
-            if self.errors:
-                error_plot.draw(self.out / "errors.png", self.errors)
+        model.load_state_dict(checkpoint.read(path)["model"])
+        predictions = self.predict(model)
+        if not distributed.is_main():
+            return {}
+        write_predictions(self.out / "predictions.json.gz", predictions)  # first: they are kept whatever follows
+        if count := self.cfg.TRANSFER.PICTURES:
+            pictures.draw(self.out / "predictions.png", self.spec.paths.val, predictions, count=count)
+        truth, tasks = self.spec.paths.val.json, run_config.tasks(self.cfg)
+        figures = self.score(predictions)
+        self.errors = scorers.errors(truth, predictions, tasks=tasks)
+        if self.errors:
+            error_plot.draw(self.out / "errors.png", self.errors)
         return figures
 
     def write_result(self, figures: dict, *, wall_s: float) -> None:
         """Write the result; last of all files, so that its presence means the run is complete."""
-        origin = {"method": Path(self.plan.weights).stem, "recipe": "", "variant": "", "epochs": 0, **self.about}
+        origin = {"method": Path(self.spec.weights).stem, "recipe": "", "variant": "", "epochs": 0, **self.about}
         records = results.flatten(
             figures,
             **{key: origin[key] for key in ("method", "recipe", "variant", "epochs")},
-            benchmark=self.plan.paths.name,
-            protocol=self.plan.label or self.plan.protocol,
-            seed=self.plan.seed,
+            benchmark=self.spec.paths.name,
+            protocol=self.spec.label or self.spec.protocol,
+            seed=self.spec.seed,
             commit=provenance.commit(),
             weights_sha256=self.weights_sha256,
             n=self.val.images,
         )
         results.write(
-            self.out / self.plan.result, records, weights=self.about, **self._context(), wall_s=round(wall_s, 1)
+            self.out / self.spec.result, records, weights=self.about, **self._context(), wall_s=round(wall_s, 1)
         )
-        for path in self.out.glob("model_[0-9]*.pth"):  # what only a resumption would need
-            path.unlink()
+        self.tidy()
 
     def _context(self) -> dict:
         cfg = self.cfg
         half = "bfloat16" if cfg.MODEL.DEVICE == "cpu" else "float16"
         return {
             "protocol_version": cfg.TRANSFER.VERSION,
-            "scale": self.plan.scale,
+            "scale": self.spec.scale,
             "schedule": described(cfg),
             "changed_from_protocol": self.changed,
-            "metric": ground_truth.read(self.plan.paths.val.json).metric,
+            "metric": ground_truth.read(self.spec.paths.val.json).metric,
             "errors": self.errors,
             "norm": cfg.MODEL.RESNETS.NORM,
             "amp": cfg.SOLVER.AMP.ENABLED,

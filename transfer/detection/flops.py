@@ -36,9 +36,9 @@ def detector(protocol: str, *, classes: int) -> Count:
     """
     from detectron2.modeling import build_model
 
-    from transfer.detection import protocol as protocols
+    from transfer.detection import run_config
 
-    cfg = protocols.read(protocol)
+    cfg = run_config.read(protocol)
     cfg.MODEL.DEVICE, cfg.MODEL.ROI_HEADS.NUM_CLASSES = "cpu", classes
     side = cfg.INPUT.MIN_SIZE_TEST
     with torch.random.fork_rng(devices=[]):

@@ -1,5 +1,7 @@
 """What happens between the iterations of a fine-tuning run, besides Detectron2's own hooks."""
 
+from pathlib import Path
+
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils.events import EventStorage
@@ -9,6 +11,7 @@ from torch import nn
 from runtime import distributed
 from runtime.progress import Progress
 from runtime.stopping import RESUME_ME, Stopped, StopRequest
+from transfer.detection.checkpointer import numbered
 
 
 class SeedIteration(HookBase):
@@ -43,7 +46,7 @@ class PreciseBN(HookBase):
         norms = get_bn_modules(model)
         in_backbone = set(get_bn_modules(model.backbone))
         # Where only the trunk has norms (FPN), the heads need not run.
-        network = model if set(norms) - in_backbone else _Trunk(model)
+        network = model if set(norms) - in_backbone else _BackboneAlone(model)
         with EventStorage():
             update_bn_stats(network, self.make_loader(), self.iterations)
         if distributed.world_size() > 1:
@@ -52,7 +55,7 @@ class PreciseBN(HookBase):
                 torch.distributed.broadcast(norm.running_var, 0)
 
 
-class _Trunk(nn.Module):
+class _BackboneAlone(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
@@ -74,6 +77,22 @@ class Evaluate(HookBase):
                 known = {f"{task}/{metric}": value for metric, value in figures.items() if value is not None}
                 self.trainer.storage.put_scalars(**known, smoothing_hint=False)
             distributed.barrier()
+
+
+class SaveCheckpoints(HookBase):
+    """Saves every ``period`` iterations and at the end; of those that only a resumption needs the last ``kept`` stay."""
+
+    def __init__(self, *, period: int, kept: int):
+        self.period, self.kept = period, kept
+
+    def after_step(self):
+        iteration, checkpointer = self.trainer.iter, self.trainer.checkpointer
+        if (iteration + 1) % self.period == 0:
+            checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+            for path in numbered(Path(checkpointer.save_dir))[: -self.kept]:
+                path.unlink(missing_ok=True)
+        if iteration + 1 == self.trainer.max_iter:
+            checkpointer.save("model_final", iteration=iteration)
 
 
 class ShowProgress(HookBase):

@@ -29,17 +29,21 @@ def join(device: str) -> torch.device:
     return chosen
 
 
-def main_first(function: Callable[[], Value]) -> Value:
+def main_first(function: Callable[[], Value], *, every_rank: bool = True) -> Value:
     """Call ``function`` in the main process, then in the others, which find its files there.
 
-    A UserError in the main process is raised in all of them: none waits for one that is gone.
+    With ``every_rank`` False the others do not call it: they get the main process's value. A UserError in the main
+    process is raised in all of them: none waits for one that is gone.
     """
-    value, failure = None, ""
+    value, failure = None, ()
     if distributed.is_main():
         try:
             value = function()
         except UserError as error:
-            failure = str(error)
-    if failure := comm.all_gather(failure)[0]:
-        raise UserError(failure)
+            failure = error.faults
+    failure, shared = comm.all_gather((failure, None if every_rank else value))[0]
+    if failure:
+        raise UserError.of(failure)
+    if not every_rank:
+        return shared
     return value if distributed.is_main() else function()

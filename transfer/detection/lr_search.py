@@ -16,7 +16,7 @@ from runtime.files import write_json, write_text
 from runtime.results import Record
 from transfer.datasets import coco_json, subset
 from transfer.datasets.benchmarks import Paths, Split
-from transfer.detection.fine_tuning import Diverged, Plan, Run
+from transfer.detection.fine_tuning import Diverged, Run, RunSpec, complete
 from transfer.detection.launch import main_first
 
 FRACTION = 0.1
@@ -25,45 +25,31 @@ FRACTION = 0.1
 SUFFIX = "+lr"
 
 
-def rates(text: str) -> list[float]:
-    """``0.02,0.04`` -> [0.02, 0.04]. Raises UserError unless they are positive numbers, each given once."""
-    try:
-        found = [float(word) for word in text.split(",")]
-    except ValueError as error:
-        raise UserError(f"--search-lr {text!r}: {error}; expected learning rates like 0.02,0.04") from error
-    if any(not 0 < rate < float("inf") for rate in found):
-        raise UserError(f"--search-lr {text!r}: a learning rate must be positive")
-    if len(set(found)) < len(found):
-        raise UserError(f"--search-lr {text!r} names a learning rate twice")
-    return found
-
-
-def search(plan: Plan, tried: list[float], *, make: Callable[[Plan], Run]) -> None:
+def search(spec: RunSpec, tried: list[float], *, make: Callable[[RunSpec], Run]) -> None:
     """Try every rate on held-out images, then run the protocol with the best one, and as it is.
 
-    Files below ``plan.out``: ``search/lr-*/`` and ``search/search.json``, ``tuned/result.json``, and the plain run's
+    Files below ``spec.out``: ``search/lr-*/`` and ``search/search.json``, ``tuned/result.json``, and the plain run's
     own, whose result.json comes last.
     """
-    plain = make(plan)
+    plain = make(spec)
     plain.prepare()
-    halves = main_first(lambda: held_out(plan.paths, plan.out / "search"))
-    scores = {f"{rate:g}": _try(plan, halves, rate, make) for rate in tried}
+    halves = main_first(lambda: held_out(spec.paths, spec.out / "search"))
+    scores = {f"{rate:g}": _try(spec, halves, rate, make) for rate in tried}
     known = {rate: score for rate, score in scores.items() if score is not None}
     if not known:
         raise UserError(f"fine-tuning diverged at every rate of --search-lr {','.join(scores)}; search lower ones")
-    own = f"{plain.cfg.SOLVER.BASE_LR * plan.scale:g}"
+    own = f"{plain.cfg.SOLVER.BASE_LR * spec.scale:g}"
     best = max(known, key=lambda rate: (known[rate], rate == own))
     if distributed.is_main():
         chosen = {"held_out_ap": scores, "chosen": float(best), "protocol": float(own), "fraction": FRACTION}
-        write_json(plan.out / "search" / "search.json", chosen)
+        write_json(spec.out / "search" / "search.json", chosen)
         print(f"learning rate {best} of {', '.join(scores)} (the protocol's is {own})")
-    tuned = replace(plan, out=plan.out / "tuned", base_lr=float(best), label=plan.protocol + SUFFIX)
+    tuned = replace(spec, out=spec.out / "tuned", base_lr=float(best), label=spec.protocol + SUFFIX)
     if best != own:
-        _complete(make(tuned))
-    if not plain.complete:
-        plain.execute()
+        complete(make(tuned))
+    complete(plain)
     if best == own and distributed.is_main():
-        _copy(plan.out / plan.result, tuned)
+        _copy(spec.out / spec.result, tuned)
 
 
 def held_out(paths: Paths, folder: Path) -> Paths:
@@ -79,12 +65,12 @@ def held_out(paths: Paths, folder: Path) -> Paths:
     return Paths(f"{paths.name}/held-out", halves["train"], halves["val"])
 
 
-def _try(plan: Plan, halves: Paths, rate: float, make: Callable[[Plan], Run]) -> float | None:
+def _try(spec: RunSpec, halves: Paths, rate: float, make: Callable[[RunSpec], Run]) -> float | None:
     """AP on the held-out images, averaged over the detector's tasks; None if it diverged."""
-    out = plan.out / "search" / f"lr-{rate:g}"
-    run = make(replace(plan, out=out, paths=halves, base_lr=rate, result="held_out.json"))
+    out = spec.out / "search" / f"lr-{rate:g}"
+    run = make(replace(spec, out=out, paths=halves, base_lr=rate, result="held_out.json"))
     try:
-        _complete(run)
+        complete(run)
     except Diverged as error:
         if distributed.world_size() > 1:  # the other processes wait for this one
             raise
@@ -94,13 +80,7 @@ def _try(plan: Plan, halves: Paths, rate: float, make: Callable[[Plan], Run]) ->
     return sum(figures) / len(figures)
 
 
-def _complete(run: Run) -> None:
-    run.prepare()
-    if not run.complete:
-        run.execute()
-
-
-def _copy(result: Path, tuned: Plan) -> None:
+def _copy(result: Path, tuned: RunSpec) -> None:
     """The protocol's own rate was the best: its figures are the tuned ones too."""
     records = [Record(**{**vars(record), "protocol": tuned.label}) for record in results.read(result)]
     results.write(tuned.out / tuned.result, records, **results.context(result), same_run_as=str(result))

@@ -1,57 +1,98 @@
-"""From a protocol to the settings of one run: the data set's classes, the weights' input, what the machine allows."""
+"""From a protocol to Detectron2's config of one run: the data set's classes, the weights' input, the machine's limits."""
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 
-from runtime.command_line import UserError, one_of
+from runtime.command_line import UserError
 from transfer.datasets import coco_json
 from transfer.datasets.benchmarks import Paths, Split
 from transfer.datasets.validate_coco import Summary
-from transfer.detection import protocol, records, samplers
-from transfer.detection.run_guard import INCIDENTAL
+from transfer.detection import heads as heads  # registers the head that C4 protocols name
+from transfer.detection import protocol, records, settings
 from transfer.detection.scaling import linear_rule
-from transfer.metrics.coco import ENGINES
-
-OWNED = {
-    "SEED": "--seed",
-    "OUTPUT_DIR": "--out",
-    "MODEL.WEIGHTS": "--weights",
-    "DATASETS.TRAIN": "--benchmark",
-    "DATASETS.TEST": "--benchmark",
-    "MODEL.ROI_HEADS.NUM_CLASSES": "--benchmark",
-}
-"""Settings that an option decides."""
 
 
-def load(name: str, overrides: list[str], *, base_lr: float | None = None, scale: int = 1) -> CfgNode:
-    """Protocol ``name``, scaled, with the command line's ``overrides`` last, which are taken as they are.
-
-    Args:
-        base_lr: learning rate in place of the protocol's, for the protocol's own batch.
-        scale: how many times smaller the batch is (``transfer.detection.scaling``).
-
-    Raises UserError for the settings that belong to an option, and for values that nothing knows.
-    """
-    owned = OWNED | ({"SOLVER.BASE_LR": "--search-lr"} if base_lr is not None else {})
-    for key in overrides[::2]:
-        if key in owned:
-            raise UserError(f"{key} is decided by {owned[key]}; use that option")
-    cfg = protocol.read(name)
-    if base_lr is not None:
-        cfg.SOLVER.BASE_LR = base_lr
-    linear_rule(cfg, scale)
-    protocol.override(cfg, overrides)
-    one_of("evaluation engine", cfg.TRANSFER.EVALUATION_ENGINE, ENGINES)
-    one_of("DATALOADER.SAMPLER_TRAIN", cfg.DATALOADER.SAMPLER_TRAIN, samplers.SAMPLERS)
+def default_config() -> CfgNode:
+    """Detectron2's settings plus this suite's, which stand under TRANSFER."""
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE = "auto"  # CUDA if there is a GPU; Detectron2's own default fails without one
+    # A scratch row must not start from whatever Detectron2 would fetch by default.
+    cfg.MODEL.WEIGHTS = ""
+    cfg.TRANSFER = CfgNode(vars(settings.TransferSettings()))
     return cfg
 
 
-def changed(name: str, cfg: CfgNode, *, base_lr: float | None, scale: int) -> dict:
+def read(name: str) -> CfgNode:
+    """The config of protocol ``name``. Raises UserError as `protocol.read` does."""
+    cfg = default_config()
+    override(cfg, protocol.read(name))
+    return cfg
+
+
+def load(
+    name: str, overrides: Mapping[str, Any] | None = None, *, base_lr: float | None = None, scale: int = 1
+) -> CfgNode:
+    """Protocol ``name``, scaled, with the command line's ``overrides`` last, which are taken as they are.
+
+    Args:
+        overrides: setting -> value, as `settings.parse` gives them.
+        base_lr: learning rate in place of the protocol's, for the protocol's own batch.
+        scale: how many times smaller the batch is (``transfer.detection.scaling``).
+
+    Raises UserError for an unknown protocol or setting, and for values that do not fit.
+    """
+    overrides = overrides or {}
+    if base_lr is not None and "SOLVER.BASE_LR" in overrides:
+        raise UserError("SOLVER.BASE_LR is decided by --search-lr; use that option")
+    cfg = read(name)
+    if base_lr is not None:
+        cfg.SOLVER.BASE_LR = base_lr
+    linear_rule(cfg, scale)
+    override(cfg, overrides)
+    return cfg
+
+
+def override(cfg: CfgNode, values: Mapping[str, Any]) -> None:
+    """Put ``values`` (dotted key -> value) into ``cfg``.
+
+    Raises UserError for a key that this Detectron2 does not have and for a value of another type.
+    """
+    for key, value in values.items():
+        *groups, name = key.split(".")
+        node = functools.reduce(lambda node, group: node.get(group, {}), groups, cfg)
+        if name not in node:
+            raise UserError(f"{key} is no setting of the installed Detectron2; leave it out, or install 0.6 or later")
+        node[name] = _as_type_of(node[name], value, key)
+
+
+def _as_type_of(default: Any, value: Any, key: str) -> Any:
+    """``value`` as Detectron2 keeps this setting: a whole number may stand for a float, a list for a tuple."""
+    if isinstance(default, list | tuple) and isinstance(value, list | tuple):
+        return type(default)(value)
+    if type(default) is float and type(value) is int:
+        return float(value)
+    if default is not None and type(value) is not type(default):
+        raise UserError(f"{key} must be a {type(default).__name__}, got {value!r}")
+    return value
+
+
+def flatten(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
+    """``{"SOLVER.BASE_LR": 0.02, ...}``."""
+    flat = {}
+    for key, value in cfg.items():
+        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else {f"{prefix}{key}": value})
+    return flat
+
+
+def changed(name: str, cfg: CfgNode, *, base_lr: float | None, scale: int) -> dict[str, Any]:
     """The settings of a loaded ``cfg`` that are not protocol ``name``'s own at this rate and scale: key -> value."""
-    own = protocol.flatten(load(name, [], base_lr=base_lr, scale=scale))
-    now = protocol.flatten(cfg)
-    return {key: value for key, value in now.items() if key not in INCIDENTAL and value != own[key]}
+    own = flatten(load(name, base_lr=base_lr, scale=scale))
+    now = flatten(cfg)
+    return {key: value for key, value in now.items() if key not in settings.INCIDENTAL and value != own[key]}
 
 
 def tasks(cfg: CfgNode) -> list[str]:
@@ -60,24 +101,24 @@ def tasks(cfg: CfgNode) -> list[str]:
     return ["bbox", *(task for task, on in heads.items() if on)]
 
 
-def apply_input(cfg: CfgNode, about: dict, overrides: list[str]) -> None:
+def apply_input(cfg: CfgNode, about: dict, overrides: Mapping[str, Any]) -> None:
     """Give the model the input that its weights were trained on.
 
     Colour order, mean, standard deviation and the place of the stride belong to the weights: a wrong one loads without
     complaint and costs several AP. Raises UserError if ``overrides`` contradict them.
     """
-    seen = about.get("input")
-    if not seen:
+    trained = about.get("input")
+    if not trained:
         return
     wanted = {
-        "INPUT.FORMAT": seen["order"],
-        "MODEL.PIXEL_MEAN": seen["pixel_mean"],
-        "MODEL.PIXEL_STD": seen["pixel_std"],
-        "MODEL.RESNETS.STRIDE_IN_1X1": seen["stride_in_1x1"],
+        "INPUT.FORMAT": trained["order"],
+        "MODEL.PIXEL_MEAN": trained["pixel_mean"],
+        "MODEL.PIXEL_STD": trained["pixel_std"],
+        "MODEL.RESNETS.STRIDE_IN_1X1": trained["stride_in_1x1"],
     }
-    current = protocol.flatten(cfg)
+    current = flatten(cfg)
     for key, value in wanted.items():
-        if key in overrides[::2] and current[key] != value:
+        if key in overrides and current[key] != value:
             raise UserError(
                 f"{key} {current[key]} contradicts the weights, which were trained with {value}; leave it out"
             )
@@ -89,7 +130,7 @@ def resolve(
 ) -> None:
     """Fill in what depends on the data set, the machine and the command line, register the data, and freeze ``cfg``."""
     if cfg.MODEL.MASK_ON and not summary.has_masks:
-        raise UserError(f"{paths.train.json} has annotations without a mask; add MODEL.MASK_ON False to train on boxes")
+        raise UserError(f"{paths.train.json} has annotations without a mask; add MODEL.MASK_ON=False to train on boxes")
     if cfg.SOLVER.IMS_PER_BATCH % world_size:
         raise UserError(
             f"a batch of SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} images cannot be shared evenly by "
@@ -104,10 +145,23 @@ def resolve(
         points = coco_json.keypoint_names(paths.train.json)
         model.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS = len(points)
     for node in (model.RESNETS, model.FPN, model.ROI_BOX_HEAD, model.ROI_MASK_HEAD):
-        node.NORM = protocol.norm_for(node.NORM, world_size=world_size, device=device)
+        node.NORM = norm_for(node.NORM, world_size=world_size, device=device)
     cfg.freeze()
     for split, half in (("train", paths.train), ("val", paths.val)):
         _register(f"{paths.name}/{split}", half, summary.categories, points)
+
+
+def norm_for(name: str, *, world_size: int, device: str) -> str:
+    """The norm that computes what ``name`` means with so many processes on such a device.
+
+    One process has nothing to synchronise, so SyncBN is plain BN there; torch's SyncBN is for GPUs only, on CPU
+    Detectron2's own version stands in.
+    """
+    if name != "SyncBN":
+        return name
+    if world_size == 1:
+        return "BN"
+    return "SyncBN" if device == "cuda" else "naiveSyncBN"
 
 
 def _register(name: str, half: Split, categories: dict[int, str], points: list[str]) -> None:

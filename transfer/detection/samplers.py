@@ -4,19 +4,12 @@ Detectron2's own sampler starts afresh after an interruption. This one can start
 was killed and resumed sees the images, the flips and the sizes that a run never killed would have seen.
 """
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
-import torch
-from detectron2.data import DatasetFromList
-from detectron2.data.build import trivial_batch_collator
 from detectron2.data.samplers import RepeatFactorTrainingSampler
-from torch.utils.data import DataLoader, Dataset, Sampler
-
-SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
-"""Detectron2's names for an order that shows every image once an epoch, and one that repeats rare categories."""
+from torch.utils.data import Sampler
 
 
 class TrainingBatches(Sampler):
@@ -73,35 +66,6 @@ class TrainingBatches(Sampler):
         whole = np.floor(self.repeats)
         times = whole + (chance.random(len(whole)) < self.repeats - whole)
         return chance.permutation(np.repeat(np.arange(len(whole)), times.astype(int))).tolist()
-
-
-class SeededImages(Dataset):
-    """Images mapped with the random numbers of their place in the order, whichever worker maps them."""
-
-    def __init__(self, records: Dataset, mapper: Callable[[dict], dict]):
-        self.records, self.mapper = records, mapper
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, key: tuple[int, tuple[int, ...]]) -> dict:
-        index, chance = key
-        np.random.seed(chance)  # Detectron2's augmentations draw from numpy's global generator
-        random.seed(hash(chance))
-        return self.mapper(self.records[index])
-
-
-def loader(records: list[dict], mapper: Callable[[dict], dict], batches: TrainingBatches, *, workers: int):
-    """Detectron2's inputs, batch after batch without end."""
-    return DataLoader(
-        # Packed into one array: workers that count references to a list of dictionaries copy it page by page.
-        SeededImages(DatasetFromList(records, copy=False), mapper),
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=trivial_batch_collator,
-        # Without one of its own it would draw from the generator that samples proposals, once per start.
-        generator=torch.Generator(),
-    )
 
 
 def shape_buckets(records: list[dict], *, grouped: bool) -> list[int]:

@@ -1,27 +1,30 @@
-"""Detectron2's trainer, made to resume exactly, to run without a GPU, and to prove what it loaded."""
+"""Detectron2's trainer, made to resume exactly, to run without a GPU, and to verify what it loaded."""
 
+import json
 import weakref
+from pathlib import Path
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, build_detection_test_loader, get_detection_dataset_dicts
+from detectron2.data import get_detection_dataset_dicts
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch.nn.parallel import DistributedDataParallel
 
 from runtime import distributed
+from runtime.files import write_text
 from runtime.stopping import StopRequest
 from transfer.detection import hooks as our_hooks
-from transfer.detection import samplers, verify_weights
-from transfer.detection.activations import checkpoint_stages
+from transfer.detection import images, samplers, verify_weights
 from transfer.detection.checkpointer import Checkpointer
-from transfer.detection.freeze import freeze_trunk
-from transfer.detection.precision import in_bfloat16
+from transfer.detection.model_surgery import checkpoint_stages, freeze_backbone, in_bfloat16
 
 PRECISE_BN_SEED = 1_000_000_007
 """Added to the seed for the batches of PreciseBN, so that they are not those of the last iterations."""
+
+
+METRICS = "metrics.json"
 
 
 class Trainer(DefaultTrainer):
@@ -60,29 +63,30 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode):
-        """The detector, with the trunk frozen and the precision reduced where the settings say so."""
+        """The detector, with the backbone frozen and the precision reduced where the settings say so."""
         model = super().build_model(cfg)
         if cfg.TRANSFER.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)
         if cfg.TRANSFER.FREEZE_BACKBONE_WEIGHTS:
-            freeze_trunk(model)
+            freeze_backbone(model)
         if cfg.TRANSFER.CHECKPOINT_ACTIVATIONS:
             checkpoint_stages(model)
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             in_bfloat16(model)
         return model
 
-    def load_pretrained(self, arrays: dict[str, np.ndarray]) -> verify_weights.Proof:
-        """Load MODEL.WEIGHTS, whose ``arrays`` are given, and prove that each of them arrived."""
-        self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
-        return verify_weights.prove(self.checkpointer.model.state_dict(), arrays)
+    def load_pretrained(self, content: dict) -> verify_weights.Proof:
+        """Load converted weights (``content`` of their file) and verify that each of them arrived."""
+        self.checkpointer.load_weights(content)
+        return verify_weights.verify(self.checkpointer.model.state_dict(), content["model"])
 
     def resume(self) -> bool:
-        """Continue from the output folder's last checkpoint; False if there is none."""
-        if not self.checkpointer.has_checkpoint():
+        """Continue from the output folder's newest checkpoint that can be read; False if there is none."""
+        if self.checkpointer.resume() is None:
             return False
-        self.checkpointer.load(self.checkpointer.get_checkpoint_file())
         self.start_iter = self.iter + 1
+        if distributed.is_main():
+            drop_metrics_from(Path(self.cfg.OUTPUT_DIR) / METRICS, self.start_iter)
         return True
 
     def train(self) -> None:
@@ -91,7 +95,7 @@ class Trainer(DefaultTrainer):
             self.data_loader = self.training_loader(seed=self.cfg.SEED, start=self.start_iter)
             TrainerBase.train(self, self.start_iter, self.max_iter)
 
-    def training_loader(self, *, seed: int, start: int = 0, workers: int | None = None):
+    def training_loader(self, *, seed: int, start: int = 0, workers: int | None = None) -> images.Batches:
         """Batches of this rank from iteration ``start`` on."""
         cfg, world_size = self.cfg, comm.get_world_size()
         batches = samplers.TrainingBatches(
@@ -104,18 +108,12 @@ class Trainer(DefaultTrainer):
             repeats=self.repeats,
         )
         workers = cfg.DATALOADER.NUM_WORKERS if workers is None else workers
-        return samplers.loader(self.records, DatasetMapper(cfg, is_train=True), batches, workers=workers)
+        return images.training_batches(self.records, cfg, batches, workers=workers)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> images.Batches:
         """This rank's share of the validation images, TRANSFER.EVALUATION_BATCH at a time."""
-        records = get_detection_dataset_dicts(dataset_name, filter_empty=False)
-        return build_detection_test_loader(
-            records,
-            mapper=DatasetMapper(cfg, is_train=False),
-            batch_size=cfg.TRANSFER.EVALUATION_BATCH,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-        )
+        return images.test_batches(get_detection_dataset_dicts(dataset_name, filter_empty=False), cfg)
 
     def _hooks_in_order(self, evaluate, stop: StopRequest) -> list:
         """The order matters: statistics before the checkpoint that holds them, evaluation after it, writers late."""
@@ -128,19 +126,35 @@ class Trainer(DefaultTrainer):
         found = [our_hooks.SeedIteration(cfg.SEED), hooks.IterationTimer(), hooks.LRScheduler()]
         found += [precise] if cfg.TEST.PRECISE_BN.ENABLED else []
         if distributed.is_main():
-            found.append(self._checkpoint_hook())
+            found.append(
+                our_hooks.SaveCheckpoints(period=cfg.SOLVER.CHECKPOINT_PERIOD, kept=cfg.TRANSFER.CHECKPOINTS_KEPT)
+            )
         found.append(our_hooks.Evaluate(evaluate, period=cfg.TEST.EVAL_PERIOD))
         found.append(our_hooks.ShowProgress())
         if distributed.is_main():
             found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return [*found, our_hooks.StopOnSignal(stop, torch.device(cfg.MODEL.DEVICE))]
 
-    def _checkpoint_hook(self):
-        return hooks.PeriodicCheckpointer(
-            self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=self.cfg.TRANSFER.CHECKPOINTS_KEPT
-        )
-
     def build_writers(self) -> list:
         """The log file's lines, metrics.json, and TensorBoard if wanted."""
-        writers = [CommonMetricPrinter(self.max_iter), JSONWriter(f"{self.cfg.OUTPUT_DIR}/metrics.json")]
+        writers = [CommonMetricPrinter(self.max_iter), JSONWriter(f"{self.cfg.OUTPUT_DIR}/{METRICS}")]
         return writers + ([TensorboardXWriter(self.cfg.OUTPUT_DIR)] if self.cfg.TRANSFER.TENSORBOARD else [])
+
+
+def drop_metrics_from(path: Path, iteration: int) -> None:
+    """Leave in metrics.json what an uninterrupted run had written before ``iteration``: whole lines, each once."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if (number := _iteration(line)) is not None and number < iteration]
+    if kept != lines:
+        write_text(path, "".join(kept))
+
+
+def _iteration(line: str) -> int | None:
+    """The iteration of a whole line of metrics.json; None of a damaged one."""
+    try:
+        number = json.loads(line)["iteration"] if line.endswith("\n") else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return number if isinstance(number, int) else None

@@ -32,7 +32,7 @@ class Proof:
     """Tensors of the model's trunk that no file holds: the norm that the protocol adds after res5."""
 
 
-def prove(state: dict[str, Tensor], arrays: dict[str, np.ndarray]) -> Proof:
+def verify(state: dict[str, Tensor], arrays: dict[str, np.ndarray]) -> Proof:
     """Compare a model's ``state`` dict (after loading) with the ``arrays`` of the file it was loaded from.
 
     Raises UserError unless the file holds exactly the 265 ResNet-50 tensors (and perhaps a classifier under

@@ -1,10 +1,15 @@
-"""A detector's predictions on a data set, as COCO results."""
+"""A detector's predictions on a data set, as COCO results, and the file that keeps them."""
+
+import gzip
+import json
+from pathlib import Path
 
 import torch
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils import comm
 
 from runtime import distributed
+from runtime.files import replacing
 from runtime.progress import Progress
 from runtime.stopping import StopRequest
 
@@ -30,3 +35,13 @@ def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: St
         stop.check()
     model.train(was_training)
     return [entry for part in comm.gather(found) for entry in part]
+
+
+def write_predictions(path: Path, predictions: list[dict]) -> None:
+    """Write COCO results as gzipped json, as a whole; equal predictions make equal files."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
+    ):
+        file.write(json.dumps(predictions).encode())

@@ -1,0 +1,130 @@
+"""The images of a data set as a detector's inputs: decoded as everywhere in the suite, then Detectron2's augmentations."""
+
+import copy
+import random
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, DatasetMapper
+from detectron2.data import transforms as T
+from detectron2.data.build import trivial_batch_collator
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.data.samplers import InferenceSampler
+from PIL import Image
+from torch.utils.data import BatchSampler, DataLoader, Dataset
+
+from pretrain.data.decode import UnreadableImage, read_pixels
+from transfer.detection.samplers import TrainingBatches
+
+FAULT = "fault"
+"""Key of an input that could not be made: a worker's exception would arrive as a traceback, this arrives as a line."""
+
+
+class Mapper(DatasetMapper):
+    """Detectron2's mapper for boxes, masks and keypoints, which opens images as `pretrain.data.decode` does."""
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """A record of Detectron2's data set -> a model's input. Raises UnreadableImage naming the file."""
+        record = copy.deepcopy(dataset_dict)
+        image = _in_order(read_pixels(record["file_name"]), self.image_format)
+        height, width = image.shape[:2]
+        expected = (record.setdefault("width", width), record.setdefault("height", height))
+        if (width, height) != expected:
+            raise UnreadableImage(
+                f"{record['file_name']} is {width} x {height} pixels (turned as its EXIF says), the annotations say "
+                f"{expected[0]} x {expected[1]}; correct one of them"
+            )
+        augmented = T.AugInput(image)
+        transforms = self.augmentations(augmented)
+        record["image"] = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        if not self.is_train:
+            record.pop("annotations", None)
+        elif "annotations" in record:
+            self._transform_annotations(record, transforms, augmented.image.shape[:2])
+        return record
+
+
+def _in_order(pixels: np.ndarray, order: str) -> np.ndarray:
+    """RGB pixels (H, W, 3) in one of Detectron2's formats: ``RGB``, ``BGR``, ``L``, ``YUV-BT.601``."""
+    if order == "RGB":
+        return pixels
+    return pixels[:, :, ::-1] if order == "BGR" else convert_PIL_to_numpy(Image.fromarray(pixels), order)
+
+
+class MappedImages(Dataset):
+    """Inputs by (index, seed): what is random in one depends on its seed alone, whichever worker makes it.
+
+    The seed is None where nothing is random.
+    """
+
+    def __init__(self, records: list[dict], mapper: Mapper):
+        # Packed into one array: workers that count references to a list of dictionaries copy it page by page.
+        self.records, self.mapper = DatasetFromList(records, copy=False), mapper
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, tuple[int, ...] | None]) -> dict:
+        index, seed = key
+        if seed is not None:
+            np.random.seed(seed)  # Detectron2's augmentations draw from numpy's global generator
+            random.seed(hash(seed))
+        try:
+            return self.mapper(self.records[index])
+        except UnreadableImage as error:
+            return {FAULT: str(error)}
+
+
+class Batches:
+    """Detectron2's inputs, batch after batch. Iterating raises UnreadableImage for an input that could not be made."""
+
+    def __init__(self, loader: DataLoader):
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        for batch in self.loader:
+            if faults := [entry[FAULT] for entry in batch if FAULT in entry]:
+                raise UnreadableImage(faults[0])
+            yield batch
+
+
+def training_batches(records: list[dict], cfg: CfgNode, batches: TrainingBatches, *, workers: int) -> Batches:
+    """The augmented images that ``batches`` gives the numbers of, without end."""
+    return _loader(records, Mapper(cfg, is_train=True), batches, workers)
+
+
+def test_batches(records: list[dict], cfg: CfgNode) -> Batches:
+    """This rank's share of the images, TRANSFER.EVALUATION_BATCH at a time."""
+    shares = BatchSampler(_Keys(InferenceSampler(len(records))), cfg.TRANSFER.EVALUATION_BATCH, drop_last=False)
+    return _loader(records, Mapper(cfg, is_train=False), shares, cfg.DATALOADER.NUM_WORKERS)
+
+
+class _Keys:
+    """The keys of images in which nothing is random."""
+
+    def __init__(self, order: InferenceSampler):
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[int, None]]:
+        return ((index, None) for index in self.order)
+
+
+def _loader(records: list[dict], mapper: Mapper, batches: Iterable, workers: int) -> Batches:
+    return Batches(
+        DataLoader(
+            MappedImages(records, mapper),
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=trivial_batch_collator,
+            # Without one of its own it would draw from the generator that samples proposals, once per start.
+            generator=torch.Generator(),
+        )
+    )

@@ -1,0 +1,204 @@
+"""The settings of a fine-tuning run: Detectron2's, and the suite's own under TRANSFER.
+
+Names, types and defaults are known here without Detectron2 or torch, so that a wrong setting is found before a job is
+submitted. The run itself also puts them into Detectron2's own config (transfer.detection.run_config).
+"""
+
+import ast
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.command_line import Faults, UserError, listed, shortened
+from runtime.read import read_yaml
+from runtime.settings import AT_LEAST_1, BOOLEANS, NOT_NEGATIVE, choice, flat, updated
+from transfer.metrics.coco import ENGINES
+
+DEFAULTS = Path(__file__).with_name("detectron2_defaults.yaml")
+"""Detectron2's settings; a test holds this file equal to the installed library's."""
+
+SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
+"""Detectron2's names for an order that shows every image once an epoch, and one that repeats rare categories."""
+
+KINDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a text"}
+"""Type of a setting -> what its values are, for messages."""
+
+LONGEST_LIST = 10_000
+"""Most characters of a list on the command line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSettings:
+    """What stands under TRANSFER."""
+
+    VERSION: int = field(default=0, metadata=NOT_NEGATIVE)
+    """Version of the protocol, from its yaml."""
+
+    TRIALS: int = field(default=1, metadata=AT_LEAST_1)
+    """Runs over which the protocol's literature averages, a seed each."""
+
+    FREEZE_BACKBONE_WEIGHTS: bool = False
+    """Train the detector on a fixed backbone: no weight of the ResNet under `backbone` moves, neither convolutions nor
+    the affine part of its norms, and its forward pass keeps no gradients. Its norms still use the statistics of the
+    batch. (FREEZE_AT instead fixes the statistics, which a random backbone does not have.) In a C4 detector res5
+    belongs to the head and is trained."""
+
+    CHANNELS_LAST: bool = False
+    """Memory format of the convolutions; on CPU it is faster, the numbers stay the same."""
+
+    CHECKPOINT_ACTIVATIONS: bool = False
+    """Recompute the activations of each stage in the backward pass instead of keeping them: less memory for one more
+    forward pass, the same gradients."""
+
+    EVALUATION_ENGINE: str = field(default="hotcoco", metadata=choice(*ENGINES))
+    """hotcoco or pycocotools: the same figures, the first in a fraction of the time."""
+
+    EVALUATION_BATCH: int = field(default=1, metadata=AT_LEAST_1)
+    """Images per forward pass in evaluation, per process."""
+
+    PICTURES: int = field(default=6, metadata=NOT_NEGATIVE)
+    """Validation images in predictions.png."""
+
+    CHECKPOINTS_KEPT: int = field(default=2, metadata=AT_LEAST_1)
+    """Checkpoints kept while training; the last one is always among them."""
+
+    TENSORBOARD: bool = True
+    """Also write events for TensorBoard (metrics.json is always written)."""
+
+
+OWNED = {
+    "SEED": "--seed",
+    "OUTPUT_DIR": "--out",
+    "MODEL.WEIGHTS": "--weights",
+    "DATASETS.TRAIN": "--benchmark",
+    "DATASETS.TEST": "--benchmark",
+    "MODEL.ROI_HEADS.NUM_CLASSES": "--benchmark",
+}
+"""Settings that an option decides."""
+
+INCIDENTAL = {
+    "OUTPUT_DIR",
+    "MODEL.WEIGHTS",
+    "MODEL.DEVICE",
+    "DATALOADER.NUM_WORKERS",
+    "TRANSFER.EVALUATION_BATCH",
+    "TRANSFER.EVALUATION_ENGINE",
+    "TRANSFER.PICTURES",
+    "TRANSFER.CHECKPOINTS_KEPT",
+    "TRANSFER.CHECKPOINT_ACTIVATIONS",
+    "TRANSFER.TENSORBOARD",
+    "TRANSFER.TRIALS",
+    "SOLVER.CHECKPOINT_PERIOD",
+}
+"""Settings that may differ when a run resumes: where and how fast, not what. Weights and data are compared by hash."""
+
+
+@functools.cache
+def defaults() -> dict[str, Any]:
+    """Every setting with its default, ``{"SOLVER.BASE_LR": 0.001, ...}``; do not change it."""
+    return flat(read_yaml(DEFAULTS)) | flat({"TRANSFER": vars(TransferSettings())})
+
+
+def parse(arguments: Iterable[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` or ``KEY VALUE`` words of a command line -> key: value, each of its setting's type.
+
+    Raises UserError naming every unknown key (near ones are listed), every value of another type, and every key that
+    an option decides.
+    """
+    values: dict[str, Any] = {}
+    faults, rest = Faults(), list(arguments)
+    while rest:
+        word = rest.pop(0)
+        key, equals, text = word.partition("=")
+        if not equals:
+            if not rest:
+                faults.append(f"settings are given as KEY=VALUE; {word!r} has no value")
+                break
+            text = rest.pop(0)
+        with faults.collected():
+            values[key] = _typed(key, text)
+    faults.extend(f"{key} is decided by {OWNED[key]}; use that option" for key in values if key in OWNED)
+    with faults.collected():
+        check(values, "the command line")
+    faults.check()
+    return values
+
+
+def check(values: Mapping[str, Any], source: object) -> None:
+    """Raise UserError for each of ``values`` (dotted key -> value) that is unknown or of another type or range."""
+    faults, own = Faults(), {}
+    for key, value in values.items():
+        with faults.collected(str(source)):
+            _check_known(key)
+            if key.startswith("TRANSFER."):
+                own[key.removeprefix("TRANSFER.")] = value
+            elif not _fits(value, defaults()[key]):
+                raise UserError(f"{key} must be {_kind(defaults()[key])}, got {shortened(repr(value), 80)}")
+            elif key == "DATALOADER.SAMPLER_TRAIN" and value not in SAMPLERS:
+                raise UserError(f"{key} must be one of {', '.join(SAMPLERS)}, got {value!r}")
+    with faults.collected():
+        updated(TransferSettings(), own, f"{source}: TRANSFER")
+    faults.check()
+
+
+def _check_known(key: str) -> None:
+    known = list(defaults())
+    if key not in known:
+        group = key.rpartition(".")[0]
+        near = [name for name in known if group and name.rpartition(".")[0] == group]
+        near = near or sorted({name.partition(".")[0] for name in known})
+        where = f" in {shortened(group, 60)}" if group else ""
+        raise UserError(f"unknown setting {shortened(key, 60)!r}; known{where}: {listed(key, near)}")
+
+
+def _typed(key: str, text: str) -> Any:
+    """The value that ``text`` is for setting ``key``: a text as it is, other types as Python writes them."""
+    _check_known(key)
+    default = defaults()[key]
+    try:
+        if isinstance(default, str):
+            return text
+        if isinstance(default, bool):
+            return BOOLEANS[text.lower()]
+        if isinstance(default, list):
+            value = ast.literal_eval(text) if len(text) <= LONGEST_LIST else None
+            return list(value) if isinstance(value, list | tuple) else value
+        if default is None and text.lower() == "none":
+            return None
+        if not re.fullmatch(r"[0-9eE+.-]{1,40}", text):
+            raise ValueError
+        return int(text) if isinstance(default, int) else float(text)
+    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise UserError(f"{key} must be {_kind(default)}, got {shortened(repr(text), 80)}") from error
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether ``value`` is of the type of ``default``; in lists every entry is, except in those empty by default."""
+    if default is None:  # Detectron2's word for "as another setting"
+        return value is None or _fits(value, 0.0)
+    if isinstance(default, list):
+        entry = next(_leaves(default), None)
+        return isinstance(value, list | tuple) and all(entry is None or _fits(leaf, entry) for leaf in _leaves(value))
+    if isinstance(default, float) and type(value) in (int, float):
+        return math.isfinite(value)
+    return type(value) is type(default)
+
+
+def _leaves(value: Any) -> Iterable[Any]:
+    for entry in value:
+        if isinstance(entry, list | tuple):
+            yield from _leaves(entry)
+        else:
+            yield entry
+
+
+def _kind(default: Any) -> str:
+    if isinstance(default, list):
+        return f"a list like {default or '[1, 2]'}"
+    return KINDS[float] if default is None else KINDS[type(default)]
+
