@@ -10,7 +10,7 @@ from detectron2.config import CfgNode  # noqa: E402
 
 from transfer.datasets import benchmarks  # noqa: E402
 from transfer.datasets.layouts import LAYOUTS  # noqa: E402
-from transfer.detection import protocol  # noqa: E402
+from transfer.detection import protocol, run_config  # noqa: E402
 
 PAGE = ROOT / "docs" / "protocols.md"
 
@@ -42,7 +42,7 @@ def numbers() -> list[str]:
     lines = [row(["protocol", "version", "detector", "batch norm", "iterations", "rate drops at", "batch", "rate"])]
     lines.append(row(["---", "---:", "---", "---", "---:", "---", "---:", "---:"]))
     for name in protocol.available():
-        cfg = protocol.read(name)
+        cfg = run_config.read(name)
         drops = ", ".join(map(str, cfg.SOLVER.STEPS))
         solver = [cfg.SOLVER.MAX_ITER, drops, cfg.SOLVER.IMS_PER_BATCH, f"{cfg.SOLVER.BASE_LR:g}"]
         lines.append(row([f"`{name}`", cfg.TRANSFER.VERSION, detector(cfg), norms(cfg), *solver]))

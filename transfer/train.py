@@ -83,8 +83,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     with faults.collected():
         if not any(getattr(arguments, key) for key in PATHS):
             one_of("benchmark", arguments.benchmark, benchmarks.available())
+    seeds, arguments.seeds, arguments.rates = arguments.seeds, None, []
     with faults.collected("--seeds"):
-        arguments.seeds = None if arguments.seeds is None else numbers(arguments.seeds)
+        arguments.seeds = None if seeds is None else numbers(seeds)
     with faults.collected("--search-lr"):
         arguments.rates = [] if arguments.search_lr is None else numbers(arguments.search_lr, float, above=0)
     if beyond := [seed for seed in [arguments.seed or 0, *(arguments.seeds or [])] if not 0 <= seed <= MOST_SEED]:

@@ -11,7 +11,7 @@ from runtime.command_line import UserError
 from transfer import convert
 from transfer.backbones import frozen
 from transfer.checkpoints import conversion, parity, weights
-from transfer.detection import protocol, run_config, verify_weights
+from transfer.detection import run_config, verify_weights
 
 pytestmark = pytest.mark.slow
 
@@ -295,13 +295,13 @@ def test_the_input_of_the_weights_reaches_the_detector(tmp_path, trunk):
     torch.save({**{f"module.{name}": tensor for name, tensor in trunk.items()}, **heads}, tmp_path / "swav.pth.tar")
     conversion.convert(tmp_path / "swav.pth.tar", tmp_path / "swav.pkl")
     about = weights.read(tmp_path / "swav.pkl")[weights.ABOUT]
-    cfg = protocol.load("moco-fpn-1x", [])
-    run_config.apply_input(cfg, about, [])
+    cfg = run_config.load("moco-fpn-1x")
+    run_config.apply_input(cfg, about, {})
     assert cfg.MODEL.PIXEL_STD == [58.14, 57.12, 57.375] and cfg.INPUT.FORMAT == "RGB"
     assert cfg.MODEL.RESNETS.STRIDE_IN_1X1 is False
-    contradicting = ["MODEL.PIXEL_STD", "[58.395, 57.12, 57.375]"]
+    contradicting = {"MODEL.PIXEL_STD": [58.395, 57.12, 57.375]}
     with pytest.raises(UserError, match="PIXEL_STD .*58.395.* contradicts the weights, .*58.14"):
-        run_config.apply_input(protocol.load("moco-fpn-1x", contradicting), about, contradicting)
+        run_config.apply_input(run_config.load("moco-fpn-1x", contradicting), about, contradicting)
 
 
 @pytest.fixture(scope="module")
@@ -338,15 +338,15 @@ def test_detectron2s_own_checkpointer_takes_both_files_as_they_are(converted, ba
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.modeling import build_model
 
-    cfg = protocol.load(name, ["MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN"])
+    cfg = run_config.load(name, {"MODEL.DEVICE": "cpu", "MODEL.RESNETS.NORM": "BN", "MODEL.FPN.NORM": "BN"})
     model, arrays = build_model(cfg), weights.read(converted)["model"]
     untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for path in (converted, back):
         model.load_state_dict(untouched)
         with pytest.raises(UserError, match="they were not loaded"):
-            verify_weights.prove(model.state_dict(), arrays)
+            verify_weights.verify(model.state_dict(), arrays)
         DetectionCheckpointer(model).load(str(path))
-        assert len(set(verify_weights.prove(model.state_dict(), arrays).arrived.values())) == 265
+        assert len(set(verify_weights.verify(model.state_dict(), arrays).arrived.values())) == 265
 
 
 def test_a_kept_checkpoint_does_not_pass_for_the_last_one(tmp_path, trunk, about):

@@ -114,18 +114,18 @@ def test_voc_has_five_runs_unless_told_otherwise(coco, words, expected):
     told = ["--protocol", "voc-24k", "--benchmark", "pets", "--weights", "random", "--out", "out", *words]
     for half in ("train", "val"):
         told += [f"--{half}-json", str(coco / "data.json"), f"--{half}-images", str(coco / "images")]
-    plans = train.plans(train._parser().parse_intermixed_args(told))
-    assert [str(plan.out) for plan in plans] == expected
-    assert [plan.seed for plan in plans] == ([0, 1, 2, 3, 4] if not words else [7] if "7" in words else [0])
+    runs = train.runs(train.parse(told))
+    assert [str(out) for _, out in runs] == expected
+    assert [seed for seed, _ in runs] == ([0, 1, 2, 3, 4] if not words else [7] if "7" in words else [0])
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--seeds", "1,2,1"], "--seeds '1,2,1' names a seed twice"),
+        (["--seeds", "1,2,1"], "--seeds: 1 is given twice"),
         (["--seeds", ""], "expected whole numbers"),
-        (["TRANSFER.TRIALS", "0"], "TRANSFER.TRIALS must be at least 1, got 0"),
-        (["--seeds", "1,x"], "expected whole numbers separated by commas, like 0,1,2"),
+        (["TRANSFER.TRIALS", "0"], "TRIALS must be at least 1, got 0"),
+        (["--seeds", "1,x"], "expected whole numbers"),
         (["--seeds", "1", "--seed", "1"], "not allowed with argument"),
     ],
 )
@@ -140,7 +140,7 @@ def test_seeds_that_cannot_be_are_one_line(tmp_path, command, words, message):
         (["SEED", "3"], "SEED is decided by --seed"),
         (["MODEL.PIXEL_STD", "[1., 1., 1.]"], "MODEL.PIXEL_STD .* contradicts the weights"),
         (["MODEL.RESNETS.DEPTH", "101"], "is MODEL.RESNETS.DEPTH 50"),
-        (["TRANSFER.EVALUATION_ENGINE", "fast"], "unknown evaluation engine 'fast'"),
+        (["TRANSFER.EVALUATION_ENGINE", "fast"], "EVALUATION_ENGINE must be one of hotcoco, pycocotools"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line(tmp_path, command, converted, extra, message):
@@ -241,7 +241,10 @@ def _train_as_a_rank(arguments: list[str]) -> dict:
     from transfer import train
     from transfer.detection import fine_tuning
 
-    run = fine_tuning.Run(train.plans(train._parser().parse_args(arguments))[0], stop=StopRequest())
+    parsed = train.parse(arguments)
+    given = {key: getattr(parsed, key) for key in ("protocol", "benchmark", "data", "weights", "scale")}
+    given.update(overrides=parsed.settings, paths={key: getattr(parsed, key) for key in train.PATHS})
+    run = fine_tuning.Run(next(fine_tuning.specs(train.runs(parsed), **given)), stop=StopRequest())
     run.prepare()
     run.train()
     metrics = run.evaluate()

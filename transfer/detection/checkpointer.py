@@ -1,4 +1,4 @@
-"""The checkpoints of a fine-tuning run: Detectron2's names, files that are whole or not there, read without running code.
+"""The checkpoints of a fine-tuning run: whole or not there, under Detectron2's names, read without running code.
 
 The newest checkpoint that can be read is the one a run resumes from; what is damaged is named and passed over.
 """

@@ -31,6 +31,7 @@ from transfer.detection.scaling import described
 from transfer.detection.trainer import Trainer
 from transfer.metrics import error_plot, ground_truth, pictures, scorers
 
+
 class Diverged(UserError):
     """The loss became infinite or no number."""
 
@@ -90,8 +91,13 @@ def specs(
 
 
 def complete(run: "Run", *, eval_only: bool = False) -> None:
-    """Bring a run to its end, whatever of it is done; of a complete one only the files are tidied up."""
+    """Prepare a run and bring it to its end, whatever of it is done."""
     run.prepare()
+    finish(run, eval_only=eval_only)
+
+
+def finish(run: "Run", *, eval_only: bool = False) -> None:
+    """Bring a prepared run to its end; of a complete one only the files are tidied up."""
     if run.is_complete and not eval_only:
         if distributed.is_main():
             run.tidy()
@@ -136,7 +142,9 @@ class Run:
         main_first(
             lambda: distributed.is_main() and scorers.check_ground_truth(paths.val.json, tasks=tasks, engine=engine)
         )
-        guard = run_guard.RunGuard(folder=self.out, outputs=("last_checkpoint", "*.pth", self.spec.result), recover=self._recorded)
+        guard = run_guard.RunGuard(
+            folder=self.out, outputs=("last_checkpoint", "*.pth", self.spec.result), recover=self._recorded
+        )
         guard.claim(self.identity())
         if distributed.is_main():
             write_text(self.out / "config.yaml", self.cfg.dump())
@@ -211,7 +219,9 @@ class Run:
             logging.getLogger(name).handlers.clear()  # those of the run before it in a search
             setup_logger(str(self.out), distributed.rank(), name=name, configure_stdout=False)
         seed_all_rng(self.cfg.SEED)
-        trainer = Trainer(self.cfg, evaluate=lambda: self._score_in_training(trainer.checkpointer.model), stop=self.stop)
+        trainer = Trainer(
+            self.cfg, evaluate=lambda: self._score_in_training(trainer.checkpointer.model), stop=self.stop
+        )
         trainer.checkpointer.run = self.identity()
         if not trainer.resume() and self.weights:
             proof = trainer.load_pretrained(self.weights)

@@ -80,7 +80,7 @@ class Evaluate(HookBase):
 
 
 class SaveCheckpoints(HookBase):
-    """Saves every ``period`` iterations and at the end; of those that only a resumption needs the last ``kept`` stay."""
+    """Saves every ``period`` iterations and at the end; the last ``kept`` of those for resuming stay."""
 
     def __init__(self, *, period: int, kept: int):
         self.period, self.kept = period, kept

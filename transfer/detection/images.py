@@ -1,8 +1,8 @@
-"""The images of a data set as a detector's inputs: decoded as everywhere in the suite, then Detectron2's augmentations."""
+"""Images of a data set as a detector's inputs: decoded as everywhere in the suite, augmented by Detectron2."""
 
 import copy
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class MappedImages(Dataset):
     The seed is None where nothing is random.
     """
 
-    def __init__(self, records: list[dict], mapper: Mapper):
+    def __init__(self, records: list[dict], mapper: Callable[[dict], dict]):
         # Packed into one array: workers that count references to a list of dictionaries copy it page by page.
         self.records, self.mapper = DatasetFromList(records, copy=False), mapper
 
@@ -95,13 +95,13 @@ class Batches:
 
 def training_batches(records: list[dict], cfg: CfgNode, batches: TrainingBatches, *, workers: int) -> Batches:
     """The augmented images that ``batches`` gives the numbers of, without end."""
-    return _loader(records, Mapper(cfg, is_train=True), batches, workers)
+    return loader(records, Mapper(cfg, is_train=True), batches, workers)
 
 
 def test_batches(records: list[dict], cfg: CfgNode) -> Batches:
     """This rank's share of the images, TRANSFER.EVALUATION_BATCH at a time."""
     shares = BatchSampler(_Keys(InferenceSampler(len(records))), cfg.TRANSFER.EVALUATION_BATCH, drop_last=False)
-    return _loader(records, Mapper(cfg, is_train=False), shares, cfg.DATALOADER.NUM_WORKERS)
+    return loader(records, Mapper(cfg, is_train=False), shares, cfg.DATALOADER.NUM_WORKERS)
 
 
 class _Keys:
@@ -117,7 +117,8 @@ class _Keys:
         return ((index, None) for index in self.order)
 
 
-def _loader(records: list[dict], mapper: Mapper, batches: Iterable, workers: int) -> Batches:
+def loader(records: list[dict], mapper: Callable[[dict], dict], batches: Iterable, workers: int) -> Batches:
+    """What ``mapper`` makes of the records whose keys (index, seed) ``batches`` gives."""
     return Batches(
         DataLoader(
             MappedImages(records, mapper),

@@ -16,7 +16,7 @@ from runtime.files import write_json, write_text
 from runtime.results import Record
 from transfer.datasets import coco_json, subset
 from transfer.datasets.benchmarks import Paths, Split
-from transfer.detection.fine_tuning import Diverged, Run, RunSpec, complete
+from transfer.detection.fine_tuning import Diverged, Run, RunSpec, complete, finish
 from transfer.detection.launch import main_first
 
 FRACTION = 0.1
@@ -47,7 +47,7 @@ def search(spec: RunSpec, tried: list[float], *, make: Callable[[RunSpec], Run])
     tuned = replace(spec, out=spec.out / "tuned", base_lr=float(best), label=spec.protocol + SUFFIX)
     if best != own:
         complete(make(tuned))
-    complete(plain)
+    finish(plain)
     if best == own and distributed.is_main():
         _copy(spec.out / spec.result, tuned)
 

@@ -1,4 +1,4 @@
-"""From a protocol to Detectron2's config of one run: the data set's classes, the weights' input, the machine's limits."""
+"""From a protocol to Detectron2's config of one run: the data set's classes, the weights' input, the machine."""
 
 import functools
 from collections.abc import Mapping

@@ -5,7 +5,6 @@ submitted. The run itself also puts them into Detectron2's own config (transfer.
 """
 
 import ast
-import dataclasses
 import functools
 import math
 import re
@@ -201,4 +200,3 @@ def _kind(default: Any) -> str:
     if isinstance(default, list):
         return f"a list like {default or '[1, 2]'}"
     return KINDS[float] if default is None else KINDS[type(default)]
-

@@ -30,13 +30,13 @@ def test_the_rest_of_the_detector_learns(final):
 def test_no_graph_is_kept_through_the_trunk(protocol):
     from detectron2.modeling import build_model
 
-    from transfer.detection import protocol as protocols
-    from transfer.detection.freeze import freeze_trunk
+    from transfer.detection import run_config
+    from transfer.detection.model_surgery import freeze_backbone
 
     model = build_model(
-        protocols.load(protocol, ["MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN", "MODEL.FPN.NORM", "BN"])
+        run_config.load(protocol, {"MODEL.DEVICE": "cpu", "MODEL.RESNETS.NORM": "BN", "MODEL.FPN.NORM": "BN"})
     )
-    freeze_trunk(model)
+    freeze_backbone(model)
     features = model.backbone(torch.rand(1, 3, 64, 64))
     learns = any(feature.requires_grad for feature in features.values())
     assert learns == (protocol == "demo-fpn")  # the FPN is no part of the trunk

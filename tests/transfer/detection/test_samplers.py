@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from transfer.detection import samplers
+from transfer.detection import images, samplers
 
 
 def batches(count, **changes):
@@ -49,11 +49,11 @@ def test_chance_depends_on_the_place_in_the_order_and_on_no_worker():
 
     def draw(workers):
         source = samplers.TrainingBatches([0] * 10, 4, seed=0)
-        return list(islice(samplers.loader(records, lambda record: np.random.rand(), source, workers=workers), 6))
+        return list(islice(images.loader(records, lambda record: {"drawn": np.random.rand()}, source, workers), 6))
 
     alone = draw(0)
     assert draw(2) == alone
-    assert len({value for batch in alone for value in batch}) == 24
+    assert len({entry["drawn"] for batch in alone for entry in batch}) == 24
 
 
 def test_grouping_sorts_landscape_from_portrait():

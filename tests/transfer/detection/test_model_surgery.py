@@ -5,14 +5,14 @@ import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from transfer.detection import protocol
+from transfer.detection import run_config, settings
 from transfer.detection.trainer import Trainer
 
 
 def step(name: str, *, checkpointed: bool) -> tuple[dict, dict, int]:
     """Gradients, buffers, and bytes kept for the backward pass, of one step on two drawn squares."""
     words = "MODEL.DEVICE cpu MODEL.RESNETS.NORM BN MODEL.FPN.NORM BN MODEL.MASK_ON False SOLVER.AMP.ENABLED False"
-    cfg = protocol.load(name, [*words.split(), "TRANSFER.CHECKPOINT_ACTIVATIONS", str(checkpointed)])
+    cfg = run_config.load(name, settings.parse([*words.split(), f"TRANSFER.CHECKPOINT_ACTIVATIONS={checkpointed}"]))
     torch.manual_seed(0)
     model = Trainer.build_model(cfg)
     target = Instances((64, 64), gt_boxes=Boxes([[8.0, 8.0, 40.0, 40.0]]), gt_classes=torch.tensor([1]))
