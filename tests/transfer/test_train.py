@@ -186,7 +186,7 @@ def test_boxes_without_masks_train_with_mask_on_false_only(tmp_path, coco, tiny)
     words = f"--protocol demo-fpn --benchmark pets --weights random --out {tmp_path / 'out'}".split()
     for half in ("train", "val"):
         words += [f"--{half}-json", str(coco / "data.json"), f"--{half}-images", str(coco / "images")]
-    with pytest.raises(UserError, match="without a mask; add MODEL.MASK_ON False"):
+    with pytest.raises(UserError, match="without a mask; add MODEL.MASK_ON=False"):
         train.main([*words, *tiny(SOLVER__MAX_ITER=1)])
     assert train.main([*words, *tiny(SOLVER__MAX_ITER=1, MODEL__MASK_ON=False)]) == 0
     assert {record.task for record in results.read(tmp_path / "out" / "result.json")} == {"bbox"}
