@@ -16,30 +16,52 @@ the protocol: no random crops. The records say so by their name, P-cached.
 
 import argparse
 
-from runtime.command_line import UserError, one_of, run
-from transfer.classification import classifier_protocol, classifier_run
-from transfer.classification.batches import CropData, FeatureData
-from transfer.classification.classifier_run import Probe
+from runtime.command_line import Faults, Parser, UserError, one_of, run
+from transfer.classification import classifier_protocol
 
 
-def probe(arguments: argparse.Namespace) -> None:
+def parser() -> Parser:
+    """The options of this command."""
+    parser = classifier_protocol.parser_of("linear", __doc__ or "")
+    parser.add_argument("--cached-features", action="store_true", help="extract once; quick, and not the protocol")
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked as far as that is possible without torch and the data. UserError names every fault."""
+    arguments = parser().parse_intermixed_args(argv)
+    faults = Faults()
+    with faults.collected():
+        classifier_protocol.check_seed(arguments.seed)
+    with faults.collected():
+        one_of("protocol", arguments.protocol, classifier_protocol.available("linear"))
+        settings, _ = classifier_protocol.load(arguments.protocol, arguments.settings)
+        if settings.lr_backbone:
+            raise UserError("linear classification keeps the backbone frozen; for lr_backbone see transfer/semi.py")
+    faults.check()
+    return arguments
+
+
+def train(arguments: argparse.Namespace) -> None:
     """Train the classifier that the command line asks for."""
-    one_of("protocol", arguments.protocol, classifier_protocol.available("linear"))
+    from transfer.classification import classifier_run
+    from transfer.classification.batches import CropData, FeatureData
+
     settings, changed = classifier_protocol.load(arguments.protocol, arguments.settings)
-    if settings.lr_backbone:
-        raise UserError("linear classification keeps the backbone frozen; for lr_backbone see transfer/semi.py")
     cached = arguments.cached_features
     protocol = arguments.protocol + ("-cached" if cached else "")
     note = {"note": "features of central crops, extracted once: not the protocol"} if cached else {}
-    run_of = Probe(arguments, settings, changed, protocol=protocol)
-    if run_of.claim():
-        run_of.run(FeatureData if cached else CropData, **note)
+    classifier = classifier_run.Probe(arguments, settings, changed, protocol=protocol)
+    if classifier.claim():
+        classifier.run(FeatureData if cached else CropData, **note)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = classifier_run.parser_of("linear", __doc__ or "")
-    parser.add_argument("--cached-features", action="store_true", help="extract once; quick, and not the protocol")
-    return classifier_run.call(probe, argv, parser)
+    arguments = parse(argv)
+
+    from transfer.classification import classifier_run
+
+    return classifier_run.call(train, arguments)
 
 
 if __name__ == "__main__":

@@ -13,21 +13,42 @@ import argparse
 import sys
 from pathlib import Path
 
-from runtime import distributed
-from runtime.command_line import UserError, one_of, run
-from runtime.files import sha256, write_text
-from transfer.classification import classifier_protocol, classifier_run, label_subset
-from transfer.classification.classifier_run import Probe
+from runtime.command_line import Faults, Parser, UserError, one_of, run
+from transfer.classification import classifier_protocol
 
 
-def probe(arguments: argparse.Namespace) -> None:
+def parser() -> Parser:
+    """The options of this command."""
+    parser = classifier_protocol.parser_of("semi", __doc__ or "")
+    parser.add_argument("--fraction", type=int, required=True, metavar="PERCENT", help="of the labels: 1 or 10")
+    parser.add_argument("--list", metavar="FILE", help="names of the images that keep their label")
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked as far as that is possible without torch and the data. UserError names every fault."""
+    arguments = parser().parse_intermixed_args(argv)
+    faults = Faults()
+    with faults.collected():
+        classifier_protocol.check_seed(arguments.seed)
+    with faults.collected():
+        one_of("protocol", arguments.protocol, classifier_protocol.available("semi"))
+        settings, _ = classifier_protocol.load(arguments.protocol, arguments.settings, fraction=arguments.fraction)
+        if not settings.lr_backbone:
+            raise UserError("semi-supervised fine-tuning moves the backbone; with lr_backbone=0 see transfer/linear.py")
+    faults.check()
+    return arguments
+
+
+def fine_tune(arguments: argparse.Namespace) -> None:
     """Fine-tune as the command line asks."""
-    one_of("protocol", arguments.protocol, classifier_protocol.available("semi"))
+    from runtime import distributed
+    from runtime.files import sha256, write_text
+    from transfer.classification import classifier_run, label_subset
+
     percent = arguments.fraction
     settings, changed = classifier_protocol.load(arguments.protocol, arguments.settings, fraction=percent)
-    if not settings.lr_backbone:
-        raise UserError("semi-supervised fine-tuning moves the backbone; with lr_backbone=0 see transfer/linear.py")
-    run_of = Probe(arguments, settings, changed, protocol=f"{arguments.protocol}-{percent}pct")
+    run_of = classifier_run.Probe(arguments, settings, changed, protocol=f"{arguments.protocol}-{percent}pct")
     if arguments.list:
         chosen = label_subset.listed(run_of.train, arguments.list, percent=percent)
         origin = {"file": Path(arguments.list).name, "sha256": sha256(arguments.list)}
@@ -44,10 +65,11 @@ def probe(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = classifier_run.parser_of("semi", __doc__ or "")
-    parser.add_argument("--fraction", type=int, required=True, metavar="PERCENT", help="of the labels: 1 or 10")
-    parser.add_argument("--list", metavar="FILE", help="names of the images that keep their label")
-    return classifier_run.call(probe, argv, parser)
+    arguments = parse(argv)
+
+    from transfer.classification import classifier_run
+
+    return classifier_run.call(fine_tune, arguments)
 
 
 if __name__ == "__main__":

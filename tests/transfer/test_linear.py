@@ -99,11 +99,8 @@ def test_killed_then_terminated_then_finished_gives_the_same_classifier(finished
 
 def _linear_as_a_rank(words: list[str]) -> None:
     from transfer import linear
-    from transfer.classification import classifier_run
 
-    parser = classifier_run.parser_of("linear", "")
-    parser.add_argument("--cached-features", action="store_true")
-    linear.probe(parser.parse_intermixed_args(words))
+    linear.train(linear.parse(words))
 
 
 def test_two_processes_train_the_classifier_of_one(words, tmp_path, ranks):

@@ -80,12 +80,8 @@ def test_other_labels_are_another_run(finished, words):
 
 def _semi_as_a_rank(words: list[str]) -> None:
     from transfer import semi
-    from transfer.classification import classifier_run
 
-    parser = classifier_run.parser_of("semi", "")
-    parser.add_argument("--fraction", type=int)
-    parser.add_argument("--list")
-    semi.probe(parser.parse_intermixed_args(words))
+    semi.fine_tune(semi.parse(words))
 
 
 def test_two_processes_fine_tune_the_network_of_one(finished, words, tmp_path, ranks):

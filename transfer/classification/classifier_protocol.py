@@ -5,13 +5,13 @@ the fraction of labels stands under ``fractions``. ``version`` rises when a prot
 every result.
 """
 
+import argparse
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import yaml
-
-from runtime.command_line import UserError, one_of
-from runtime.settings import parse_pairs, updated
+from runtime.command_line import Parser, UserError, one_of
+from runtime.read import read_yaml
+from runtime.settings import describe, parse_pairs, updated
 
 FOLDER = Path(__file__).resolve().parent.parent / "classification_protocols"
 INCIDENTAL = ("workers", "device")
@@ -118,7 +118,7 @@ def version(name: str) -> int:
 
 
 def _read(name: str) -> dict:
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    return read_yaml(FOLDER / f"{name}.yaml")
 
 
 def _check(settings: Settings) -> None:
@@ -131,3 +131,24 @@ def _check(settings: Settings) -> None:
         raise UserError("lr must be above 0, lr_backbone and workers not below, min_scale in (0, 1]")
     if settings.resize < settings.size:
         raise UserError(f"resize={settings.resize} must not be below size={settings.size}: the crop lies inside")
+
+
+def parser_of(kind: str, description: str) -> Parser:
+    """The options that linear and semi-supervised classification share; settings are listed with their sentences."""
+    ends = f"protocols: {', '.join(available(kind))}\n\n"
+    ends += f"settings (KEY=VALUE) and what a protocol that does not name them has:\n{describe(Settings())}"
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=ends)
+    parser.add_argument("--protocol", required=True, metavar="P", help="one of those listed below")
+    parser.add_argument("--weights", required=True, metavar="W", help="a backbone.pth, or random")
+    parser.add_argument("--benchmark", required=True, metavar="B", help="scenes, cifar10, cifar100, or any name")
+    parser.add_argument("--data", metavar="DIR", help="the images (default for scenes: runs/data/scenes)")
+    parser.add_argument("--out", required=True, metavar="OUT", help="folder of this run alone")
+    parser.add_argument("--seed", type=int, default=0, help="of the classifier, image order, crops, untrained net (0)")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings that differ from the protocol's")
+    return parser
+
+
+def check_seed(seed: int) -> None:
+    """Raise UserError for a seed that torch does not take."""
+    if not 0 <= seed < 2**31:
+        raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {seed}")

@@ -12,12 +12,11 @@ from torch import nn
 
 from pretrain.checkpoints import checkpoint
 from runtime import distributed, results
-from runtime.command_line import Parser, UserError
+from runtime.command_line import UserError
 from runtime.files import write_text
 from runtime.precision import check_precision
 from runtime.provenance import commit
 from runtime.results import Record
-from runtime.settings import describe
 from runtime.stopping import Stopped
 from transfer.backbones import RANDOM, frozen
 from transfer.classification import classifier_protocol, labelled_images
@@ -123,30 +122,14 @@ class Probe:
         print(self.out / "result.json")
 
 
-def call(prepare, argv: list[str] | None, parser: Parser) -> int:
-    """Parse, run ``prepare(arguments)``, leave the process group; the exit code."""
-    arguments = parser.parse_intermixed_args(argv)
+def call(prepare, arguments: argparse.Namespace) -> int:
+    """Run ``prepare(arguments)``, leave the process group; the exit code."""
     try:
         prepare(arguments)
     except Stopped as stop:
         if distributed.is_main():
-            print(f"{stop}; the same command goes on from there", file=sys.stderr)
+            print(f"{stop}; the same command resumes", file=sys.stderr)
         return stop.code
     finally:
         distributed.shutdown()
     return 0
-
-
-def parser_of(kind: str, description: str) -> Parser:
-    """The options every probe has; settings are listed with their sentences."""
-    ends = f"protocols: {', '.join(classifier_protocol.available(kind))}\n\n"
-    ends += f"settings (KEY=VALUE) and what a protocol that does not name them has:\n{describe(Settings())}"
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=ends)
-    parser.add_argument("--protocol", required=True, metavar="P", help="one of those listed below")
-    parser.add_argument("--weights", required=True, metavar="W", help="a backbone.pth, or random")
-    parser.add_argument("--benchmark", required=True, metavar="B", help="scenes, cifar10, cifar100, or any name")
-    parser.add_argument("--data", metavar="DIR", help="the images (default for scenes: runs/data/scenes)")
-    parser.add_argument("--out", required=True, metavar="OUT", help="folder of this run alone")
-    parser.add_argument("--seed", type=int, default=0, help="of the classifier, image order, crops, untrained net (0)")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings that differ from the protocol's")
-    return parser

@@ -145,7 +145,7 @@ class Run:
         guard = run_guard.RunGuard(
             folder=self.out, outputs=("last_checkpoint", "*.pth", self.spec.result), recover=self._recorded
         )
-        guard.claim(self.identity())
+        main_first(lambda: distributed.is_main() and guard.claim(self.identity(), every_rank=False))
         if distributed.is_main():
             write_text(self.out / "config.yaml", self.cfg.dump())
 
