@@ -18,21 +18,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-
-from runtime import distributed, results
 from runtime.command_line import Parser, UserError, run
-from runtime.precision import check_precision
-from runtime.provenance import commit
-from runtime.results import Record
 from transfer.backbones import RANDOM
-from transfer.backbones.frozen import Backbone, load, measure_statistics
-from transfer.classification import accuracy, labelled_images, nearest_neighbours
-from transfer.classification.batches import features
-from transfer.classification.crops import CentreCrops
-from transfer.classification.run_guard import claim
+
+if TYPE_CHECKING:  # --help and whoever submits a job need no torch
+    import torch
+
+    from transfer.backbones.frozen import Backbone
 
 VOTING = [(20, 0.07), (200, 0.1)]
 """k and T of the published evaluations."""
@@ -44,6 +38,8 @@ def voting_of(k: list[int] | None, temperature: list[float] | None, images: int)
     Raises UserError for a k beyond the training images and for lists that do not pair up.
     """
     if k is None and temperature is None:
+        from runtime import distributed
+
         usual = [rule for rule in VOTING if rule[0] <= images] or [(images, VOTING[0][1])]
         if len(usual) < len(VOTING) and distributed.is_main():
             print(f"note: {images} training images; voting with k = {usual[0][0]} only", file=sys.stderr)
@@ -79,8 +75,17 @@ def set_size(arguments: argparse.Namespace, stem: str) -> None:
     arguments.size = arguments.size or 224
 
 
-def classify(arguments: argparse.Namespace, trunk: Backbone, halves, device: torch.device) -> list[dict]:
+def classify(arguments: argparse.Namespace, trunk: "Backbone", halves, device: "torch.device") -> list[dict]:
     """Per rule of ``arguments.voting``: its protocol and its accuracies."""
+    import torch
+    import torch.nn.functional as F
+
+    from runtime import distributed
+    from transfer.backbones.frozen import measure_statistics
+    from transfer.classification import accuracy, nearest_neighbours
+    from transfer.classification.batches import features
+    from transfer.classification.crops import CentreCrops
+
     resize = arguments.resize or round(arguments.size * 8 / 7)
     train, val = (CentreCrops(images, size=arguments.size, resize=resize) for images in halves)
     trunk = replace(trunk, network=trunk.network.to(device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
@@ -100,12 +105,29 @@ def classify(arguments: argparse.Namespace, trunk: Backbone, halves, device: tor
     ]
 
 
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked as far as that is possible without torch and the data. Raises UserError."""
+    arguments = parser().parse_args(argv)
+    arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
+    return arguments
+
+
 def main(argv: list[str] | None = None) -> None:
-    arguments, began = _parser().parse_args(argv), time.monotonic()
+    arguments, began = parse(argv), time.monotonic()
+
+    import torch
+
+    from runtime import distributed, results
+    from runtime.precision import check_precision
+    from runtime.provenance import commit
+    from runtime.results import Record
+    from transfer.backbones.frozen import load
+    from transfer.classification import labelled_images
+    from transfer.classification.run_guard import claim
+
     try:
         device = distributed.init(arguments.device)
         check_precision(arguments.precision, device)
-        arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
         trunk = load(arguments.weights, seed=arguments.seed)
         set_size(arguments, trunk.stem)
         halves = labelled_images.load(arguments.benchmark, arguments.data)
@@ -154,7 +176,7 @@ def _list_of(kind: type):
     return parse
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True, metavar="W", help="a backbone.pth, or random")
     parser.add_argument("--benchmark", required=True, metavar="B", help="scenes, cifar10, cifar100, or any name")

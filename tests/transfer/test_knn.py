@@ -86,7 +86,7 @@ def _classify_as_a_rank(words: list[str], data: str):
     from transfer.backbones import frozen
     from transfer.classification import labelled_images
 
-    arguments = knn._parser().parse_args(words)
+    arguments = knn.parser().parse_args(words)
     arguments.voting, arguments.bn_statistics = [(20, 0.07), (5, 0.1)], "measured"
     halves = labelled_images.load("scenes", data)
     return knn.classify(arguments, frozen.load("random"), halves, distributed.init("cpu"))
