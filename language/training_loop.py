@@ -201,7 +201,7 @@ def losses(logits: Tensor, targets: Tensor, embeddings: Tensor, config: Language
             targets,
             embeddings,
             eps=own.eps,
-            method=own.method,
+            method=own.method,  # pyright: ignore[reportArgumentType]
             steps=own.steps,
             center=own.center,
             detach_embeddings=own.detach_embeddings,

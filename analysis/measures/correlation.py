@@ -47,8 +47,8 @@ def correlate(x, y, *, seed: int = 0) -> Correlation | None:
     signs_y = np.sign(y[:, None] - y)
     return Correlation(
         n=n,
-        spearman=float(stats.spearmanr(x, y)[0]),
-        kendall=float(stats.kendalltau(x, y)[0]),
+        spearman=float(stats.spearmanr(x, y)[0]),  # pyright: ignore[reportArgumentType]
+        kendall=float(stats.kendalltau(x, y)[0]),  # pyright: ignore[reportArgumentType]
         p_spearman=_p_value(ranks_x, lambda rows: rows @ ranks_y, seed),
         p_kendall=_p_value(
             x, lambda rows: (np.sign(rows[..., :, None] - rows[..., None, :]) * signs_y).sum((-2, -1)), seed
