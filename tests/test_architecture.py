@@ -13,7 +13,7 @@ FILES = sorted(path for package in [*PIPELINE, "tools"] for path in (ROOT / pack
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 RUNNABLE = [path for path in FILES if "    run(main)" in path.read_text(encoding="utf-8").splitlines()]
 COMMANDS = [path for path in RUNNABLE if path.parent.parent == ROOT]
-HEAVY = {"transfer.knn", "transfer.linear", "transfer.semi", "transfer.train"}
+HEAVY = {"transfer.knn", "transfer.linear", "transfer.semi"}
 LONGEST_FUNCTION = 60
 HOMES = {"detectron2": "transfer", "fvcore": "transfer", "transformers": "language", "submitit": "slurm"}
 """The package of the pipeline that alone imports a library."""

@@ -1,6 +1,7 @@
 """What happens between the iterations of a fine-tuning run, besides Detectron2's own hooks."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.engine import HookBase
@@ -16,6 +17,8 @@ from transfer.detection.checkpointer import numbered
 
 class SeedIteration(HookBase):
     """Makes chance inside the model (which proposals are sampled) a function of (seed, iteration, rank)."""
+
+    trainer: Any
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -33,6 +36,8 @@ class PreciseBN(HookBase):
     counts, which leaves every rank with different statistics.
     """
 
+    trainer: Any
+
     def __init__(self, make_loader, *, iterations: int, period: int):
         self.make_loader, self.iterations, self.period = make_loader, iterations, period
 
@@ -41,7 +46,7 @@ class PreciseBN(HookBase):
         if done == self.trainer.max_iter or (self.period > 0 and done % self.period == 0):
             self.estimate(_unwrapped(self.trainer.model))
 
-    def estimate(self, model: nn.Module) -> None:
+    def estimate(self, model: Any) -> None:
         """Set the statistics of all norms of ``model`` that are in training mode."""
         norms = get_bn_modules(model)
         in_backbone = set(get_bn_modules(model.backbone))
@@ -58,7 +63,7 @@ class PreciseBN(HookBase):
 class _BackboneAlone(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, inputs: list[dict]):
         return self.model.backbone(self.model.preprocess_image(inputs).tensor)
@@ -66,6 +71,8 @@ class _BackboneAlone(nn.Module):
 
 class Evaluate(HookBase):
     """Evaluates every ``period`` iterations, but not after the last: the final numbers come from the saved file."""
+
+    trainer: Any
 
     def __init__(self, evaluate, *, period: int):
         self.evaluate, self.period = evaluate, period
@@ -81,6 +88,8 @@ class Evaluate(HookBase):
 
 class SaveCheckpoints(HookBase):
     """Saves every ``period`` iterations and at the end; the last ``kept`` of those for resuming stay."""
+
+    trainer: Any
 
     def __init__(self, *, period: int, kept: int):
         self.period, self.kept = period, kept
@@ -98,6 +107,8 @@ class SaveCheckpoints(HookBase):
 class ShowProgress(HookBase):
     """One line of progress with the total loss and the learning rate; the details go to the log file."""
 
+    trainer: Any
+
     def before_train(self):
         start, total = self.trainer.start_iter, self.trainer.max_iter
         self.progress = Progress(total, "fine-tune", start=start, quiet=not distributed.is_main())
@@ -112,6 +123,8 @@ class ShowProgress(HookBase):
 class StopOnSignal(HookBase):
     """Saves and stops after the iteration in which any rank was told to stop."""
 
+    trainer: Any
+
     def __init__(self, stop: StopRequest, device: torch.device):
         self.stop, self.device = stop, device
 
@@ -122,5 +135,5 @@ class StopOnSignal(HookBase):
             raise Stopped(self.stop.exit_code if asked else RESUME_ME)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> nn.Module:
     return model.module if hasattr(model, "module") else model

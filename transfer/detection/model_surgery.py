@@ -9,13 +9,14 @@ regions to half a pixel before pooling, since bfloat16 has 8 bits.
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def freeze_backbone(model: nn.Module) -> None:
+def freeze_backbone(model: Any) -> None:
     """Freeze the ResNet under ``model.backbone``: no parameter learns, and its forward pass keeps no graph.
 
     The norms stay in training mode, so they use the statistics of each batch and keep their running averages. That is
@@ -29,7 +30,7 @@ def freeze_backbone(model: nn.Module) -> None:
     backbone.forward = torch.no_grad()(backbone.forward)
 
 
-def checkpoint_stages(model: nn.Module) -> None:
+def checkpoint_stages(model: Any) -> None:
     """Let each residual stage of a detector recompute its activations in the backward pass.
 
     The backbone's stages, and res5 in the head of a C4 detector, which sees hundreds of regions and needs most of the
@@ -56,7 +57,7 @@ def _recomputed(stage: nn.Module, forward):
 
 
 @contextlib.contextmanager
-def _keep_statistics(norms: list[nn.Module]) -> Iterator[None]:
+def _keep_statistics(norms: list[Any]) -> Iterator[None]:
     """The second forward pass of a batch must not move the running statistics a second time."""
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
@@ -69,13 +70,13 @@ def _keep_statistics(norms: list[nn.Module]) -> Iterator[None]:
             norm.num_batches_tracked.copy_(count)
 
 
-def in_bfloat16(model: nn.Module) -> None:
+def in_bfloat16(model: Any) -> None:
     """Let the convolutional parts of a detector compute in bfloat16; what they return is float32 again."""
     for module in _convolutional_parts(model):
         module.forward = _in_bfloat16(module.forward)
 
 
-def _convolutional_parts(model: nn.Module) -> list[nn.Module]:
+def _convolutional_parts(model: Any) -> list[nn.Module]:
     heads = model.roi_heads
     parts = [model.backbone, model.proposal_generator.rpn_head]
     if hasattr(heads, "res5"):
