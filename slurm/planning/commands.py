@@ -6,10 +6,8 @@ Importing a command brings no torch: whoever submits jobs need not wait for it, 
 import argparse
 import functools
 import importlib
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from runtime.command_line import UserError, one_of
 from runtime.settings import BOOLEANS
@@ -19,27 +17,9 @@ PAIRS = "settings"
 
 
 @functools.cache
-def command(module: str) -> Any:
+def command(module: str) -> ModuleType:
     """The module of a command."""
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None, module
-    if "\ndef parse(" not in Path(spec.origin).read_text(encoding="utf-8"):  # TEMPORARY
-        return None
     return importlib.import_module(module)
-
-
-def arguments_unchecked(module: str, settings: Mapping[str, str]) -> list[str]:
-    """TEMPORARY, for a command without a parser of its own."""
-    pairs = module in ("pretrain.train", "transfer.linear", "transfer.semi")
-    argv = []
-    for key, text in settings.items():
-        if key == "cached-features":
-            argv += ["--cached-features"] if text == "true" else []
-        elif pairs and key != "data":
-            argv.append(f"{key}={text}")
-        else:
-            argv += [key if key[:1].isupper() else f"--{key}", text]
-    return argv
 
 
 @functools.cache
@@ -73,8 +53,6 @@ def arguments(module: str, settings: Mapping[str, str]) -> list[str]:
     An option without a value is given where its setting is true. What is no option is KEY=VALUE, where the command
     takes such; else it raises UserError.
     """
-    if command(module) is None:
-        return arguments_unchecked(module, settings)
     known = options(module)
     argv = []
     for key, text in settings.items():
@@ -95,8 +73,6 @@ def arguments(module: str, settings: Mapping[str, str]) -> list[str]:
 
 def check(module: str, argv: list[str]) -> tuple[str, ...]:
     """The faults of a command line, found by the command itself; empty if there is none."""
-    if command(module) is None:
-        return ()
     try:
         command(module).parse(argv)
     except UserError as error:

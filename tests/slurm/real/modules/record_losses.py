@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+from transfer.train import parse, parser
+
+__all__ = ["main", "parse", "parser"]
+
 
 def main(argv):
     from transfer import train
