@@ -8,7 +8,7 @@ import pytest
 
 from runtime.command_line import UserError
 from runtime.provenance import ROOT
-from slurm.planning import validate
+from slurm.planning import commands, validate
 from slurm.planning.experiment import Experiment
 from slurm.planning.graph import build
 from slurm.planning.registry import STAGES
