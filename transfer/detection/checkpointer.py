@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError, printable, shortened
 from runtime.files import write_text
+from transfer.detection.launch import every_ranks
 
 FINAL = "model_final.pth"
 
@@ -24,8 +25,8 @@ NUMBERED = re.compile(r"model_(\d{7,})\.pth")
 
 def numbered(folder: Path) -> list[Path]:
     """The checkpoints of a folder that a run needs only to resume, oldest first."""
-    found = [path for path in folder.iterdir() if NUMBERED.fullmatch(path.name)] if folder.is_dir() else []
-    return sorted(found, key=lambda path: int(NUMBERED.fullmatch(path.name)[1]))
+    names = ((NUMBERED.fullmatch(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
+    return [path for _, path in sorted((int(name[1]), path) for name, path in names if name)]
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -63,7 +64,7 @@ class Checkpointer(DetectionCheckpointer):
         path, content, fault = None, None, ""
         if comm.is_main_process():
             path, content, fault = self._newest()
-        path, fault = comm.all_gather((path, fault))[0]
+        path, fault = every_ranks((path, fault))[0]
         if fault:
             raise UserError(fault)
         if path is None:

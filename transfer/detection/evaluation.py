@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
@@ -34,7 +35,8 @@ def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: St
         progress.update(done)
         stop.check()
     model.train(was_training)
-    return [entry for part in comm.gather(found) for entry in part]
+    parts: Any = comm.gather(found)  # annotated as if it returned nothing
+    return [entry for part in parts for entry in part]
 
 
 def write_predictions(path: Path, predictions: list[dict]) -> None:

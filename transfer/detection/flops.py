@@ -7,6 +7,7 @@ fvcore traces one forward pass in evaluation mode and counts a multiply and its 
 import logging
 import warnings
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -58,7 +59,7 @@ def count(network: nn.Module, inputs, *, side: int) -> Count:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, about shapes that it takes for constants
-            total = kind(network.eval(), inputs).total()
+            total = kind(network.eval(), cast(Any, inputs)).total()
     finally:
         logging.disable(before)
     parameters = sum(p.numel() for p in network.parameters())

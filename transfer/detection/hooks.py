@@ -1,7 +1,7 @@
 """What happens between the iterations of a fine-tuning run, besides Detectron2's own hooks."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from detectron2.engine import HookBase
@@ -55,7 +55,7 @@ class PreciseBN(HookBase):
         with EventStorage():
             update_bn_stats(network, self.make_loader(), self.iterations)
         if distributed.world_size() > 1:
-            for norm in norms:
+            for norm in cast(list[Any], norms):
                 torch.distributed.broadcast(norm.running_mean, 0)
                 torch.distributed.broadcast(norm.running_var, 0)
 

@@ -3,6 +3,7 @@
 import copy
 import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,12 +39,19 @@ class Mapper(DatasetMapper):
             )
         augmented = T.AugInput(image)
         transforms = self.augmentations(augmented)
-        record["image"] = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        pixels: Any = augmented.image
+        record["image"] = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         if not self.is_train:
             record.pop("annotations", None)
         elif "annotations" in record:
-            self._transform_annotations(record, transforms, augmented.image.shape[:2])
+            self._transform_annotations(record, transforms, pixels.shape[:2])
         return record
+
+
+def mapper_of(cfg: CfgNode, *, is_train: bool) -> Mapper:
+    """The mapper of a config, by Detectron2's ``configurable``."""
+    configurable: Any = Mapper
+    return configurable(cfg, is_train=is_train)
 
 
 def _in_order(pixels: np.ndarray, order: str) -> np.ndarray:
@@ -95,13 +103,14 @@ class Batches:
 
 def training_batches(records: list[dict], cfg: CfgNode, batches: TrainingBatches, *, workers: int) -> Batches:
     """The augmented images that ``batches`` gives the numbers of, without end."""
-    return loader(records, Mapper(cfg, is_train=True), batches, workers)
+    return loader(records, mapper_of(cfg, is_train=True), batches, workers)
 
 
 def test_batches(records: list[dict], cfg: CfgNode) -> Batches:
     """This rank's share of the images, TRANSFER.EVALUATION_BATCH at a time."""
-    shares = BatchSampler(_Keys(InferenceSampler(len(records))), cfg.TRANSFER.EVALUATION_BATCH, drop_last=False)
-    return loader(records, Mapper(cfg, is_train=False), shares, cfg.DATALOADER.NUM_WORKERS)
+    keys: Any = _Keys(InferenceSampler(len(records)))
+    shares = BatchSampler(keys, cfg.TRANSFER.EVALUATION_BATCH, drop_last=False)
+    return loader(records, mapper_of(cfg, is_train=False), shares, cfg.DATALOADER.NUM_WORKERS)
 
 
 class _Keys:

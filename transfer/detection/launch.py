@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from detectron2.utils import comm
@@ -21,12 +21,18 @@ def join(device: str) -> torch.device:
     """
     chosen = distributed.init(device)
     if distributed.world_size() > 1:
-        hosts = comm.all_gather(socket.gethostname())
+        hosts: list[str] = every_ranks(socket.gethostname())
         here = hosts.count(socket.gethostname())
         if any(hosts.count(host) != here for host in hosts):
             raise UserError(f"each machine must run as many processes as the others; found {sorted(hosts)}")
         comm.create_local_process_group(here)
     return chosen
+
+
+def every_ranks(value: Any) -> list[Any]:
+    """The values of all ranks, which may be anything that can be pickled."""
+    gathered: Any = comm.all_gather(value)  # annotated as if it returned nothing
+    return gathered
 
 
 def main_first(function: Callable[[], Value], *, every_rank: bool = True) -> Value:
@@ -35,13 +41,14 @@ def main_first(function: Callable[[], Value], *, every_rank: bool = True) -> Val
     With ``every_rank`` False the others do not call it: they get the main process's value. A UserError in the main
     process is raised in all of them: none waits for one that is gone.
     """
-    value, failure = None, ()
+    value: Any = None
+    failure: tuple[str, ...] = ()
     if distributed.is_main():
         try:
             value = function()
         except UserError as error:
             failure = error.faults
-    failure, shared = comm.all_gather((failure, None if every_rank else value))[0]
+    failure, shared = every_ranks((failure, None if every_rank else value))[0]
     if failure:
         raise UserError.of(failure)
     if not every_rank:

@@ -8,7 +8,7 @@ import ast
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ def _fits(value: Any, default: Any) -> bool:
     return type(value) is type(default)
 
 
-def _leaves(value: Any) -> Iterable[Any]:
+def _leaves(value: Any) -> Iterator[Any]:
     for entry in value:
         if isinstance(entry, list | tuple):
             yield from _leaves(entry)

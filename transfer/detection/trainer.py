@@ -3,6 +3,7 @@
 import json
 import weakref
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -27,6 +28,12 @@ PRECISE_BN_SEED = 1_000_000_007
 METRICS = "metrics.json"
 
 
+def records_of(*names: Any, **options: Any) -> list[dict]:
+    """Detectron2's records of data sets, loaded as `get_detection_dataset_dicts` does."""
+    records: Any = get_detection_dataset_dicts(*names, **options)
+    return records
+
+
 class Trainer(DefaultTrainer):
     """Fine-tunes one detector.
 
@@ -41,7 +48,7 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         self.cfg = cfg
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
-        self.records = get_detection_dataset_dicts(
+        self.records: list[dict] = records_of(
             cfg.DATASETS.TRAIN,
             cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0,
@@ -113,7 +120,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> images.Batches:
         """This rank's share of the validation images, TRANSFER.EVALUATION_BATCH at a time."""
-        return images.test_batches(get_detection_dataset_dicts(dataset_name, filter_empty=False), cfg)
+        return images.test_batches(records_of(dataset_name, filter_empty=False), cfg)
 
     def _hooks_in_order(self, evaluate, stop: StopRequest) -> list:
         """The order matters: statistics before the checkpoint that holds them, evaluation after it, writers late."""
