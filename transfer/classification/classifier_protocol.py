@@ -1,4 +1,4 @@
-"""Protocols of the classification probes: how a classifier is trained on a backbone, known by a yaml's file name.
+"""Protocols of linear and semi-supervised classification: how a classifier is trained, by the name of a yaml file.
 
 A yaml in classification_protocols/ says what differs from the defaults below and names its source. What depends on
 the fraction of labels stands under ``fractions``. ``version`` rises when a protocol's numbers change; it goes into
@@ -9,79 +9,85 @@ import argparse
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from runtime.command_line import Parser, UserError, one_of
+from runtime.command_line import Faults, Parser, UserError, one_of
 from runtime.read import read_yaml
-from runtime.settings import describe, parse_pairs, updated
+from runtime.settings import (
+    ABOVE_0,
+    AT_LEAST_1,
+    BELOW_1,
+    NOT_NEGATIVE,
+    SHARE_ABOVE_0,
+    choice,
+    describe,
+    limit,
+    parse_pairs,
+    updated,
+)
 
 FOLDER = Path(__file__).resolve().parent.parent / "classification_protocols"
 INCIDENTAL = ("workers", "device")
 """Settings that may differ when a run resumes: they do not touch its result."""
-CHOICES = {
-    "optimizer": ("sgd", "nesterov", "lars"),
-    "schedule": ("cosine", "steps", "constant"),
-    "precision": ("fp32", "bf16"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Defaults: what most sources share."""
 
-    epochs: int = 100
+    epochs: int = field(default=100, metadata=AT_LEAST_1)
     """Passes over the training images."""
 
-    batch_size: int = 256
+    batch_size: int = field(default=256, metadata=limit("at least 2", 2))
     """Images per step over all processes."""
 
-    optimizer: str = "sgd"
+    optimizer: str = field(default="sgd", metadata=choice("sgd", "nesterov", "lars"))
     """sgd, nesterov, or lars (LARC without clipping: every tensor's step is trust times its norm)."""
 
-    lr: float = 0.1
+    lr: float = field(default=0.1, metadata=ABOVE_0)
     """Learning rate of the classifier."""
 
-    lr_backbone: float = 0.0
+    lr_backbone: float = field(default=0.0, metadata=NOT_NEGATIVE)
     """Learning rate of the backbone; 0 keeps it frozen, in eval mode, with its own batch statistics."""
 
     scale_lr: bool = False
     """Multiply both rates by batch_size / 256."""
 
-    momentum: float = 0.9
+    momentum: float = field(default=0.9, metadata=BELOW_1)
     """Of SGD and LARS."""
 
-    weight_decay: float = 0.0
+    weight_decay: float = field(default=0.0, metadata=NOT_NEGATIVE)
     """On every trained parameter."""
 
-    trust: float = 0.001
+    trust: float = field(default=0.001, metadata=ABOVE_0)
     """LARS's trust coefficient."""
 
-    schedule: str = "cosine"
+    schedule: str = field(default="cosine", metadata=choice("cosine", "steps", "constant"))
     """Of the rates, epoch by epoch: cosine to 0, steps (times decay at each milestone) or constant."""
 
-    milestones: list[int] = field(default_factory=list)
+    milestones: list[int] = field(default_factory=list, metadata=NOT_NEGATIVE)
     """Epochs at which the rates drop, for schedule=steps."""
 
-    decay: float = 0.1
+    decay: float = field(default=0.1, metadata=NOT_NEGATIVE)
     """Factor of a drop."""
 
     batch_norm: bool = False
     """Batch norm without affine part between the features and the classifier."""
 
-    size: int = 224
+    size: int = field(default=224, metadata=AT_LEAST_1)
     """Side of the crops, pixels."""
 
-    resize: int = 256
+    resize: int = field(default=256, metadata=AT_LEAST_1)
     """Short side of a validation image before its central crop, pixels."""
 
-    min_scale: float = 0.08
+    min_scale: float = field(default=0.08, metadata=SHARE_ABOVE_0)
     """Smallest training crop, share of the image's area."""
 
-    precision: str = "fp32"
+    precision: str = field(default="fp32", metadata=choice("fp32", "bf16"))
     """fp32, or bf16 (autocast of the backbone; the classifier stays in float32)."""
 
-    evaluate_every: int = 1
+    evaluate_every: int = field(default=1, metadata=AT_LEAST_1)
     """Epochs between two looks at the validation images; the last epoch is always looked at."""
 
-    workers: int = 4
+    workers: int = field(default=4, metadata=NOT_NEGATIVE)
     """Loader processes per rank; 0 loads in the training process."""
 
     device: str = "auto"
@@ -96,7 +102,7 @@ def available(kind: str) -> list[str]:
 def load(name: str, pairs: list[str], *, fraction: int | None = None) -> tuple[Settings, dict]:
     """The settings of a protocol with KEY=VALUE ``pairs`` on top, and those that differ from the protocol's.
 
-    Raises UserError for a fraction or key that is not known and for a value of another type.
+    Raises UserError for a fraction or key that is not known and for a value of another type or outside its limits.
     """
     values = _read(name)
     values.pop("version")
@@ -122,15 +128,13 @@ def _read(name: str) -> dict:
 
 
 def _check(settings: Settings) -> None:
-    for key, choices in CHOICES.items():
-        one_of(key, getattr(settings, key), choices)
-    for key in ("epochs", "batch_size", "size", "resize", "evaluate_every"):
-        if getattr(settings, key) < 1:
-            raise UserError(f"{key} must be at least 1, got {getattr(settings, key)}")
-    if not (settings.lr > 0 and settings.lr_backbone >= 0 and 0 < settings.min_scale <= 1 and settings.workers >= 0):
-        raise UserError("lr must be above 0, lr_backbone and workers not below, min_scale in (0, 1]")
+    """Raise UserError for settings that do not go together."""
+    faults = Faults()
     if settings.resize < settings.size:
-        raise UserError(f"resize={settings.resize} must not be below size={settings.size}: the crop lies inside")
+        faults.append(f"resize={settings.resize} must not be below size={settings.size}: the crop lies inside")
+    if settings.optimizer == "nesterov" and not settings.momentum:
+        faults.append("optimizer=nesterov needs a momentum above 0; with momentum=0 give optimizer=sgd")
+    faults.check()
 
 
 def parser_of(kind: str, description: str) -> Parser:

@@ -82,11 +82,16 @@ def test_what_differs_from_the_protocol_is_known():
         ("epochs=1.5", "epochs must be a whole number, got '1.5'"),
         ("batch_norm=1", "batch_norm must be true or false, got '1'"),
         ("milestones=[a]", "milestones must be a whole number, got 'a'"),
-        ("optimizer=adam", "unknown optimizer 'adam'; known: lars, nesterov, sgd"),
-        ("schedule=linear", "unknown schedule 'linear'; known: constant, cosine, steps"),
-        ("precision=fp16", "unknown precision 'fp16'; known: bf16, fp32"),
+        ("optimizer=adam", "optimizer must be one of sgd, nesterov, lars, got 'adam'"),
+        ("schedule=linear", "schedule must be one of cosine, steps, constant, got 'linear'"),
+        ("precision=fp16", "precision must be one of fp32, bf16, got 'fp16'"),
         ("epochs=0", "epochs must be at least 1, got 0"),
+        ("batch_size=1", "batch_size must be at least 2, got 1"),
         ("lr=0", "lr must be above 0"),
+        ("lr_backbone=-1", "line: lr_backbone must be 0 or more"),
+        ("workers=-1", "line: workers must be 0 or more"),
+        ("min_scale=2", "line: min_scale must be above 0, at most 1"),
+        ("momentum=1", "momentum must be from 0 to below 1"),
         ("resize=100", "resize=100 must not be below size=224"),
         ("data.root=x", "unknown setting 'data'"),
     ],
@@ -94,6 +99,14 @@ def test_what_differs_from_the_protocol_is_known():
 def test_settings_that_cannot_be_are_one_line(pair, message):
     with pytest.raises(UserError, match=message):
         load("linear-moco", [pair])
+
+
+def test_every_setting_at_fault_is_named_at_once():
+    with pytest.raises(UserError) as raised:
+        load("linear-moco", ["lr=0", "workers=-1", "epochs=2"])
+    assert [fault.split()[3] for fault in raised.value.faults] == ["lr", "workers"]
+    with pytest.raises(UserError, match="nesterov needs a momentum above 0"):
+        load("linear-moco", ["optimizer=nesterov", "momentum=0"])
 
 
 def test_a_fraction_nobody_gave_rates_for_is_refused():
