@@ -15,6 +15,7 @@ the protocol: no random crops. The records say so by their name, P-cached.
 """
 
 import argparse
+from pathlib import Path
 
 from runtime.command_line import Faults, Parser, UserError, one_of, run
 from transfer.classification import classifier_protocol
@@ -49,9 +50,18 @@ def train(arguments: argparse.Namespace) -> None:
 
     settings, changed = classifier_protocol.load(arguments.protocol, arguments.settings)
     cached = arguments.cached_features
-    protocol = arguments.protocol + ("-cached" if cached else "")
     note = {"note": "features of central crops, extracted once: not the protocol"} if cached else {}
-    classifier = classifier_run.Probe(arguments, settings, changed, protocol=protocol)
+    classifier = classifier_run.ClassifierRun(
+        settings,
+        changed=changed,
+        version=classifier_protocol.version(arguments.protocol),
+        label=arguments.protocol + ("-cached" if cached else ""),
+        weights=arguments.weights,
+        benchmark=arguments.benchmark,
+        data=arguments.data,
+        out=Path(arguments.out),
+        seed=arguments.seed,
+    )
     if classifier.claim():
         classifier.run(FeatureData if cached else CropData, **note)
 
@@ -61,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from transfer.classification import classifier_run
 
-    return classifier_run.call(train, arguments)
+    return classifier_run.call(lambda: train(arguments))
 
 
 if __name__ == "__main__":

@@ -48,20 +48,30 @@ def fine_tune(arguments: argparse.Namespace) -> None:
 
     percent = arguments.fraction
     settings, changed = classifier_protocol.load(arguments.protocol, arguments.settings, fraction=percent)
-    run_of = classifier_run.Probe(arguments, settings, changed, protocol=f"{arguments.protocol}-{percent}pct")
+    classifier = classifier_run.ClassifierRun(
+        settings,
+        changed=changed,
+        version=classifier_protocol.version(arguments.protocol),
+        label=f"{arguments.protocol}-{percent}pct",
+        weights=arguments.weights,
+        benchmark=arguments.benchmark,
+        data=arguments.data,
+        out=Path(arguments.out),
+        seed=arguments.seed,
+    )
     if arguments.list:
-        chosen = label_subset.listed(run_of.train, arguments.list, percent=percent)
+        chosen = label_subset.listed(classifier.train, arguments.list, percent=percent)
         origin = {"file": Path(arguments.list).name, "sha256": sha256(arguments.list)}
     else:
-        chosen = label_subset.draw(run_of.train, percent=percent, seed=arguments.seed)
+        chosen = label_subset.draw(classifier.train, percent=percent, seed=arguments.seed)
         origin = {"drawn": "stratified", "seed": arguments.seed}
-    run_of.train = run_of.train.subset(chosen)
-    origin |= {"images": len(chosen), "of_sorted_names_sha256": label_subset.fingerprint(run_of.train)}
-    if run_of.claim():
+    classifier.train = classifier.train.subset(chosen)
+    origin |= {"images": len(chosen), "of_sorted_names_sha256": label_subset.fingerprint(classifier.train)}
+    if classifier.claim():
         if distributed.is_main():
-            print(f"{len(chosen)} labelled images: {run_of.out / 'list.txt'}", file=sys.stderr)
-            write_text(run_of.out / "list.txt", label_subset.text(run_of.train))
-        run_of.run(labelled=origin)
+            print(f"{len(chosen)} labelled images: {classifier.out / 'list.txt'}", file=sys.stderr)
+            write_text(classifier.out / "list.txt", label_subset.text(classifier.train))
+        classifier.run(labelled=origin)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from transfer.classification import classifier_run
 
-    return classifier_run.call(fine_tune, arguments)
+    return classifier_run.call(lambda: fine_tune(arguments))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-import argparse
 import json
 
 import pytest
@@ -11,7 +10,7 @@ from runtime import results
 from runtime.command_line import UserError
 from transfer import knn
 from transfer.backbones import frozen
-from transfer.classification import batches, labelled_images
+from transfer.classification import batches, knn_run, labelled_images
 from transfer.classification.crops import CentreCrops
 
 pytestmark = pytest.mark.slow
@@ -49,9 +48,7 @@ def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
     knn.main([*data, "--weights", str(path), "--out", str(tmp_path / "a")])
     settings = results.context(tmp_path / "a" / "result.json")["settings"]
     assert (settings["size"], settings["resize"]) == (32, 32)
-    asked = argparse.Namespace(size=None, resize=None)
-    knn.set_size(asked, "imagenet")
-    assert (asked.size, asked.resize) == (224, None)
+    assert knn_run.crop_sizes(None, None, stem="imagenet") == (224, None)
 
 
 def test_untrained_network_gets_statistics_of_the_images(scenes):
@@ -80,23 +77,21 @@ def test_a_backbone_sees_the_input_it_was_trained_on(tmp_path):
         frozen.load(str(path))
 
 
-def _classify_as_a_rank(words: list[str], data: str):
+def _classify_as_a_rank(data: str):
     from runtime import distributed
-    from transfer import knn
     from transfer.backbones import frozen
-    from transfer.classification import labelled_images
+    from transfer.classification import knn_run, labelled_images
 
-    arguments = knn.parser().parse_args(words)
-    arguments.voting, arguments.bn_statistics = [(20, 0.07), (5, 0.1)], "measured"
-    halves = labelled_images.load("scenes", data)
-    return knn.classify(arguments, frozen.load("random"), halves, distributed.init("cpu"))
+    how = {"size": 32, "resize": 32, "bn_statistics": "measured", "precision": "fp32", "workers": 0, "seed": 0}
+    halves, voting = labelled_images.load("scenes", data), [(20, 0.07), (5, 0.1)]
+    return knn_run.classify(frozen.load("random"), halves, distributed.init("cpu"), voting=voting, **how)
 
 
-def test_two_processes_find_what_one_finds(arguments, scenes, ranks):
+def test_two_processes_find_what_one_finds(scenes, ranks):
     """Rules of two kinds, the untrained network with measured statistics: the same figures from every rank."""
-    words = [*arguments, "--weights", "random", "--out", "unused"]
-    alone = _classify_as_a_rank(words, str(scenes))
-    assert all(found == alone for found in ranks(2, _classify_as_a_rank, words, str(scenes)))
+    alone = _classify_as_a_rank(str(scenes))
+    assert list(alone) == ["knn-20", "knn-5-T0.1"]
+    assert all(found == alone for found in ranks(2, _classify_as_a_rank, str(scenes)))
 
 
 def test_shares_cover_a_list_that_the_processes_do_not_divide(ranks):
@@ -113,7 +108,7 @@ def test_shares_cover_a_list_that_the_processes_do_not_divide(ranks):
     assert all(whole == list(range(7)) for _, whole in found)
 
 
-def test_done_already_and_another_run_in_the_folder(arguments, tmp_path, capsys):
+def test_done_already_another_run_in_the_folder_and_a_damaged_result(arguments, tmp_path, capsys):
     call = [*arguments, "--weights", "random", "--out", str(tmp_path)]
     knn.main(call)
     knn.main(call)
@@ -121,33 +116,45 @@ def test_done_already_and_another_run_in_the_folder(arguments, tmp_path, capsys)
     with pytest.raises(UserError, match=r"another run: voting \(there \[\[20, 0.07\]\], here \[\[5, 0.07\]\]\)"):
         knn.main([*call, "--k", "5"])
     assert json.loads((tmp_path / "result.json").read_text())["settings"]["voting"] == [[20, 0.07]]
+    whole = results.read(tmp_path / "result.json")
+    (tmp_path / "result.json").write_text("{}")
+    knn.main(call)
+    assert "it is made again" in capsys.readouterr().err and results.read(tmp_path / "result.json") == whole
     (tmp_path / "run.json").unlink()
     with pytest.raises(UserError, match="result.json of unknown origin"):
         knn.main(call)
 
 
 def test_rules_that_vote(capsys):
-    assert knn.voting_of(None, None, 1000) == [(20, 0.07), (200, 0.1)]
-    assert [knn.protocol_of(*rule) for rule in knn.VOTING] == ["knn-20", "knn-200-T0.1"]
-    assert knn.voting_of([20, 200], [0.07], 1000) == [(20, 0.07), (200, 0.07)]
-    assert knn.voting_of(None, [0.07, 0.1], 1000) == [(20, 0.07), (20, 0.1)]
+    assert knn_run.voting_rules(knn.voting(None, None), 1000) == [(20, 0.07), (200, 0.1)]
+    assert [knn_run.protocol_name(*rule) for rule in knn_run.VOTING] == ["knn-20", "knn-200-T0.1"]
+    assert knn_run.voting_rules(knn.voting([20, 200], [0.07]), 1000) == [(20, 0.07), (200, 0.07)]
+    assert knn_run.voting_rules(knn.voting(None, [0.07, 0.1]), 1000) == [(20, 0.07), (20, 0.1)]
     assert capsys.readouterr().err == ""
-    assert knn.voting_of(None, None, 100) == [(20, 0.07)]
+    assert knn_run.voting_rules(None, 100) == [(20, 0.07)]
     assert "100 training images; voting with k = 20 only" in capsys.readouterr().err
-    with pytest.raises(UserError, match="3 values of --k and 2 of --temperature"):
-        knn.voting_of([1, 2, 3], [0.1, 0.2], 1000)
-    with pytest.raises(UserError, match="above 0"):
-        knn.voting_of([1], [0.0], 1000)
-    with pytest.raises(argparse.ArgumentTypeError, match="numbers parted by commas"):
-        knn._list_of(int)("20;200")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--k 1,2,3 --temperature 0.1,0.2", "3 values of --k and 2 of --temperature do not pair up"),
+        ("--k 0", "argument --k: expected whole numbers above 0 between commas, got '0'"),
+        ("--k 20;200", "argument --k: expected whole numbers"),
+        ("--temperature 0.0", "argument --temperature: expected numbers above 0"),
+        ("--temperature nan", "argument --temperature: expected numbers above 0"),
+        ("--bn-statistics stored", "stored does not go with --weights random"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_any_data_is_read(words, message):
+    with pytest.raises(UserError, match=message):
+        knn.parse(["--weights", "random", "--benchmark", "b", "--out", "o", *words.split()])
 
 
 def test_wrong_input_is_one_line(arguments, tmp_path):
     call = [*arguments, "--weights", "random", "--out", str(tmp_path / "out")]
     with pytest.raises(UserError, match="between 1 and the 24 training images"):
         knn.main([*call, "--k", "25"])
-    with pytest.raises(UserError, match="stored does not go with --weights random"):
-        knn.main([*call, "--bn-statistics", "stored"])
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             (tmp_path / split / name).mkdir(parents=True)

@@ -72,6 +72,15 @@ def test_done_already_and_the_folder_of_another_run(finished, words, capsys):
         linear.main(words(finished, "epochs=6", weights="random"))
 
 
+def test_a_damaged_result_is_made_again(words, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert linear.main(words(out, "epochs=1")) == 0
+    records = results.read(out / "result.json")
+    os.truncate(out / "result.json", 300)
+    assert linear.main(words(out, "epochs=1")) == 0
+    assert "it is made again" in capsys.readouterr().err and results.read(out / "result.json") == records
+
+
 @pytest.mark.slow
 def test_killed_then_terminated_then_finished_gives_the_same_classifier(finished, words, tmp_path):
     out = tmp_path / "run"

@@ -78,6 +78,14 @@ def test_other_labels_are_another_run(finished, words):
         semi.main(words(finished, "--seed", "1"))
 
 
+def test_a_damaged_result_is_made_again(words, tmp_path):
+    out, short = tmp_path / "run", ["epochs=1", "lr=0.01"]
+    assert semi.main(words(out, *short)) == 0
+    records = results.read(out / "result.json")
+    (out / "result.json").write_text('{"records": [{}]}')
+    assert semi.main(words(out, *short)) == 0 and results.read(out / "result.json") == records
+
+
 def _semi_as_a_rank(words: list[str]) -> None:
     from transfer import semi
 

@@ -1,9 +1,9 @@
 """What the command lines of linear and semi-supervised classification share, from arguments to result.json."""
 
-import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,48 +12,65 @@ from torch import nn
 
 from pretrain.checkpoints import checkpoint
 from runtime import distributed, results
-from runtime.command_line import UserError
 from runtime.files import write_text
 from runtime.precision import check_precision
 from runtime.provenance import commit
 from runtime.results import Record
 from runtime.stopping import Stopped
 from transfer.backbones import RANDOM, frozen
-from transfer.classification import classifier_protocol, labelled_images
+from transfer.classification import labelled_images
 from transfer.classification.batches import CropData, FeatureData
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import INCIDENTAL, Settings
 from transfer.classification.crops import CentreCrops
-from transfer.classification.run_guard import claim
+from transfer.classification.run_guard import claim, is_complete
 from transfer.classification.trainer import Training, steps_per_epoch
 
 CLASSIFIER = "ssl-transfer-bench/classifier/1"
 
 
-class Probe:
-    """One run: a backbone, labelled images, settings, a folder."""
+class ClassifierRun:
+    """One run: a backbone, labelled images, settings, a folder.
 
-    def __init__(self, arguments: argparse.Namespace, settings: Settings, changed: dict, *, protocol: str):
-        self.arguments, self.settings, self.changed, self.protocol = arguments, settings, changed, protocol
-        if not 0 <= arguments.seed < 2**31:
-            raise UserError(f"--seed must lie in 0 .. {2**31 - 1}, got {arguments.seed}")
-        self.out, self.device = Path(arguments.out), distributed.init(settings.device)
+    Args:
+        changed: the settings that differ from the protocol's.
+        version: of the protocol.
+        label: the protocol's name in the records.
+        weights: a backbone.pth, or ``random``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        changed: dict,
+        version: int,
+        label: str,
+        weights: str,
+        benchmark: str,
+        data: str | None,
+        out: Path,
+        seed: int,
+    ):
+        self.settings, self.changed, self.version, self.label = settings, changed, version, label
+        self.weights, self.benchmark, self.out, self.seed = weights, benchmark, out, seed
+        self.device = distributed.init(settings.device)
         check_precision(settings.precision, self.device)
-        self.trunk = frozen.load(arguments.weights, seed=arguments.seed)
-        self.train, self.val = labelled_images.load(arguments.benchmark, arguments.data)
+        self.trunk = frozen.load(weights, seed=seed)
+        self.train, self.val = labelled_images.load(benchmark, data)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():
             advice = (
                 f"at size={settings.size} it is slow and far from what it saw; size=32 resize=32 keep CIFAR's pixels"
             )
-            print(f"note: {arguments.weights} has a CIFAR stem; {advice}", file=sys.stderr)
+            print(f"note: {weights} has a CIFAR stem; {advice}", file=sys.stderr)
 
     def identity(self) -> dict:
         """Everything that decides the outcome, as flat plain values."""
         settings = {key: value for key, value in asdict(self.settings).items() if key not in INCIDENTAL}
         return {
-            "protocol": self.protocol,
-            "benchmark": self.arguments.benchmark,
-            "seed": self.arguments.seed,
+            "protocol": self.label,
+            "benchmark": self.benchmark,
+            "seed": self.seed,
             "weights_sha256": self.trunk.about["weights_sha256"],
             "train_sha256": self.train.fingerprint(),
             "val_sha256": self.val.fingerprint(),
@@ -64,31 +81,28 @@ class Probe:
         """Take the folder. False if this very run has been completed in it; UserError if it is another run's."""
         steps_per_epoch(len(self.train), self.settings)  # refuses before the folder is taken
         claim(self.out, self.identity())
-        done = (self.out / "result.json").exists()
-        if done and distributed.is_main():
-            print(f"done already: {self.out / 'result.json'}")
-        return not done
+        return not is_complete(self.out)
 
     def run(self, data_of: type[CropData] | type[FeatureData] = CropData, **context) -> None:
         """Train, or go on, to the end; ``context`` is what else the result should say."""
         began, settings = time.monotonic(), self.settings
         trunk = replace(self.trunk, network=self.trunk.network.to(self.device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
-        if self.arguments.weights == RANDOM:
+        if self.weights == RANDOM:
             crops = CentreCrops(self.train, size=settings.size, resize=settings.resize)
-            how = {"seed": self.arguments.seed, "device": self.device, "prepare": trunk.inputs}
+            how = {"seed": self.seed, "device": self.device, "prepare": trunk.inputs}
             frozen.measure_statistics(trunk.network, crops, **how)
-        data = data_of(self.train, self.val, trunk, settings, seed=self.arguments.seed, device=self.device)
+        data = data_of(self.train, self.val, trunk, settings, seed=self.seed, device=self.device)
         below = nn.Identity() if data_of is FeatureData else trunk.network
-        network = Classifier(below, len(self.val.classes), settings, seed=self.arguments.seed).to(self.device)
-        training = Training(network, data, settings, self.out, label=self.protocol)
+        network = Classifier(below, len(self.val.classes), settings, seed=self.seed).to(self.device)
+        training = Training(network, data, settings, self.out, label=self.label)
         history = training.run()
         if distributed.is_main():
             self.write(training, history, wall_s=round(time.monotonic() - began, 1), **context)
 
     def write(self, training: Training, history: list[dict], **context) -> None:
         """Write the classifier, the log and, last of all, result.json; then the checkpoint has served."""
-        about = {**self.trunk.about, "benchmark": self.arguments.benchmark, "protocol": self.protocol}
-        about |= {"seed": self.arguments.seed, "commit": commit()}
+        about = {**self.trunk.about, "benchmark": self.benchmark, "protocol": self.label}
+        about |= {"seed": self.seed, "commit": commit()}
         weights = {name: value.detach().cpu().clone() for name, value in training.network.trained().items()}
         content = {"format": CLASSIFIER, **about, "classes": self.val.classes, "state_dict": weights}
         checkpoint.save(self.out / "classifier.pth", content)
@@ -105,12 +119,12 @@ class Probe:
             **context,
             reported=f"top1 and top5 of the last epoch; top1-best is of epoch {best['epoch']}",
             settings=asdict(self.settings),
-            protocol_version=classifier_protocol.version(self.arguments.protocol),
+            protocol_version=self.version,
             changed_from_protocol=self.changed,
             train_images=len(self.train),
             train_sha256=self.train.fingerprint(),
             val_sha256=self.val.fingerprint(),
-            bn_statistics="measured" if self.arguments.weights == RANDOM else "stored",
+            bn_statistics="measured" if self.weights == RANDOM else "stored",
             precision=self.settings.precision,
             processes=distributed.world_size(),
             device=self.device.type,
@@ -122,10 +136,10 @@ class Probe:
         print(self.out / "result.json")
 
 
-def call(prepare, arguments: argparse.Namespace) -> int:
-    """Run ``prepare(arguments)``, leave the process group; the exit code."""
+def call(train: Callable[[], None]) -> int:
+    """Run ``train``, leave the process group; the exit code."""
     try:
-        prepare(arguments)
+        train()
     except Stopped as stop:
         if distributed.is_main():
             print(f"{stop}; the same command resumes", file=sys.stderr)

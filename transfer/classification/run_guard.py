@@ -1,8 +1,11 @@
-"""What a probe's run is: kept in its folder, so that no other run continues or overwrites it unnoticed."""
+"""What a classification run is: kept in its folder, so that no other run continues or overwrites it unnoticed."""
 
+import sys
 from pathlib import Path
 
-from runtime import run_guard
+from runtime import distributed, run_guard
+from runtime.command_line import printable, shortened
+from runtime.results import DamagedResult, NoResult, read_result
 
 
 def claim(folder: Path, identity: dict) -> None:
@@ -12,3 +15,19 @@ def claim(folder: Path, identity: dict) -> None:
     run's are there.
     """
     run_guard.RunGuard(folder=folder, outputs=("checkpoint.pth", "result.json")).claim(identity)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the result of the run is there and whole, which is printed; a damaged one is named, and made again."""
+    path = folder / "result.json"
+    try:
+        read_result(path)
+    except NoResult:
+        return False
+    except DamagedResult as error:
+        if distributed.is_main():
+            print(f"note: {printable(shortened(error.faults[0]))}; it is made again", file=sys.stderr)
+        return False
+    if distributed.is_main():
+        print(f"done already: {path}")
+    return True

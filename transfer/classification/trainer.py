@@ -36,7 +36,7 @@ class Training:
         self.step, self.history, self.loss_sum = 0, [], 0.0
         self.file, self.stop = folder / "checkpoint.pth", StopRequest()
         if self.file.exists():
-            self._restore(checkpoint.read(self.file))
+            self._restore()
         self.parallel = self.network
         if distributed.world_size() > 1:
             # Buffers need no broadcast: norms are frozen or see the global batch.
@@ -106,12 +106,21 @@ class Training:
         state |= {"history": self.history, "loss_sum": self.loss_sum}
         checkpoint.save(self.file, {"format": CHECKPOINT, **state})
 
-    def _restore(self, saved: dict) -> None:
-        if saved.get("format") != CHECKPOINT:
-            raise UserError(f"{self.file} is not a probe's checkpoint; choose another --out")
-        self.network.restore(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.step, self.history, self.loss_sum = saved["step"], saved["history"], saved["loss_sum"]
+    def _restore(self) -> None:
+        """Go on from the checkpoint. Raises UserError for one that is damaged, or no classifier's."""
+        try:
+            saved = checkpoint.read(self.file)
+            if saved.get("format") != CHECKPOINT:
+                raise UserError("no checkpoint of a classifier")
+            network, wanted = saved["network"], self.network.trained()
+            if {key: value.shape for key, value in network.items()} != {key: v.shape for key, v in wanted.items()}:
+                raise UserError("the weights of another network")
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.step, self.history = int(saved["step"]), list(saved["history"])
+            self.loss_sum = float(saved["loss_sum"])
+        except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"cannot resume; delete {self.file} to start over (damaged: {error})") from error
+        self.network.restore(network)
 
 
 def steps_per_epoch(count: int, settings: Settings) -> int:
@@ -119,8 +128,6 @@ def steps_per_epoch(count: int, settings: Settings) -> int:
     world, batch = distributed.world_size(), settings.batch_size
     if batch % world:
         raise UserError(f"batch_size={batch} cannot be shared by {world} processes; give a multiple of {world}")
-    if batch < 2:
-        raise UserError("batch_size=1: batch norm needs at least 2 images")
     if count < batch:
         raise UserError(f"batch_size={batch} is more than the {count} training images; lower it")
     return count // batch

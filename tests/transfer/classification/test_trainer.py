@@ -1,6 +1,7 @@
 """Training a classifier, on drawn features where the answer is known."""
 
 import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from runtime.stopping import Stopped
 from transfer.classification import trainer
@@ -89,6 +91,41 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_weights(optimizer, stopped_
     assert resumed.run() == expected
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
+
+
+def _without(key: str):
+    def damage(file):
+        content = checkpoint.read(file)
+        checkpoint.save(file, {name: value for name, value in content.items() if name not in (key, "checksum")})
+
+    return damage
+
+
+def _of_other_shapes(file):
+    checkpoint.save(file, {**checkpoint.read(file), "network": {"linear.bias": torch.zeros(3)}})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: os.truncate(file, 1000),
+        lambda file: file.write_bytes(b""),
+        lambda file: torch.save([1], file),
+        _without("format"),
+        _without("optimizer"),
+        _without("history"),
+        _of_other_shapes,
+    ],
+    ids=["truncated", "empty", "list", "no format", "no optimizer", "no history", "other shapes"],
+)
+def test_a_damaged_checkpoint_is_one_line_whose_remedy_works(damage, tmp_path):
+    settings = replace(SETTINGS, epochs=1)
+    expected, file = training(settings, tmp_path).run(), tmp_path / "checkpoint.pth"
+    damage(file)
+    with pytest.raises(UserError, match=f"^cannot resume; delete {file} to start over .*$"):
+        training(settings, tmp_path)
+    file.unlink()
+    assert training(settings, tmp_path).run() == expected
 
 
 def test_a_loss_that_is_no_number_is_one_line(tmp_path):
