@@ -1,8 +1,11 @@
 """Feature files and pictures after kill -9: the same command makes the same files and leaves no others."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+import vl_convert
 
 from analysis.extraction import feature_file
 from analysis.figures import embedding
@@ -25,6 +28,9 @@ def test_a_feature_file_is_whole_or_not_there(tmp_path, kill_points):
 
 
 def test_panels_of_a_killed_tsne_are_drawn_again(tmp_path, kill_points, monkeypatch):
+    """Without the engine that draws: its threads, once started, do not come along into a fork."""
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", lambda spec: json.dumps(spec))
+    monkeypatch.setattr(vl_convert, "vegalite_to_png", lambda spec, scale: json.dumps(spec).encode())
     monkeypatch.setattr(embedding, "embed", lambda h, method, seed: (np.array(h), "as they are"))
     monkeypatch.setattr(embedding, "trustworthiness", lambda h, points: 1.0)
     file = feature_file.read(_features(tmp_path / "f.safetensors"))
