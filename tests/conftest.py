@@ -128,11 +128,12 @@ def _serve(rank: int, world: int, port: int, tasks, results) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ranks():
     """``ranks(n, function, *arguments)``: run a function in n gloo processes at once, return the list of its results.
 
-    The processes are started once per session and kept, because each start costs an import of torch.
+    The processes are started once per module and kept for it, because each start costs an import of torch, and each
+    process holds up to a gigabyte.
     """
     context, pools = mp.get_context("spawn"), {}
 
