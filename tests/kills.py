@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 
+del sys.path[0]  # this folder, whose pretrain/ and transfer/ would stand before the packages of these names
+
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 
 
