@@ -9,11 +9,8 @@ The same command again goes on where it was interrupted, or returns if all is do
 import argparse
 from pathlib import Path
 
-from language.config import EMBEDDED
-from language.word_problems import SPLITS
+from language.benchmarks import BENCHMARKS
 from runtime.command_line import Parser, one_of, run
-
-BENCHMARKS = ("gsm8k", "gsm8k-flexible", "math", *(f"{EMBEDDED}-{split}" for split in SPLITS[1:]))
 
 
 def parser() -> Parser:
@@ -37,7 +34,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     command = parser()
     arguments = command.parse_args(argv)
     one_of("benchmark", arguments.benchmark, BENCHMARKS)
-    if arguments.data is None and not arguments.benchmark.startswith(EMBEDDED):
+    if arguments.data is None and not BENCHMARKS[arguments.benchmark].split:
         command.error(f"{arguments.benchmark} needs --data FILE, the benchmark's json or jsonl on this machine")
     for name, least in (("questions", 0), ("most", 2), ("batch", 1)):
         if getattr(arguments, name) < least:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ from scipy.stats import binomtest
 
 from language import models
 from language.answers import PROTOCOLS
-from language.config import EMBEDDED, ModelConfig
+from language.benchmarks import BENCHMARKS
+from language.config import ModelConfig
 from language.examples import Example, read_examples, references
 from language.prompts import evaluation_prompt, until_stop
-from language.word_problems import SPLITS, problems
+from language.word_problems import problems
 from runtime import distributed, results
 from runtime.command_line import UserError, one_of
-from runtime.files import sha256, write_json
+from runtime.files import sha256, write_json, write_text
 from runtime.progress import Progress
 from runtime.provenance import commit
 from runtime.read import read_json, read_jsonl
@@ -30,29 +30,6 @@ ITEMS = "items.jsonl"
 
 WORD_PROBLEMS = 1000
 """Embedded questions where the command line gives no number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """Questions with one right answer each."""
-
-    protocol: str
-    """How the answer is found and compared, a name in language.answers.PROTOCOLS."""
-    max_new_tokens: int
-    split: str = ""
-    """Of the embedded word problems; empty: questions come from a file."""
-
-
-BENCHMARKS = {
-    "gsm8k": Benchmark(protocol="metamath", max_new_tokens=512),
-    "gsm8k-flexible": Benchmark(protocol="lm-eval-flexible", max_new_tokens=512),
-    "math": Benchmark(protocol="metamath-text", max_new_tokens=2048),
-    **{
-        f"{EMBEDDED}-{split}": Benchmark(protocol="metamath", max_new_tokens=64, split=split)
-        for split in SPLITS
-        if split != "train"
-    },
-}
 
 
 def questions(name: str, data: str | Path | None, *, count: int, most: int) -> list[Example]:
@@ -194,7 +171,7 @@ def begun(partial: Path, identity: dict, batch: int) -> list[dict]:
     write_json(path, identity)
     items = read_jsonl(partial) if partial.is_file() else []
     items = items[: len(items) // batch * batch]
-    partial.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    write_text(partial, "".join(json.dumps(item) + "\n" for item in items))
     return items
 
 

@@ -63,9 +63,9 @@ def draw(view: "View", key: tuple[int, int, int, int], *, width: int, height: in
     return Parameters(
         *_crop(u, view.scale, width, height),
         jitter=u[22] < view.jitter_p,
-        brightness=_float32(max(0.0, 1 - brightness) + (1 + brightness - max(0.0, 1 - brightness)) * u[23]),
-        contrast=_float32(max(0.0, 1 - contrast) + (1 + contrast - max(0.0, 1 - contrast)) * u[24]),
-        saturation=_float32(max(0.0, 1 - saturation) + (1 + saturation - max(0.0, 1 - saturation)) * u[25]),
+        brightness=_factor(brightness, u[23]),
+        contrast=_factor(contrast, u[24]),
+        saturation=_factor(saturation, u[25]),
         hue=_float32(hue * (2 * u[26] - 1)),
         order=tuple(sorted(range(4), key=lambda operation: u[27 + operation])),  # pyright: ignore[reportArgumentType]
         grayscale=u[31] < view.grayscale_p,
@@ -88,6 +88,12 @@ def _crop(u: list[float], scale: tuple[float, float], width: int, height: int) -
     w = min(width, round(height * RATIO[1]))
     h = min(height, round(width / RATIO[0]))
     return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _factor(change: float, u: float) -> float:
+    """A factor from 1 - change, but not below 0, to 1 + change, as torchvision's ColorJitter has it."""
+    low = max(0.0, 1 - change)
+    return _float32(low + (1 + change - low) * u)
 
 
 def _float32(value: float) -> float:
