@@ -10,7 +10,7 @@ from detectron2.config import CfgNode  # noqa: E402
 
 from transfer.datasets import benchmarks  # noqa: E402
 from transfer.datasets.layouts import LAYOUTS  # noqa: E402
-from transfer.detection import protocol, run_config  # noqa: E402
+from transfer.detection import network, protocol, run_config  # noqa: E402
 
 PAGE = ROOT / "docs" / "protocols.md"
 
@@ -21,20 +21,28 @@ def row(cells: list[object]) -> str:
 
 def detector(cfg: CfgNode) -> str:
     kind = "Keypoint" if cfg.MODEL.KEYPOINT_ON else "Mask" if cfg.MODEL.MASK_ON else "Faster"
-    return f"{kind} R-CNN R{cfg.MODEL.RESNETS.DEPTH}-{'FPN' if 'fpn' in cfg.MODEL.BACKBONE.NAME else 'C4'}"
+    family, vit = network.family(run_config.flatten(cfg)), cfg.TRANSFER.VIT
+    if family == network.VIT:
+        return f"{kind} R-CNN, ViT of {vit.DEPTH} x {vit.WIDTH}"
+    trunk = "timm" if family == network.TIMM else f"R{cfg.MODEL.RESNETS.DEPTH}"
+    return f"{kind} R-CNN {trunk}-{'C4' if cfg.MODEL.BACKBONE.NAME == 'build_resnet_backbone' else 'FPN'}"
 
 
 def norms(cfg: CfgNode) -> str:
     """Where there is batch norm that learns."""
-    model, fpn = cfg.MODEL, "fpn" in cfg.MODEL.BACKBONE.NAME
+    model, fpn = cfg.MODEL, cfg.MODEL.BACKBONE.NAME != "build_resnet_backbone"
+    family, fixed = network.family(run_config.flatten(cfg)), cfg.TRANSFER.FREEZE_BACKBONE_WEIGHTS
+    if family == network.VIT:
+        return "none (layer norm)"
     places = {
-        "ResNet": model.RESNETS.NORM,
+        "ResNet": not fixed and family == network.RESNET and model.RESNETS.NORM,
+        "the network's own": not fixed and family == network.TIMM,
         "FPN": fpn and model.FPN.NORM,
         "box head": fpn and model.ROI_BOX_HEAD.NORM,
         "mask head": fpn and model.MASK_ON and model.ROI_MASK_HEAD.NORM,
         "after res5": model.ROI_HEADS.NAME.endswith("ExtraNorm"),
     }
-    return ", ".join(place for place, norm in places.items() if norm)
+    return ", ".join(place for place, norm in places.items() if norm) or "none"
 
 
 def numbers() -> list[str]:

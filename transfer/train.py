@@ -20,7 +20,7 @@ from pathlib import Path
 
 from runtime.command_line import Faults, Parser, numbers, one_of, run
 from transfer.datasets import benchmarks
-from transfer.detection import protocol, settings
+from transfer.detection import network, protocol, settings
 from transfer.detection.scaling import check_scale
 
 PATHS = ("train_json", "train_images", "val_json", "val_images")
@@ -80,6 +80,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     with faults.collected():
         one_of("protocol", arguments.protocol, protocol.available())
         check_scale(arguments.scale, protocol.value(arguments.protocol, "SOLVER.IMS_PER_BATCH"))
+        if isinstance(arguments.settings, dict):
+            network.check(settings.defaults() | protocol.read(arguments.protocol) | arguments.settings)
     with faults.collected():
         if not any(getattr(arguments, key) for key in PATHS):
             one_of("benchmark", arguments.benchmark, benchmarks.available())

@@ -139,7 +139,7 @@ def test_seeds_that_cannot_be_are_one_line(tmp_path, command, words, message):
     [
         (["SEED", "3"], "SEED is decided by --seed"),
         (["MODEL.PIXEL_STD", "[1., 1., 1.]"], "MODEL.PIXEL_STD .* contradicts the weights"),
-        (["MODEL.RESNETS.DEPTH", "101"], "is MODEL.RESNETS.DEPTH 50"),
+        (["MODEL.RESNETS.DEPTH", "101"], "DEPTH 101 contradicts the weights, which were trained with 50"),
         (["TRANSFER.EVALUATION_ENGINE", "fast"], "EVALUATION_ENGINE must be one of hotcoco, pycocotools"),
     ],
 )

@@ -23,7 +23,7 @@ from transfer.backbones import RANDOM
 from transfer.checkpoints import weights
 from transfer.datasets import benchmarks, validate_coco
 from transfer.datasets.benchmarks import Paths
-from transfer.detection import run_config, settings
+from transfer.detection import network, run_config, settings
 from transfer.detection.checkpointer import FINAL, newest_first, numbered
 from transfer.detection.evaluation import predict, write_predictions
 from transfer.detection.launch import join, main_first
@@ -119,6 +119,10 @@ class Run:
         self.errors: dict = {}
         self.changed = run_config.changed(spec.protocol, self.cfg, base_lr=spec.base_lr, scale=spec.scale)
         run_config.apply_input(self.cfg, self.about, spec.overrides)
+        shapes = {name: array.shape for name, array in self.weights.get("model", {}).items()}
+        found = network.of_weights(shapes, self.about, spec.weights)
+        run_config.apply_network(self.cfg, found, spec.overrides, protocol=spec.protocol, path=spec.weights)
+        self.backbone = found.name if found else network.name(run_config.flatten(self.cfg))
 
     def prepare(self) -> None:
         """Check the data, to the evaluator's reader of the ground truth, and take the folder."""
@@ -296,7 +300,8 @@ class Run:
             "changed_from_protocol": self.changed,
             "metric": ground_truth.read(self.spec.paths.val.json).metric,
             "errors": self.errors,
-            "norm": cfg.MODEL.RESNETS.NORM,
+            "backbone": self.backbone,
+            "norm": run_config.norm_of(cfg),
             "amp": cfg.SOLVER.AMP.ENABLED,
             "precision": half if cfg.SOLVER.AMP.ENABLED else "float32",
             "checkpoint_activations": cfg.TRANSFER.CHECKPOINT_ACTIVATIONS,

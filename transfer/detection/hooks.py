@@ -116,7 +116,7 @@ class ShowProgress(HookBase):
     def after_step(self):
         latest = self.trainer.storage.latest()
         loss = latest.get("total_loss", (float("nan"),))[0]
-        rate = self.trainer.optimizer.param_groups[0]["lr"]
+        rate = max(group["lr"] for group in self.trainer.optimizer.param_groups)
         self.progress.update(self.trainer.iter + 1, f"loss {loss:.3f}  lr {rate:.2g}")
 
 

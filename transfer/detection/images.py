@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.build import trivial_batch_collator
-from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.data.detection_utils import build_augmentation, convert_PIL_to_numpy
 from detectron2.data.samplers import InferenceSampler
 from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, Dataset
@@ -25,6 +25,17 @@ FAULT = "fault"
 
 class Mapper(DatasetMapper):
     """Detectron2's mapper for boxes, masks and keypoints, which opens images as `pretrain.data.decode` does."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Detectron2's choices, with large-scale jitter where TRANSFER.SCALE_JITTER asks for it.
+
+        Objects may be cut by the crop, so that boxes are computed again from the masks.
+        """
+        made = super().from_config(cfg, is_train)
+        if is_train and cfg.TRANSFER.SCALE_JITTER:
+            made |= {"augmentations": scale_jitter(cfg), "recompute_boxes": cfg.MODEL.MASK_ON}
+        return made
 
     def __call__(self, dataset_dict: dict) -> dict:
         """A record of Detectron2's data set -> a model's input. Raises UnreadableImage naming the file."""
@@ -46,6 +57,16 @@ class Mapper(DatasetMapper):
         elif "annotations" in record:
             self._transform_annotations(record, transforms, pixels.shape[:2])
         return record
+
+
+def scale_jitter(cfg: CfgNode) -> list[T.Augmentation]:
+    """Flip, scale, crop: in the order of Detectron2's projects/ViTDet/configs/common/coco_loader_lsj.py.
+
+    What is smaller than the square is left so: the model pads.
+    """
+    (least, most), side = cfg.TRANSFER.SCALE_JITTER, cfg.TRANSFER.SQUARE
+    flips = [flip for flip in build_augmentation(cfg, is_train=True) if isinstance(flip, T.RandomFlip)]
+    return [*flips, T.ResizeScale(least, most, side, side), T.FixedSizeCrop((side, side), pad=False)]
 
 
 def mapper_of(cfg: CfgNode, *, is_train: bool) -> Mapper:

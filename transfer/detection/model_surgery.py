@@ -16,32 +16,46 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def freeze_backbone(model: Any) -> None:
-    """Freeze the ResNet under ``model.backbone``: no parameter learns, and its forward pass keeps no graph.
+def trunk_of(model: Any) -> Any:
+    """The pretrained network of a detector, without the pyramid over it: of an FPN, of a ViT's, or alone."""
+    backbone = model.backbone
+    return getattr(backbone, "bottom_up", getattr(backbone, "net", backbone))
 
-    The norms stay in training mode, so they use the statistics of each batch and keep their running averages. That is
+
+def freeze_backbone(model: Any) -> None:
+    """Freeze the pretrained network in ``model.backbone``: no parameter learns, its forward pass keeps no graph.
+
+    Batch norms stay in training mode, so they use the statistics of each batch and keep their running averages. That is
     what makes a random backbone, whose stored statistics mean nothing, and a pretrained one comparable. Their affine
     parameters are frozen too: training them would need the gradient through the whole backbone, which costs as much as
     training it.
     """
-    backbone = getattr(model.backbone, "bottom_up", model.backbone)
+    backbone = trunk_of(model)
     for parameter in backbone.parameters():
         parameter.requires_grad_(False)
     backbone.forward = torch.no_grad()(backbone.forward)
 
 
 def checkpoint_stages(model: Any) -> None:
-    """Let each residual stage of a detector recompute its activations in the backward pass.
+    """Let each stage of a detector's backbone recompute its activations in the backward pass.
 
-    The backbone's stages, and res5 in the head of a C4 detector, which sees hundreds of regions and needs most of the
-    memory. Gradients, running statistics and random numbers are those of a model without checkpointing.
+    The stages of a ResNet or a network of timm, the blocks of a ViT, and res5 in the head of a C4 detector, which sees
+    hundreds of regions and needs most of the memory. Gradients, running statistics and random numbers are those of a
+    model without checkpointing.
     """
-    backbone = getattr(model.backbone, "bottom_up", model.backbone)
-    stages = list(backbone.stages)
+    stages = stages_of(trunk_of(model))
     if hasattr(model.roi_heads, "res5"):
         stages.append(model.roi_heads.res5)
     for stage in stages:
         stage.forward = _recomputed(stage, stage.forward)
+
+
+def stages_of(trunk: Any) -> list[nn.Module]:
+    """The parts of a pretrained network that are run one after the other, each on one tensor."""
+    for parts in ("stages", "blocks"):
+        if hasattr(trunk, parts):
+            return list(getattr(trunk, parts))
+    return list(trunk.network.children())
 
 
 def _recomputed(stage: nn.Module, forward):

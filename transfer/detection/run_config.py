@@ -1,5 +1,6 @@
 """From a protocol to Detectron2's config of one run: the data set's classes, the weights' input, the machine."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,19 @@ from runtime.command_line import UserError
 from transfer.datasets import coco_json
 from transfer.datasets.benchmarks import Paths, Split
 from transfer.datasets.validate_coco import Summary
-from transfer.detection import heads as heads  # registers the head that C4 protocols name
-from transfer.detection import protocol, records, settings
+from transfer.detection import (
+    heads,
+    network,
+    protocol,
+    records,
+    settings,
+    timm_fpn,
+    vit,
+)
 from transfer.detection.scaling import linear_rule
+
+REGISTERED = (heads, timm_fpn, vit)
+"""Modules that make known to Detectron2 what protocols name."""
 
 
 def default_config() -> CfgNode:
@@ -22,7 +33,7 @@ def default_config() -> CfgNode:
     cfg.MODEL.DEVICE = "auto"  # CUDA if there is a GPU; Detectron2's own default fails without one
     # A scratch row must not start from whatever Detectron2 would fetch by default.
     cfg.MODEL.WEIGHTS = ""
-    cfg.TRANSFER = CfgNode(vars(settings.TransferSettings()))
+    cfg.TRANSFER = CfgNode(dataclasses.asdict(settings.TransferSettings()))
     return cfg
 
 
@@ -107,22 +118,40 @@ def apply_input(cfg: CfgNode, about: dict, overrides: Mapping[str, Any]) -> None
     Colour order, mean, standard deviation and the place of the stride belong to the weights: a wrong one loads without
     complaint and costs several AP. Raises UserError if ``overrides`` contradict them.
     """
-    trained = about.get("input")
-    if not trained:
-        return
-    wanted = {
-        "INPUT.FORMAT": trained["order"],
-        "MODEL.PIXEL_MEAN": trained["pixel_mean"],
-        "MODEL.PIXEL_STD": trained["pixel_std"],
-        "MODEL.RESNETS.STRIDE_IN_1X1": trained["stride_in_1x1"],
+    trained = about.get("input") or {}
+    places = {
+        "INPUT.FORMAT": "order",
+        "MODEL.PIXEL_MEAN": "pixel_mean",
+        "MODEL.PIXEL_STD": "pixel_std",
+        "MODEL.RESNETS.STRIDE_IN_1X1": "stride_in_1x1",
     }
+    _decided(cfg, {key: trained[place] for key, place in places.items() if place in trained}, overrides)
+
+
+def apply_network(
+    cfg: CfgNode, weights: network.Network | None, overrides: Mapping[str, Any], *, protocol: str, path: str
+) -> None:
+    """Build the network that the weights at ``path`` are of. Raises UserError if it is not of the protocol's family."""
+    if weights is None:
+        return
+    network.refuse_another_family(flatten(cfg), weights, protocol=protocol, path=path)
+    if weights.family == network.VIT and not {"TRANSFER.VIT.HEADS"} & (weights.settings.keys() | overrides.keys()):
+        raise UserError(
+            f"{path} does not say how many attention heads its ViT has, and no tensor shows it; convert it with "
+            f"transfer/convert.py, or set TRANSFER.VIT.HEADS"
+        )
+    _decided(cfg, weights.settings, overrides)
+
+
+def _decided(cfg: CfgNode, wanted: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Put what the weights decide into ``cfg``. Raises UserError if ``overrides`` contradict it."""
     current = flatten(cfg)
     for key, value in wanted.items():
         if key in overrides and current[key] != value:
             raise UserError(
                 f"{key} {current[key]} contradicts the weights, which were trained with {value}; leave it out"
             )
-        cfg.merge_from_list([key, value])
+    override(cfg, wanted)
 
 
 def resolve(
@@ -131,6 +160,7 @@ def resolve(
     """Fill in what depends on the data set, the machine and the command line, register the data, and freeze ``cfg``."""
     if cfg.MODEL.MASK_ON and not summary.has_masks:
         raise UserError(f"{paths.train.json} has annotations without a mask; add MODEL.MASK_ON=False to train on boxes")
+    network.check(flatten(cfg))
     if cfg.SOLVER.IMS_PER_BATCH % world_size:
         raise UserError(
             f"a batch of SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} images cannot be shared evenly by "
@@ -149,6 +179,11 @@ def resolve(
     cfg.freeze()
     for split, half in (("train", paths.train), ("val", paths.val)):
         _register(f"{paths.name}/{split}", half, summary.categories, points)
+
+
+def norm_of(cfg: CfgNode) -> str:
+    """The norm beside the pretrained network, which a ViT's own is not."""
+    return cfg.MODEL.FPN.NORM if network.family(flatten(cfg)) == network.VIT else cfg.MODEL.RESNETS.NORM
 
 
 def norm_for(name: str, *, world_size: int, device: str) -> str:

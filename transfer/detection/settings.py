@@ -15,7 +15,17 @@ from typing import Any
 
 from runtime.command_line import Faults, UserError, listed, shortened
 from runtime.read import read_yaml
-from runtime.settings import AT_LEAST_1, BOOLEANS, NOT_NEGATIVE, choice, flat, updated
+from runtime.settings import (
+    AT_LEAST_1,
+    BELOW_1,
+    BOOLEANS,
+    NOT_NEGATIVE,
+    SHARE_ABOVE_0,
+    choice,
+    flat,
+    limit,
+    updated,
+)
 from transfer.metrics.coco import ENGINES
 
 DEFAULTS = Path(__file__).with_name("detectron2_defaults.yaml")
@@ -31,6 +41,59 @@ LONGEST_LIST = 10_000
 """Most characters of a list on the command line."""
 
 
+OPTIMIZERS = ("SGD", "AdamW")
+"""Of SOLVER's settings SGD reads MOMENTUM and NESTEROV; AdamW's betas are torch's 0.9 and 0.999."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTSettings:
+    """A plain vision transformer under a simple feature pyramid (ViTDet, arXiv 2203.16527); stands under TRANSFER.VIT.
+
+    Weights decide all that is visible in them, and the number of heads.
+    """
+
+    WIDTH: int = field(default=768, metadata=AT_LEAST_1)
+    """Width of the tokens."""
+
+    DEPTH: int = field(default=12, metadata=AT_LEAST_1)
+    """Number of blocks."""
+
+    HEADS: int = field(default=12, metadata=AT_LEAST_1)
+    """Attention heads of a block."""
+
+    PATCH: int = field(default=16, metadata=AT_LEAST_1)
+    """Side of a patch, pixels."""
+
+    GRID: int = field(default=14, metadata=NOT_NEGATIVE)
+    """Side of the grid of patches that the weights' position embedding is for; 0: no absolute positions."""
+
+    CLASS_TOKEN: bool = True
+    """Whether the position embedding begins with the class token's, which a detector leaves out."""
+
+    DROP_PATH: float = field(default=0.0, metadata=BELOW_1)
+    """Share of dropped residual branches in the last block; from 0 in the first it grows linearly."""
+
+    WINDOW: int = field(default=14, metadata=NOT_NEGATIVE)
+    """Side of the windows of attention, patches; 0: attention over the whole image in all blocks."""
+
+    GLOBAL_BLOCKS: int = field(default=4, metadata=AT_LEAST_1)
+    """Blocks with attention over the whole image, evenly spaced: the last of each share of the blocks."""
+
+    RELATIVE_POSITIONS: bool = True
+    """Decomposed relative positions in every block, zero at first; they are in no pretrained file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmSettings:
+    """A network of timm under an FPN; stands under TRANSFER.TIMM."""
+
+    NAME: str = ""
+    """timm's name of the network, such as convnext_tiny; the weights' own where they say it."""
+
+    DROP_PATH: float = field(default=0.0, metadata=BELOW_1)
+    """Stochastic depth, for networks that have it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TransferSettings:
     """What stands under TRANSFER."""
@@ -42,10 +105,37 @@ class TransferSettings:
     """Runs over which the protocol's literature averages, a seed each."""
 
     FREEZE_BACKBONE_WEIGHTS: bool = False
-    """Train the detector on a fixed backbone: no weight of the ResNet under `backbone` moves, neither convolutions nor
-    the affine part of its norms, and its forward pass keeps no gradients. Its norms still use the statistics of the
-    batch. (FREEZE_AT instead fixes the statistics, which a random backbone does not have.) In a C4 detector res5
-    belongs to the head and is trained."""
+    """Train the detector on a fixed backbone: no weight of the pretrained network under `backbone` moves, neither
+    convolutions nor the affine part of its norms, and its forward pass keeps no gradients. Batch norms still use the
+    statistics of the batch. (FREEZE_AT instead fixes the statistics, which a random backbone does not have.) In a C4
+    detector res5 belongs to the head and is trained; so is every pyramid."""
+
+    VIT: ViTSettings = ViTSettings()
+    """Of a ViT."""
+
+    TIMM: TimmSettings = TimmSettings()
+    """Of a network of timm."""
+
+    SQUARE: int = field(default=0, metadata=NOT_NEGATIVE)
+    """Side of the square, pixels, that images are padded to in training and in evaluation, for a ViT or a network of
+    timm; 0: to the largest of the batch."""
+
+    SCALE_JITTER: list[float] = field(default_factory=list, metadata=limit("above 0", 1e-3, 10))
+    """Large-scale jitter [least, most] in place of INPUT.MIN_SIZE_TRAIN: the image is scaled to fit a square whose side
+    is SQUARE times a uniform number between the two, then cropped to SQUARE (arXiv 2012.07177)."""
+
+    OPTIMIZER: str = field(default="SGD", metadata=choice(*OPTIMIZERS))
+    """SGD with momentum, or AdamW."""
+
+    LAYER_DECAY: float = field(default=1.0, metadata=SHARE_ABOVE_0)
+    """Of a ViT: each block learns at this share of the rate of the block after it, the patches slowest, the pyramid and
+    the heads at SOLVER.BASE_LR."""
+
+    UNDECAYED: list[str] = field(default_factory=list)
+    """Last part of the names of parameters without weight decay, besides the norms' (SOLVER.WEIGHT_DECAY_NORM)."""
+
+    FLOAT16_GRADIENTS: bool = False
+    """Gradients travel between GPUs in float16."""
 
     CHANNELS_LAST: bool = False
     """Memory format of the convolutions; on CPU it is faster, the numbers stay the same."""
@@ -100,7 +190,7 @@ INCIDENTAL = {
 @functools.cache
 def defaults() -> dict[str, Any]:
     """Every setting with its default, ``{"SOLVER.BASE_LR": 0.001, ...}``; do not change it."""
-    return flat(read_yaml(DEFAULTS)) | flat({"TRANSFER": vars(TransferSettings())})
+    return flat(read_yaml(DEFAULTS)) | flat({"TRANSFER": TransferSettings()})
 
 
 def parse(arguments: Iterable[str]) -> dict[str, Any]:
@@ -135,7 +225,8 @@ def check(values: Mapping[str, Any], source: object) -> None:
         with faults.collected(str(source)):
             _check_known(key)
             if key.startswith("TRANSFER."):
-                own[key.removeprefix("TRANSFER.")] = value
+                group, _, name = key.removeprefix("TRANSFER.").rpartition(".")
+                (own.setdefault(group, {}) if group else own)[name] = value
             elif not _fits(value, defaults()[key]):
                 raise UserError(f"{key} must be {_kind(defaults()[key])}, got {shortened(repr(value), 80)}")
             elif key == "DATALOADER.SAMPLER_TRAIN" and value not in SAMPLERS:

@@ -11,6 +11,7 @@ from detectron2.data import get_detection_dataset_dicts
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from runtime import distributed
@@ -20,6 +21,7 @@ from transfer.detection import hooks as our_hooks
 from transfer.detection import images, samplers, verify_weights
 from transfer.detection.checkpointer import Checkpointer
 from transfer.detection.model_surgery import checkpoint_stages, freeze_backbone, in_bfloat16
+from transfer.detection.optimizer import optimizer_of
 
 PRECISE_BN_SEED = 1_000_000_007
 """Added to the seed for the batches of PreciseBN, so that they are not those of the last iterations."""
@@ -62,6 +64,8 @@ class Trainer(DefaultTrainer):
             # Detectron2's own wrapper names a GPU per rank, which a model on CPU refuses.
             ids = [comm.get_local_rank()] if cfg.MODEL.DEVICE == "cuda" else None
             model = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+            if cfg.TRANSFER.FLOAT16_GRADIENTS and cfg.MODEL.DEVICE == "cuda":
+                model.register_comm_hook(None, fp16_compress_hook)
         mixed = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cuda"
         self._trainer = (AMPTrainer if mixed else SimpleTrainer)(model, None, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -81,6 +85,11 @@ class Trainer(DefaultTrainer):
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             in_bfloat16(model)
         return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """SGD or AdamW, as the protocol says."""
+        return optimizer_of(cfg, model)
 
     def load_pretrained(self, content: dict) -> verify_weights.Proof:
         """Load converted weights (``content`` of their file) and verify that each of them arrived."""

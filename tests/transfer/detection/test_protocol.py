@@ -58,6 +58,50 @@ FPN = MOCO | {
     "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 2000,
     "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
 }
+VITDET = {
+    "MODEL.PIXEL_MEAN": MOCO["MODEL.PIXEL_MEAN"],
+    "MODEL.PIXEL_STD": MOCO["MODEL.PIXEL_STD"],
+    "INPUT.FORMAT": "RGB",
+    "SOLVER.IMS_PER_BATCH": 64,
+    "SOLVER.BASE_LR": 1e-4,
+    "SOLVER.WEIGHT_DECAY": 0.1,
+    "SOLVER.WEIGHT_DECAY_NORM": 0.0,
+    "SOLVER.AMP.ENABLED": True,
+    "TRANSFER.OPTIMIZER": "AdamW",
+    "TRANSFER.UNDECAYED": ["pos_embed"],
+    "TRANSFER.SQUARE": 1024,
+    "TRANSFER.SCALE_JITTER": [0.1, 2.0],
+    "TRANSFER.FLOAT16_GRADIENTS": True,
+    "TRANSFER.FREEZE_BACKBONE_WEIGHTS": False,
+    "TRANSFER.VIT.RELATIVE_POSITIONS": True,
+}
+B = VITDET | {"TRANSFER.LAYER_DECAY": 0.7, "TRANSFER.VIT.DEPTH": 12, "TRANSFER.VIT.DROP_PATH": 0.1}
+L = VITDET | {"TRANSFER.LAYER_DECAY": 0.8, "TRANSFER.VIT.DEPTH": 24, "TRANSFER.VIT.DROP_PATH": 0.4}
+H = VITDET | {
+    "TRANSFER.LAYER_DECAY": 0.9,
+    "TRANSFER.VIT.DEPTH": 32,
+    "TRANSFER.VIT.DROP_PATH": 0.5,
+    "TRANSFER.UNDECAYED": [],
+    "SOLVER.WEIGHT_DECAY_NORM": 0.1,
+}
+ALONE = {
+    "TRANSFER.FREEZE_BACKBONE_WEIGHTS": True,
+    "TRANSFER.VIT.DROP_PATH": 0.0,
+    "TRANSFER.VIT.RELATIVE_POSITIONS": False,
+}
+# open-mmlab/mmdetection, configs/swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py; 7330 batches of 16 an epoch
+SWIN = FPN | {
+    "MODEL.BACKBONE.NAME": "build_timm_fpn_backbone",
+    "MODEL.FPN.NORM": "",
+    "INPUT.MIN_SIZE_TRAIN": (800,),
+    "SOLVER.BASE_LR": 1e-4,
+    "SOLVER.WEIGHT_DECAY": 0.05,
+    "SOLVER.STEPS": (8 * 7330, 11 * 7330),
+    "SOLVER.MAX_ITER": 12 * 7330,
+    "TRANSFER.OPTIMIZER": "AdamW",
+    "TRANSFER.UNDECAYED": ["relative_position_bias_table"],
+    "TRANSFER.TIMM.DROP_PATH": 0.2,
+}
 ONE = {"SOLVER.STEPS": (60000, 80000), "SOLVER.MAX_ITER": 90000}
 TWO = {"SOLVER.STEPS": (120000, 160000), "SOLVER.MAX_ITER": 180000}
 PROTOCOLS = {
@@ -66,6 +110,30 @@ PROTOCOLS = {
     "moco-c4-2x": C4 | TWO,
     "moco-fpn-1x": FPN | ONE,
     "moco-fpn-2x": FPN | TWO,
+    # this suite's: the representation alone
+    "moco-fpn-1x-frozen": FPN | ONE | {"TRANSFER.FREEZE_BACKBONE_WEIGHTS": True},
+    "timm-fpn-1x-frozen": SWIN | {"TRANSFER.FREEZE_BACKBONE_WEIGHTS": True, "TRANSFER.TIMM.DROP_PATH": 0.0},
+    "vitdet-b-100ep-frozen": B | ALONE,
+    "vitdet-l-100ep-frozen": L | ALONE,
+    "vitdet-h-75ep-frozen": H | ALONE,
+    # Detectron2's projects/ViTDet; module by module in test_vitdet.py
+    "vitdet-b-100ep": B,
+    "vitdet-l-100ep": L,
+    "vitdet-h-75ep": H,
+    # wangsr126/MAE-Lite, projects/eval_tools/det/mask_rcnn_vitdet_t_100ep.py
+    "vitdet-t-100ep": VITDET
+    | {
+        "SOLVER.WEIGHT_DECAY": 0.05,
+        "SOLVER.STEPS": (184375 * 24 // 27, 184375 * 26 // 27),
+        "SOLVER.MAX_ITER": 184375,
+        "INPUT.MIN_SIZE_TEST": 640,
+        "TRANSFER.SQUARE": 640,
+        "TRANSFER.LAYER_DECAY": 1.0,
+        "TRANSFER.VIT.WIDTH": 192,
+        "TRANSFER.VIT.HEADS": 12,
+        "TRANSFER.VIT.DROP_PATH": 0.0,
+    },
+    "timm-fpn-1x": SWIN,
     # arXiv 2103.03230, section 4.3: 0.03 on COCO
     "barlow-c4-1x": C4 | ONE | {"SOLVER.BASE_LR": 0.03},
     # arXiv 2105.04906, appendix: 0.04 with 50 iterations of warm-up
