@@ -17,9 +17,9 @@ FILE = Path(__file__).resolve().parent.parent / "published.csv"
 
 TASKS = ("bbox", "segm", "keypoints", "classification", "language")
 
-BENCHMARKS = ("coco_2017", "gsm8k", "imagenet", "math", "voc_2007", "voc_2007_2012")
+BENCHMARKS = ("coco_2017", "gsm8k", "imagenet", "lvis_v1", "math", "voc_2007", "voc_2007_2012")
 
-FOREIGN_METHODS = {"random": "random init", "moco_v1": "MoCo v1"}
+FOREIGN_METHODS = {"random": "random init", "moco_v1": "MoCo v1", "moco_v3": "MoCo v3", "mae": "MAE"}
 """Rows that are no method of this suite, and how they are written. A language model is written as it stands."""
 
 FOREIGN_PROTOCOLS = {
@@ -39,6 +39,10 @@ FOREIGN_PROTOCOLS = {
     "semi-from-scratch": "trained on the fraction alone",
     "semi-simclr-v2": "from the middle of the projector, LARS",
     "voc07-9k": "as voc-24k on VOC 2007 alone, 9k iterations",
+    **{f"vitdet-{size}-cascade": "ViTDet with boxes in three stages, the same for all classes" for size in "blh"},
+    **{f"vitdet-{size}-lvis": "ViTDet's recipe for LVIS, federated loss" for size in "blh"},
+    **{f"vitdet-{size}-cascade-lvis": "ViTDet's recipe for LVIS, boxes in three stages" for size in "blh"},
+    **{f"lsj-fpn-{n}ep": f"R50-FPN from scratch, large-scale jitter, {n} epochs" for n in (100, 200, 400)},
 }
 """Protocols that the suite does not run; ``semi-`` ones carry their fraction as ``-1pct`` or ``-10pct``."""
 
