@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from runtime import distributed
 from runtime.files import replacing
 from runtime.progress import Progress
 from runtime.stopping import StopRequest
+from transfer.detection.masks import packed_in_boxes
 
 
 @torch.inference_mode()
@@ -30,13 +32,23 @@ def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: St
     found = []
     for done, inputs in enumerate(loader, 1):
         for image, output in zip(inputs, model(inputs), strict=True):
-            entries = instances_to_coco_json(output["instances"].to("cpu"), image["image_id"])
+            entries = coco_results(output["instances"].to("cpu"), image["image_id"])
             found += [{**entry, "category_id": category_ids[entry["category_id"]]} for entry in entries]
         progress.update(done)
         stop.check()
     model.train(was_training)
     parts: Any = comm.gather(found)  # annotated as if it returned nothing
     return [entry for part in parts for entry in part]
+
+
+def coco_results(instances: Instances, image_id: int) -> list[dict]:
+    """COCO results of one image, as Detectron2 makes them, category_id being the index of the class."""
+    if not instances.has("pred_masks"):
+        return instances_to_coco_json(instances, image_id)
+    masks = packed_in_boxes(instances.pred_masks.numpy(), instances.pred_boxes.tensor.numpy())
+    instances.remove("pred_masks")
+    entries = instances_to_coco_json(instances, image_id)
+    return [{**entry, "segmentation": mask} for entry, mask in zip(entries, masks, strict=True)]
 
 
 def write_predictions(path: Path, predictions: list[dict]) -> None:

@@ -13,10 +13,12 @@ from detectron2.data import transforms as T
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.detection_utils import build_augmentation, convert_PIL_to_numpy
 from detectron2.data.samplers import InferenceSampler
+from detectron2.structures import PolygonMasks
 from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from pretrain.data.decode import UnreadableImage, read_pixels
+from transfer.detection.masks import Polygons
 from transfer.detection.samplers import TrainingBatches
 
 FAULT = "fault"
@@ -56,6 +58,9 @@ class Mapper(DatasetMapper):
             record.pop("annotations", None)
         elif "annotations" in record:
             self._transform_annotations(record, transforms, pixels.shape[:2])
+            objects = record["instances"]
+            if objects.has("gt_masks") and isinstance(objects.gt_masks, PolygonMasks):
+                objects.gt_masks = Polygons.of(objects.gt_masks.polygons)
         return record
 
 
@@ -124,14 +129,15 @@ class Batches:
 
 def training_batches(records: list[dict], cfg: CfgNode, batches: TrainingBatches, *, workers: int) -> Batches:
     """The augmented images that ``batches`` gives the numbers of, without end."""
-    return loader(records, mapper_of(cfg, is_train=True), batches, workers)
+    return loader(records, mapper_of(cfg, is_train=True), batches, workers, pinned=cfg.MODEL.DEVICE == "cuda")
 
 
 def test_batches(records: list[dict], cfg: CfgNode) -> Batches:
     """This rank's share of the images, TRANSFER.EVALUATION_BATCH at a time."""
     keys: Any = _Keys(InferenceSampler(len(records)))
     shares = BatchSampler(keys, cfg.TRANSFER.EVALUATION_BATCH, drop_last=False)
-    return loader(records, mapper_of(cfg, is_train=False), shares, cfg.DATALOADER.NUM_WORKERS)
+    mapper, workers = mapper_of(cfg, is_train=False), cfg.DATALOADER.NUM_WORKERS
+    return loader(records, mapper, shares, workers, pinned=cfg.MODEL.DEVICE == "cuda")
 
 
 class _Keys:
@@ -147,13 +153,20 @@ class _Keys:
         return ((index, None) for index in self.order)
 
 
-def loader(records: list[dict], mapper: Callable[[dict], dict], batches: Iterable, workers: int) -> Batches:
-    """What ``mapper`` makes of the records whose keys (index, seed) ``batches`` gives."""
+def loader(
+    records: list[dict], mapper: Callable[[dict], dict], batches: Iterable, workers: int, *, pinned: bool = False
+) -> Batches:
+    """What ``mapper`` makes of the records whose keys (index, seed) ``batches`` gives.
+
+    Args:
+        pinned: keep the images where a GPU copies them from at full speed.
+    """
     return Batches(
         DataLoader(
             MappedImages(records, mapper),
             batch_sampler=batches,
             num_workers=workers,
+            pin_memory=pinned,
             collate_fn=trivial_batch_collator,
             # Without one of its own it would draw from the generator that samples proposals, once per start.
             generator=torch.Generator(),
