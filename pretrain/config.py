@@ -8,6 +8,7 @@ from typing import Any
 from pretrain import methods
 from pretrain.data import view_recipes
 from runtime.command_line import Faults, UserError
+from runtime.cores import AUTO_WORKERS
 from runtime.provenance import ROOT, as_submitted
 from runtime.read import read_yaml
 from runtime.settings import (
@@ -17,6 +18,7 @@ from runtime.settings import (
     NOT_NEGATIVE,
     SHARE,
     SHARE_ABOVE_0,
+    WORKERS,
     choice,
     limit,
     parse_pairs,
@@ -37,8 +39,9 @@ class DataConfig:
     format: str = field(default="folder", metadata=choice(*DATASET_FORMATS))
     """folder, cifar100 or cifar10 (the published archives, unpacked; nothing is downloaded)."""
 
-    workers: int = field(default=4, metadata=NOT_NEGATIVE)
-    """Loader processes per rank; 0 loads in the training process."""
+    workers: int = field(default=AUTO_WORKERS, metadata=WORKERS)
+    """Loader processes per rank; 0 loads in the training process. -1: the cores of the job's task but one (at most 16);
+    a quarter of them where the CPU trains."""
 
     max_unreadable: float = field(default=0.01, metadata=SHARE)
     """Share of images that may be unreadable before the run stops; each is named, skipped and counted."""
@@ -50,10 +53,10 @@ class ViewsConfig:
     """Named recipe of random views (pretrain/data/views.py): asymmetric, symmetric, simclr, supervised, cifar,
     cifar-asymmetric, cifar-solarize or scenes."""
 
-    backend: str = field(default="torchvision", metadata=choice(*BACKENDS))
-    """What makes the views. torchvision: its transforms on Pillow images, as published results were made. pil, cv2 or
-    torch: the same operations, by Pillow, by OpenCV (4 times as fast) or on the training device (workers only decode
-    and crop). auto: torch on a GPU, cv2 elsewhere."""
+    backend: str = field(default="auto", metadata=choice(*BACKENDS))
+    """What makes the views. auto: torch on a GPU, cv2 elsewhere; a run goes on with the one it began with. pil, cv2 or
+    torch: by Pillow, by OpenCV (4 times as fast) or on the training device (workers only decode and crop), all three
+    from the same random numbers. torchvision: its transforms on Pillow images, as published results were made."""
 
     size: int = field(default=224, metadata=AT_LEAST_1)
     """Side of a view, pixels."""

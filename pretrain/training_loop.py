@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pretrain.networks import batch_norm
 from pretrain.optimisation import optimizers
 from runtime import distributed, run_guard
 from runtime.command_line import UserError
+from runtime.cores import loader_workers
 from runtime.jsonl_log import Log
 from runtime.precision import check_precision
 from runtime.progress import Progress
@@ -196,6 +197,8 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim:
     claim()
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
+    if distributed.is_main():
+        print(f"views by {settings.views.backend}, {settings.data.workers} loader processes a rank", file=sys.stderr)
     logger = StepLogger(state, total, warmup, rank_monitor.from_settings(settings, source))
     stop_vote, loss_check = StopVote(), LossCheck()
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
@@ -239,18 +242,32 @@ def steps_per_epoch(count: int, settings: TrainConfig) -> int:
     return count // batch
 
 
+BACKEND = "settings.views.backend"
+
+
+def resolved(settings: TrainConfig) -> TrainConfig:
+    """The settings with what they leave to the machine: what makes the views, and how many processes load them."""
+    device = distributed.device_type(settings.device)
+    backend, workers = views.backend_of(settings.views, device), loader_workers(settings.data.workers, device)
+    return replace(
+        settings, views=replace(settings.views, backend=backend), data=replace(settings.data, workers=workers)
+    )
+
+
 def guard_of(folder: Path, name: str) -> RunGuard:
     """The guard of a pretraining run's folder.
 
     A run that never came as far as a checkpoint has no claim: the corrected command may use its folder.
     """
+    defaults = flat({"settings": asdict(config.defaults(name))})
     return RunGuard(
         folder=folder,
         file="config.yaml",
         outputs=("checkpoint.pth", "checkpoints/step-*.pth", "backbone.pth"),
         exclusive=True,
         free=FREE,
-        defaults=flat({"settings": asdict(config.defaults(name))}),
+        defaults={**defaults, BACKEND: "torchvision"},  # before there was a choice
+        chosen=(BACKEND,),
         recover=lambda: Checkpoints(folder).identity(),
     )
 
@@ -284,11 +301,12 @@ def run(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
 
     Raises UserError if the folder is another run's, or in use by another process.
     """
+    chooses, settings = settings.views.backend == "auto", resolved(settings)
     identity = {"method": name, "recipe": recipe, "settings": asdict(settings)}
     guard = guard_of(folder, name)
     try:
         if is_complete(folder):
-            guard.check(identity)
+            (replace(guard, free=(*FREE, BACKEND)) if chooses else guard).check(identity)
             clean(folder, settings)
             print(f"done already: {folder / 'backbone.pth'}")
             return 0

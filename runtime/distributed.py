@@ -36,7 +36,7 @@ def init(device: str = "auto") -> torch.device:
     one_of("device", device, ["auto", "cpu", "cuda"])
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but torch finds no CUDA GPU; use device=cpu, or see `make doctor`")
-    cuda = device != "cpu" and torch.cuda.is_available()
+    cuda = device_type(device) == "cuda"
     info = _rank_info()
     local = info.local_rank if info else 0
     if cuda and local >= torch.cuda.device_count():
@@ -47,6 +47,11 @@ def init(device: str = "auto") -> torch.device:
     if info and not dist.is_initialized():
         _join(info, "nccl" if cuda else "gloo")
     return chosen
+
+
+def device_type(device: str) -> str:
+    """``cuda`` or ``cpu``: what `init` makes of ``device``, as far as no fault is found, without joining anyone."""
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _join(info: RankInfo, backend: str) -> None:

@@ -65,6 +65,9 @@ class RunGuard:
     """Dotted key -> value of a setting that may be younger than the record: what was done before it came. Where given,
     keys of the record that the run no longer has are passed over."""
 
+    chosen: Collection[str] = ()
+    """Dotted keys whose value the machine chose: where one alone differs, the error says how to go on with the old."""
+
     recover: Callable[[], Mapping[str, Any] | None] = lambda: None
     """The record from another source, where the file is gone or damaged; None where there is none."""
 
@@ -107,7 +110,7 @@ class RunGuard:
             for key in self.free:
                 there.pop(key, None)
                 here.pop(key, None)
-            refuse_another(self.folder, there, here)
+            refuse_another(self.folder, there, here, chosen=self.chosen)
         elif self.exclusive and not (self.folder / self.file).exists() and (foreign := _foreign(self.folder)):
             raise UserError(
                 f"{self.folder} is not empty and holds no run (no {self.file}, but {foreign}); choose another --out"
@@ -236,15 +239,23 @@ def sweep(folder: Path) -> None:
             path.unlink()
 
 
-def refuse_another(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def refuse_another(
+    folder: Path, there: Mapping[str, Any], here: Mapping[str, Any], *, chosen: Collection[str] = ()
+) -> None:
     """Raise UserError that names what differs, if anything does, between the run in ``folder`` and this one.
 
-    Both are flat, ``{"seed": 0, "settings.lr": 0.1}``.
+    Both are flat, ``{"seed": 0, "settings.lr": 0.1}``; ``chosen`` is as in `RunGuard`.
     """
+    keys = [key for key in dict.fromkeys([*here, *there]) if there.get(key) != here.get(key)]
+    if len(keys) == 1 and keys[0] in chosen:
+        name, before = keys[0].removeprefix("settings."), there.get(keys[0])
+        raise UserError(
+            f"{folder} holds a run begun with {name}={before}, and here {name} is {here.get(keys[0])}; go on with "
+            f"{name}={before}, or choose another --out"
+        )
     differing = [
         f"{key.removeprefix('settings.')} (there {_short(there.get(key))}, here {_short(here.get(key))})"
-        for key in dict.fromkeys([*here, *there])
-        if there.get(key) != here.get(key)
+        for key in keys
     ]
     if differing:
         more = f"; and {len(differing) - MOST} more" if len(differing) > MOST else ""

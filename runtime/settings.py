@@ -60,6 +60,7 @@ NOT_NEGATIVE = limit("0 or more", 0)
 ABOVE_0 = limit("above 0", SMALLEST)
 SHARE = limit("from 0 to 1", 0, 1)
 SHARE_ABOVE_0 = limit("above 0, at most 1", SMALLEST, 1)
+WORKERS = limit("-1 (by the cores), 0 or more", -1)
 BELOW_1 = limit("from 0 to below 1", 0, 1 - sys.float_info.epsilon)
 
 

@@ -19,6 +19,7 @@ from pretrain.data.decode import UnreadableImage, read_image, read_pixels
 from pretrain.data.walk import check_class_folders, labelled_paths
 from runtime import distributed, stopping
 from runtime.command_line import UserError
+from runtime.cores import loader_workers
 
 
 class Batch(NamedTuple):
@@ -189,13 +190,13 @@ def batches(
     sampler = StepSampler(
         len(source), batch_size=settings.batch_size, total_steps=total_steps, seed=settings.seed, start=start
     )
-    recipe, backend = views.random_views(settings.views), views.backend_of(settings.views, device)
+    recipe, backend = views.random_views(settings.views), views.backend_of(settings.views, device.type)
     augment = views.Augment(recipe) if backend == "torchvision" else views.ParameterViews(recipe, backend)
     collate = _collate if isinstance(augment, views.Augment) else _CollateParameters(augment.crops_only)
     return DataLoader(
         ViewsDataset(source, augment, settings.seed),
         batch_sampler=sampler,
-        num_workers=settings.data.workers,
+        num_workers=loader_workers(settings.data.workers, device.type),
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         worker_init_fn=begin_worker,

@@ -110,11 +110,11 @@ class ParameterViews:
         return made
 
 
-def backend_of(config: ViewsConfig, device: torch.device) -> str:
-    """The backend that a run uses: ``auto`` is torch on a GPU and cv2 elsewhere."""
+def backend_of(config: ViewsConfig, device: str) -> str:
+    """The backend that a run uses on ``cuda`` or ``cpu``: ``auto`` is torch on a GPU and cv2 elsewhere."""
     if config.backend != "auto":
         return config.backend
-    return "torch" if device.type == "cuda" else "cv2"
+    return "torch" if device == "cuda" else "cv2"
 
 
 def normalise(images: Tensor, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runtime import job_records, parent_watch, progress
 from runtime.command_line import UserError
+from runtime.cores import JOB_CORES
 from runtime.job_graph import Job
 from slurm.running.stage_call import INTERRUPTED, call_of, run_stage, write_end
 
@@ -44,7 +45,7 @@ class LocalJob:
         call = call_of(runs, job)
         path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
         threads = str(max(1, cores // tasks))
-        variables = {"OMP_NUM_THREADS": threads, "PYTHONPATH": path, **parent_watch.variables()}
+        variables = {"OMP_NUM_THREADS": threads, JOB_CORES: threads, "PYTHONPATH": path, **parent_watch.variables()}
         with environment(**variables), working_in(code), without_terminal_signals():
             self.submitted = executor.submit(call)
         job_records.write_submission(runs, job, "local", self.submitted.job_id, log=self.submitted.paths.stderr)

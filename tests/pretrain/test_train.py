@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,29 @@ def test_a_finished_run_returns_at_once_and_is_not_touched(finished, command, sc
 def test_folder_of_another_run_names_the_difference(finished, refused, scenes):
     line = refused(SCRIPT, *small(scenes, finished, "epochs=2", "optim.lr=0.7"))
     assert "another run" in line and "optim.lr (there 0.5, here 0.7)" in line
+
+
+def test_auto_is_recorded_and_another_machines_choice_does_not_go_on_with_the_run(
+    finished, scenes, tmp_path, monkeypatch
+):
+    """Begun on a CPU (cv2); then the same command on a GPU, where auto is torch."""
+    from pretrain import training_loop
+    from pretrain.train import parse
+    from runtime import distributed
+    from runtime.command_line import UserError
+
+    config = checkpoint.read_backbone(finished / "backbone.pth")["config"]
+    recorded = yaml.safe_load((finished / "config.yaml").read_text())["settings"]
+    assert config["views"]["backend"] == recorded["views"]["backend"] == "cv2"
+    monkeypatch.setattr(distributed, "device_type", lambda device: "cuda")
+    asked = parse(small(scenes, finished, "epochs=2"))
+    assert training_loop.run(asked.method, asked.recipe, asked.config, finished) == 0, "what is done stays done"
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "backbone.pth").unlink()
+    identity = {"method": asked.method, "recipe": asked.recipe}
+    identity["settings"] = asdict(training_loop.resolved(asked.config))
+    with pytest.raises(UserError, match="begun with views.backend=cv2, .* is torch; go on with views.backend=cv2"):
+        training_loop.guard_of(run, asked.method).check(identity)
 
 
 def test_a_setting_younger_than_the_run_had_its_default(finished, command, refused, scenes, tmp_path):
