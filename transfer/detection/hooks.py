@@ -114,10 +114,10 @@ class ShowProgress(HookBase):
         self.progress = Progress(total, "fine-tune", start=start, quiet=not distributed.is_main())
 
     def after_step(self):
-        latest = self.trainer.storage.latest()
-        loss = latest.get("total_loss", (float("nan"),))[0]
+        loss = self.trainer.losses.latest
         rate = max(group["lr"] for group in self.trainer.optimizer.param_groups)
-        self.progress.update(self.trainer.iter + 1, f"loss {loss:.3f}  lr {rate:.2g}")
+        said = "" if loss is None else f"loss {loss:.3f}  "  # the first is still on its way from the GPU
+        self.progress.update(self.trainer.iter + 1, f"{said}lr {rate:.2g}")
 
 
 class StopOnSignal(HookBase):
@@ -131,6 +131,7 @@ class StopOnSignal(HookBase):
     def after_step(self):
         asked = self.stop.signal is not None
         if distributed.any_rank(asked, self.device) and self.trainer.iter + 1 < self.trainer.max_iter:
+            self.trainer.losses.gather()  # no checkpoint of a run that is lost
             self.trainer.checkpointer.save(f"model_{self.trainer.iter:07d}", iteration=self.trainer.iter)
             raise Stopped(self.stop.exit_code if asked else RESUME_ME)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import get_detection_dataset_dicts
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
@@ -18,7 +18,7 @@ from runtime import distributed
 from runtime.files import write_text
 from runtime.stopping import StopRequest
 from transfer.detection import hooks as our_hooks
-from transfer.detection import images, samplers, verify_weights
+from transfer.detection import images, losses, samplers, verify_weights
 from transfer.detection.checkpointer import Checkpointer
 from transfer.detection.model_surgery import checkpoint_stages, freeze_backbone, in_bfloat16
 from transfer.detection.optimizer import optimizer_of
@@ -67,7 +67,8 @@ class Trainer(DefaultTrainer):
             if cfg.TRANSFER.FLOAT16_GRADIENTS and cfg.MODEL.DEVICE == "cuda":
                 model.register_comm_hook(None, fp16_compress_hook)
         mixed = cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cuda"
-        self._trainer = (AMPTrainer if mixed else SimpleTrainer)(model, None, optimizer)
+        self._trainer = (losses.MixedStep if mixed else losses.Step)(model, None, optimizer)
+        self.losses = self._trainer.losses = losses.Losses(self._losses_due)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.register_hooks(self._hooks_in_order(evaluate, stop))
@@ -148,8 +149,13 @@ class Trainer(DefaultTrainer):
         found.append(our_hooks.Evaluate(evaluate, period=cfg.TEST.EVAL_PERIOD))
         found.append(our_hooks.ShowProgress())
         if distributed.is_main():
-            found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            found.append(hooks.PeriodicWriter(self.build_writers(), period=losses.PERIOD))
         return [*found, our_hooks.StopOnSignal(stop, torch.device(cfg.MODEL.DEVICE))]
+
+    def _losses_due(self, iteration: int) -> bool:
+        """Whether the losses are wanted: by the writers, or because no checkpoint may follow a loss that is none."""
+        done = iteration + 1
+        return done == self.max_iter or done % losses.PERIOD == 0 or done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0
 
     def build_writers(self) -> list:
         """The log file's lines, metrics.json, and TensorBoard if wanted."""
