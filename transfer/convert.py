@@ -1,4 +1,4 @@
-"""Turn any known ResNet-50 checkpoint into Detectron2 weights, and prove that nothing was lost on the way.
+"""Turn any known checkpoint of a backbone into Detectron2 weights, and prove that nothing was lost on the way.
 
     python transfer/convert.py runs/matrix_ssl-demo-seed0/pretrain/backbone.pth backbone.pkl
     python transfer/convert.py moco_v2_800ep_pretrain.pth.tar moco_v2/backbone.pkl
@@ -7,12 +7,15 @@
 The destination is backbone.pkl, which Detectron2 loads as it is, or backbone.pth, which the probes and the analysis of
 this suite read and Detectron2 loads too. Beside it goes the ledger, conversion.json (NAME.conversion.json for a
 destination of another name): for each tensor of the source its new name or the rule that dropped it, the hashes, the
-origin of the weights, the input they need, and how far torchvision's network and Detectron2's are apart at every stage.
-All 265 tensors arrive, or nothing is written. docs/checkpoints.md lists the formats.
+origin of the weights, the input they need, and how far the source's network and Detectron2's are apart at every stage.
+All of a network's tensors arrive, or nothing is written. Networks: ResNet-18 to 152 (wide and ResNeXt too), ViTs, and
+whatever of timm has feature maps. docs/checkpoints.md lists the formats with where the names were read; so does
+--formats.
 """
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 from runtime.command_line import Parser, UserError, one_of, run
@@ -24,7 +27,10 @@ CHANNELS = "three numbers, as 103.53,116.28,123.675"
 def parser() -> Parser:
     result = Parser(prog="convert.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument(
-        "source", metavar="SRC", nargs="?", help="the checkpoint: .pth, .pth.tar, .ckpt, .torch, .safetensors, .pkl"
+        "source",
+        metavar="SRC",
+        nargs="?",
+        help="the checkpoint: .pth, .pth.tar, .ckpt, .torch, .safetensors, .npz, .pkl",
     )
     result.add_argument("destination", metavar="DST", nargs="?", help="where the weights go: a .pkl or a .pth")
     result.add_argument(
@@ -47,6 +53,20 @@ def parser() -> Parser:
         "stride_in_1x1=true",
     )
     result.add_argument(
+        "--heads", type=int, default=0, metavar="N", help="attention heads of a ViT; no tensor shows them"
+    )
+    result.add_argument(
+        "--patch", type=int, default=0, metavar="N", help="resample a ViT's patch kernel to N pixels (ViTDet needs 16)"
+    )
+    result.add_argument(
+        "--without-positions",
+        action="store_true",
+        help="convert a ViT with positions that ViTDet cannot hold (BEiT's, DINOv3's) without them",
+    )
+    result.add_argument(
+        "--backbone", default="", metavar="timm:NAME", help="the network of timm that the weights are of"
+    )
+    result.add_argument(
         "--inspect", action="store_true", help="print what SRC is and what would become of it; write nothing"
     )
     result.add_argument("--formats", action="store_true", help="print the table of known formats and stop")
@@ -63,6 +83,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         raise UserError("give SRC and a destination, or --inspect SRC, or --formats (see --help)")
     if arguments.epochs < 0:
         raise UserError(f"--epochs must be 0 or more, got {arguments.epochs}")
+    for option, value in (("heads", arguments.heads), ("patch", arguments.patch)):
+        if value < 0:
+            raise UserError(f"--{option} must be 1 or more, got {value}")
+    if arguments.backbone and not re.fullmatch(r"timm:\w+(\.\w+)?", arguments.backbone):
+        raise UserError(
+            f"--backbone is timm:NAME, as timm:convnext_tiny; other families are known by their tensors; got "
+            f"{arguments.backbone!r}"
+        )
     if arguments.format != AUTO:
         one_of("format", arguments.format, [entry.name for entry in FORMATS])
     return arguments
@@ -92,12 +120,15 @@ def main(argv: list[str] | None = None) -> int:
     """Convert, inspect or list, as the command line says."""
     arguments = parse(argv)
     from transfer.checkpoints import conversion, inspection
+    from transfer.checkpoints.families import Wishes
 
     if arguments.formats:
         print(inspection.formats_table())
         return 0
+    wishes = Wishes(arguments.backbone, arguments.heads, arguments.patch, arguments.without_positions)
     if arguments.inspect:
-        print(inspection.report(Path(arguments.source), format=arguments.format, encoder=arguments.encoder))
+        source = Path(arguments.source)
+        print(inspection.report(source, format=arguments.format, encoder=arguments.encoder, wishes=wishes))
         return 0
     ledger = conversion.convert(
         arguments.source,
@@ -107,6 +138,7 @@ def main(argv: list[str] | None = None) -> int:
         method=arguments.method,
         epochs=arguments.epochs,
         input=arguments.input,
+        wishes=wishes,
     )
     kept = sum("to" in entry for entry in ledger["tensors"].values())
     dropped = len(ledger["tensors"]) - kept

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from transfer.checkpoints import resnet50
+from transfer.checkpoints.resnet import expected_shapes
 
 
 def gives(found, wanted: dict[str, torch.Tensor]) -> bool:
     """Whether the trunk that was found is ``wanted``, name by name and bit by bit."""
     kept = {new: found.tensors[name] for name, new in found.names.items()}
-    return set(kept) == set(resnet50.expected_shapes()) and all(torch.equal(kept[name], wanted[name]) for name in kept)
+    return set(kept) == set(expected_shapes()) and all(torch.equal(kept[name], wanted[name]) for name in kept)
 
 
 def resnet(tensors: dict[str, torch.Tensor], fc: nn.Module | None = None) -> nn.Module:
@@ -97,6 +97,26 @@ def vicreg(a, b):
 
 def bare(a, b):
     return resnet(a).state_dict()
+
+
+def moco_v3(a, b):
+    encoders = {"base_encoder": resnet(a, mlp(2048, 8, 8)), "momentum_encoder": resnet(b, mlp(2048, 8, 8))}
+    network = nn.ModuleDict({**encoders, "predictor": mlp(8, 8, 8)})
+    return {"epoch": 300, "arch": "resnet50", "state_dict": distributed(network), "optimizer": {}, "scaler": {}}
+
+
+def hugging_face(a, b):
+    """transformers' own ResNet-50, filled in the order in which both have their layers."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    with torch.device("meta"):
+        network = ResNetForImageClassification(ResNetConfig())
+    names = [name for name in network.state_dict() if not name.startswith("classifier")]
+    ours = [name for name in a if "downsample" not in name]
+    theirs = [name for name in names if "shortcut" not in name]
+    both = dict(zip(theirs, ours, strict=True))
+    both |= dict(zip((n for n in names if "shortcut" in n), (n for n in a if "downsample" in n), strict=True))
+    return {new: a[old] for new, old in both.items()} | {"classifier.1.weight": torch.zeros(2, 2048)}
 
 
 def dino(a, b):
@@ -260,7 +280,7 @@ def suite_checkpoint(a, b):
 
 
 def detectron2_names(tensors):
-    from transfer.checkpoints.rename import to_detectron2
+    from transfer.checkpoints.renaming.resnet import to_detectron2
 
     return {to_detectron2(name): tensor for name, tensor in tensors.items() if "tracked" not in name}
 

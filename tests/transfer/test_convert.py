@@ -124,18 +124,6 @@ def _with(**changes):
     return lambda trunk: trunk | {name.replace("__", "."): value for name, value in changes.items()}
 
 
-def _other(depth):
-    def state(trunk):
-        import torchvision
-
-        with torch.device("meta"):
-            network = getattr(torchvision.models, depth)()
-        shapes = {name: value.shape for name, value in network.state_dict().items() if not name.startswith("fc.")}
-        return {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
-
-    return state
-
-
 def _untrained(trunk):
     return {name: torch.ones_like(value) if name.endswith("running_var") else value for name, value in trunk.items()}
 
@@ -161,11 +149,6 @@ def _doubled(trunk):
         (_without("layer3."), "lacks all of layer3"),
         (_without("conv1."), "lacks all of conv1"),
         (_without("layer2.1.bn2.running_mean"), "lacks 1 of 265 tensors, the first layer2.1.bn2.running_mean"),
-        (_other("resnet18"), r"ResNet-18: \[2, 2, 2, 2\] basic"),
-        (_other("resnet34"), r"ResNet-34: \[3, 4, 6, 3\] basic"),
-        (_other("resnet101"), r"ResNet-101: \[3, 4, 23, 3\] bottleneck"),
-        (_other("wide_resnet50_2"), "width x2; .*layer1.0.conv1.weight is .128, 64, 1, 1., expected .64, 64, 1, 1."),
-        (_other("resnext50_32x4d"), "ResNet-50 of width x2 in 32 groups"),
         (_doubled, "ResNet-50 of width x2; .*conv1.weight is .128, 3, 7, 7."),
         (_with(attention__weight=torch.zeros(1)), "a ResNet-50 has not, the first attention.weight"),
         (_with(bn1__weight=torch.full((64,), float("nan"))), "NaN"),

@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pretrain.checkpoints.retention import row_variant
 from runtime import provenance
 from runtime.command_line import UserError
 from runtime.files import sha256, write_json
-from transfer.checkpoints import parity, read, resnet50, weights
+from transfer.checkpoints import parity, read, weights
+from transfer.checkpoints.families import RESNET, TIMM, VIT, Wishes
 from transfer.checkpoints.find_backbone import Trunk, find_trunk
+from transfer.checkpoints.format_spec import IMAGENET
 from transfer.checkpoints.formats import AUTO
-from transfer.checkpoints.rename import to_detectron2
+from transfer.checkpoints.renamed import Renamed
+from transfer.checkpoints.renaming import resnet, timm, vit
+from transfer.checkpoints.told import told_of
 
-WRITERS = {".pkl": weights.write, ".pth": weights.write_torch}
-DECIDES = ("format", "take", "method", "epochs", "input")
+SUFFIXES = (".pkl", ".pth")
+FAMILIES = {RESNET: resnet, VIT: vit, TIMM: timm}
+DECIDES = ("format", "take", "method", "epochs", "input", "backbone")
 """What tells two conversions of one file apart, by its name in the ledger."""
 
 
@@ -26,6 +30,9 @@ def ledger_path(destination: Path) -> Path:
     """Where the ledger of ``destination`` is: conversion.json for backbone.pkl, else NAME.conversion.json."""
     name = "conversion.json" if destination.name == "backbone.pkl" else f"{destination.name}.conversion.json"
     return destination.with_name(name)
+
+
+NOTHING = Wishes()
 
 
 def convert(
@@ -37,6 +44,7 @@ def convert(
     method: str = "",
     epochs: int = 0,
     input: Mapping | None = None,
+    wishes: Wishes = NOTHING,
 ) -> dict:
     """Convert ``source`` and return the ledger; at once if ``destination`` is the whole result of the same conversion.
 
@@ -45,46 +53,73 @@ def convert(
         method, epochs, input: what the user says of the weights, which counts for more than what the file says.
             ``input`` holds some of the keys ``order``, ``pixel_mean``, ``pixel_std``, ``stride_in_1x1``. A method
             that neither of them says is the file's name.
+        wishes: what the user says of the network itself.
 
-    Raises UserError if the source is no trained ResNet-50 with an ImageNet stem, if its format is unknown, or if
-    ``destination`` or its ledger belongs to another conversion.
+    Raises UserError if the source holds no trained network that Detectron2 can build, if its format is unknown, if
+    something that no tensor shows is not told, or if ``destination`` or its ledger belongs to another conversion.
     """
     source, destination = Path(source), Path(destination)
-    if destination.suffix not in WRITERS:
+    if destination.suffix not in SUFFIXES:
         raise UserError(f"the destination must end in .pkl or .pth, which says the format to write; got {destination}")
     if destination.exists() and source.exists() and destination.samefile(source):
         raise UserError(f"{destination} is the source itself; choose another destination")
-    trunk = find_trunk(read.read(source).content, source, format=format, encoder=encoder)
+    content = read.read(source).content
+    trunk = find_trunk(content, source, format=format, encoder=encoder, backbone=wishes.backbone)
+    renamed, told = rename(trunk, content, source, wishes)
     made = {"format": trunk.format, "take": trunk.encoder, "source": source.name, "source_sha256": sha256(source)}
-    origin = _origin(source, trunk.about, method=method, epochs=epochs, input=input or {})
+    origin = _origin(source, trunk.about, told, method=method, epochs=epochs, input=input or {})
+    network = {"backbone": renamed.record} if renamed.record else {}
     # A file that was converted before keeps saying what it was made from first; the ledger is about this conversion.
-    about = {**made, "converter_commit": provenance.commit(), **origin}
+    about = {**made, "converter_commit": provenance.commit(), **origin, **network}
     ledger = {**about, **made, "output": destination.name}
     if finished := _finished(destination, about, ledger):
         return finished
 
-    tensors = {new: trunk.tensors[name] for name, new in trunk.names.items()}
-    resnet50.check(source, tensors)
-    arrays = {to_detectron2(name): _array(tensor) for name, tensor in tensors.items()}
-    differences = parity.stage_differences(tensors, arrays, stride_in_1x1=origin["input"]["stride_in_1x1"])
-    if far := {stage: value for stage, value in differences.items() if not value < parity.TOLERANCE}:
-        raise UserError(f"{source}: torchvision's and Detectron2's networks differ after conversion: {far}")
-
-    WRITERS[destination.suffix](destination, arrays, about)
+    differences = _differences(trunk, renamed, source, origin["input"])
+    if destination.suffix == ".pkl":
+        weights.write(destination, renamed.arrays, about)
+    else:
+        weights.write_torch(destination, renamed, about)
     ledger |= {
         "not_taken": [other for other in trunk.candidates if other != trunk.encoder],
-        "output_sha256": weights.digest(arrays),
+        "output_sha256": weights.digest(renamed.arrays),
         "output_file_sha256": sha256(destination),
         "parity": differences,
-        "tensors": _tensors(trunk, arrays),
+        "tensors": _tensors(trunk, renamed),
         "other_keys": trunk.other_keys,
     }
+    if renamed.added:
+        ledger["added"] = renamed.added
     # The ledger comes last: its presence says that the conversion is complete.
     write_json(ledger_path(destination), ledger)
     return ledger
 
 
-def _origin(source: Path, in_file: dict, *, method: str, epochs: int, input: Mapping) -> dict:
+def rename(trunk: Trunk, content: dict, source: Path, wishes: Wishes) -> tuple[Renamed, dict]:
+    """The trunk under Detectron2's names, and what the file tells of it. Raises UserError as its family does."""
+    own = {new: trunk.tensors[name] for name, new in trunk.names.items()}
+    told = told_of(trunk.entry, own, content, source)
+    shaped = {new: trunk.entry.reshape(new, tensor) for new, tensor in own.items()}
+    return FAMILIES[trunk.entry.family].renamed(source, shaped, wishes, told), told
+
+
+REFERENCE = {RESNET: "torchvision", VIT: "timm", TIMM: "timm"}
+"""Whose network, built from the source's tensors, the converted one is compared with."""
+
+
+def _differences(trunk: Trunk, renamed: Renamed, source: Path, input: Mapping) -> dict[str, float]:
+    """The parity of the two networks at every stage; UserError where they are apart."""
+    family = trunk.entry.family
+    if family == RESNET:
+        found = parity.stage_differences(renamed.state, renamed.arrays, stride_in_1x1=input["stride_in_1x1"])
+    else:
+        found = FAMILIES[family].differences(renamed, source)
+    if far := {stage: value for stage, value in found.items() if not value < parity.TOLERANCE}:
+        raise UserError(f"{source}: {REFERENCE[family]}'s and Detectron2's networks differ after conversion: {far}")
+    return found
+
+
+def _origin(source: Path, in_file: dict, told: dict, *, method: str, epochs: int, input: Mapping) -> dict:
     """What the file says of its weights, with what the user says put over it; a contradiction is named on stderr."""
     said = {"method": method, "epochs": epochs}
     for key, value in said.items():
@@ -93,18 +128,28 @@ def _origin(source: Path, in_file: dict, *, method: str, epochs: int, input: Map
     origin = {**in_file, "variant": row_variant(source, in_file["variant"])}
     origin |= {key: value or origin[key] for key, value in said.items()}
     origin["method"] = origin["method"] or source.name.split(".")[0]
-    return origin | {"input": {**in_file["input"], **input}}
+    seen = told.get("input") or in_file["input"]
+    if seen is None and not {"pixel_mean", "pixel_std"} <= input.keys():
+        raise UserError(
+            f"{source}: files of this format differ in their images' mean and deviation, and this one does not say: "
+            f"add --input pixel_mean=123.675,116.28,103.53 pixel_std=58.395,57.12,57.375 (ImageNet), or "
+            f"127.5,127.5,127.5 for both"
+        )
+    return origin | {"input": {**(seen or IMAGENET), **input}}
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
-
-
-def _tensors(trunk: Trunk, arrays: dict[str, np.ndarray]) -> dict:
+def _tensors(trunk: Trunk, renamed: Renamed) -> dict:
+    """For each source tensor its new name with shape and hash, or the rule that dropped it."""
+    digests: dict[str, dict] = {}
     kept = {}
     for name, new in trunk.names.items():
-        array = arrays[to_detectron2(new)]
-        kept[name] = {"to": to_detectron2(new), "shape": list(array.shape), "sha256": weights.digest({"": array})}
+        fate = renamed.fates[new]
+        if "to" in fate:
+            array = renamed.arrays[fate["to"]]
+            if fate["to"] not in digests:
+                digests[fate["to"]] = {"shape": list(array.shape), "sha256": weights.digest({"": array})}
+            fate = {"to": fate["to"], **digests[fate["to"]], **{k: v for k, v in fate.items() if k != "to"}}
+        kept[name] = fate
     return {**kept, **{name: {"dropped": reason} for name, reason in trunk.dropped.items()}}
 
 
@@ -157,9 +202,9 @@ def _refuse_another(destination: Path, there: Mapping, here: Mapping) -> None:
             f"{here['source_sha256'][:12]} for {here['source']}; choose another destination or delete it"
         )
     for key in DECIDES:
-        if there.get(key, here[key]) != here[key]:
+        if there.get(key, here.get(key)) != here.get(key):
             raise UserError(
-                f"{destination} was made from {here['source']} with {key} {there[key]}, not {here[key]}; choose "
+                f"{destination} was made from {here['source']} with {key} {there[key]}, not {here.get(key)}; choose "
                 f"another destination or delete it"
             )
 

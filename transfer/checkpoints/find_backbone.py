@@ -11,8 +11,11 @@ from torch import Tensor
 
 from runtime.command_line import UserError, one_of
 from transfer.checkpoints import weights
+from transfer.checkpoints.families import RESNET, TIMM, VIT
 from transfer.checkpoints.format_spec import Format, address_of, at, begins, below
-from transfer.checkpoints.formats import AUTO, FORMATS, ORIGIN
+from transfer.checkpoints.formats import AUTO, FORMATS
+from transfer.checkpoints.origin import ORIGIN
+from transfer.checkpoints.vit_formats import ANY_OF_TIMM
 
 COUNTER = ("BatchNorm's step counter, which inference never reads", r"\.num_batches_tracked$")
 DEEPEST = 6
@@ -21,6 +24,13 @@ DEEPEST = 6
 MOST_DICTIONARIES = 10_000
 """More than this are no checkpoint: a few bytes of a pickle can name one dictionary in a thousand places."""
 
+NETWORK = {
+    RESNET: re.compile(r"layer4\.\d\.conv[23]\.weight$"),
+    VIT: re.compile(r"blocks\.0\.attn\.qkv\.weight$"),
+    TIMM: re.compile(r"(stages|layers)\.0\.(blocks\.)?0\.\w+\.weight$"),
+}
+"""What shows that a dictionary holds a whole network of the family."""
+
 BESIDE = "projector, predictor or other state of the method, used only in pretraining"
 
 
@@ -28,14 +38,15 @@ BESIDE = "projector, predictor or other state of the method, used only in pretra
 class Trunk:
     """A trunk found in a file."""
 
-    format: str
+    entry: Format
+    """How it was recognised."""
     encoder: str
     """Which of the candidates it is."""
     candidates: list[str]
     tensors: dict[str, Tensor]
     """Source name -> tensor, of all that the file says of networks."""
     names: dict[str, str]
-    """Source name -> torchvision name, of the trunk."""
+    """Source name -> the family's name, of the trunk."""
     dropped: dict[str, str]
     """Source name -> why it was left behind."""
     about: dict
@@ -43,21 +54,29 @@ class Trunk:
     other_keys: list[str]
     """Keys of the file that hold no part of a network."""
 
+    @property
+    def format(self) -> str:
+        """The name of the format."""
+        return self.entry.name
 
-def find_trunk(content: dict, path: Path, *, format: str = AUTO, encoder: str | None = None) -> Trunk:
+
+def find_trunk(
+    content: dict, path: Path, *, format: str = AUTO, encoder: str | None = None, backbone: str = ""
+) -> Trunk:
     """Recognise the format of a loaded file and split its tensors into the trunk taken and the rest.
 
     Args:
         format: name of the format, for a file that fits several; ``auto`` asks for exactly one that fits.
         encoder: which candidate, for a file with several trunks: by the name its format gives it, or ``online`` or
             ``teacher``; by default the one its authors evaluate.
+        backbone: ``timm:NAME``, for a file of any network of timm.
 
     Raises UserError if no known format fits, if several do, if the file lacks the candidate asked for, and if two of
     its tensors would get one name; ``path`` is only named in the message.
     """
     dicts = state_dicts(content, path)
     addresses = {address_of(container, name) for container, tensors in dicts.items() for name in tensors}
-    entry = recognise(content, addresses, path) if format == AUTO else _named(format)
+    entry = recognise(content, addresses, path, backbone) if format == AUTO else _named(format)
     candidates = entry.trunks_in(addresses) or list(entry.trunks)[:1]
     chosen = entry.encoder(encoder, candidates) if encoder else candidates[0]
     if chosen not in candidates:
@@ -82,7 +101,7 @@ def find_trunk(content: dict, path: Path, *, format: str = AUTO, encoder: str | 
     other_keys = sorted(
         str(key) for key in content if not any(c.split("/")[0] == key for c in read) and key not in tensors
     )
-    return Trunk(entry.name, chosen, candidates, tensors, names, dropped, _about(entry, content, addresses), other_keys)
+    return Trunk(entry, chosen, candidates, tensors, names, dropped, _about(entry, content, addresses), other_keys)
 
 
 def state_dicts(content: dict, path: Path) -> dict[str, dict[str, Tensor]]:
@@ -115,17 +134,19 @@ def _tensor(value) -> Tensor | None:
     return value.detach() if isinstance(value, Tensor) and value.layout == torch.strided else None
 
 
-def recognise(content: dict, addresses: set[str], path: Path) -> Format:
+def recognise(content: dict, addresses: set[str], path: Path, backbone: str = "") -> Format:
     """The one format that fits; UserError, with what was found, if none or several do."""
     fitting = [entry for entry in FORMATS if entry.recognises(content, addresses)]
+    if backbone:
+        fitting = [entry for entry in fitting if entry.family == TIMM]
+    if not fitting and (backbone or isinstance(content.get("arch"), str)) and ANY_OF_TIMM.trunks_in(addresses):
+        return ANY_OF_TIMM
     if len(fitting) > 1:
         names = "; ".join(entry.name for entry in fitting)
         raise UserError(f"{path} fits {len(fitting)} formats: {names}; choose one with --format")
     if not fitting:
         known = "; ".join(entry.name for entry in FORMATS)
-        raise UserError(
-            f"{path}: no known checkpoint format with a ResNet; {found_in(content, addresses)}; known formats: {known}"
-        )
+        raise UserError(f"{path}: no known checkpoint format; {found_in(content, addresses)}; known formats: {known}")
     return fitting[0]
 
 
@@ -169,11 +190,12 @@ def _place(entry: Format, address: str, chosen: str, candidates: list[str]) -> t
 
 def _check_alone(path: Path, entry: Format, read: dict, dicts: dict) -> None:
     """Raise UserError if a network stands where the format does not look: a person must say which of the two counts."""
-    other = [c for c in dicts if c not in read and any(name.endswith("layer4.2.conv3.weight") for name in dicts[c])]
+    network = NETWORK[entry.family]
+    other = [c for c in dicts if c not in read and any(network.search(name) for name in dicts[c])]
     if other:
         raise UserError(
-            f"{path} holds a ResNet under {', '.join(read) or 'no key'} and another one under {', '.join(other)}; "
-            f"--format {entry.name!r} takes the first, for the other save it alone"
+            f"{path} holds a {entry.family} under {', '.join(read) or 'no key'} and another one under "
+            f"{', '.join(other)}; --format {entry.name!r} takes the first, for the other save it alone"
         )
 
 

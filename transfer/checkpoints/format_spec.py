@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from transfer.checkpoints.families import RESNET, SIGNS, TIMM, VIT
+
 IMAGENET = {
     "order": "RGB",
     "pixel_mean": [123.675, 116.28, 103.53],
@@ -19,10 +21,13 @@ IMAGENET = {
 }
 """What a torchvision network expects, in Detectron2's terms: values in [0, 255], the stride in the 3x3 convolution."""
 
-WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
-"""What DistributedDataParallel and torch.compile put before every name."""
+HALF = IMAGENET | {"pixel_mean": [127.5] * 3, "pixel_std": [127.5] * 3}
+"""What BEiT's and Google's ViTs expect: values from -1 to 1."""
 
-TRUNK = re.compile(r"^(conv1|bn1|layer[1-4])\.")
+WRAPPERS = re.compile(
+    r"^(module\.|_orig_mod\.|model\.)+|(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+"""What DistributedDataParallel, Lightning, averages and torch.compile put before every name, in any order."""
 
 ROLES = {
     "online": ("online", "query", "backbone", "student", "trunk"),
@@ -33,9 +38,11 @@ ROLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One way of storing a ResNet trunk."""
+    """One way of storing a trunk."""
 
     name: str
+    family: str = RESNET
+    """Whose names ``rename`` gives: torchvision's for ResNets, timm's for ViTs and for all else that timm has."""
     trunks: dict[str, str]
     """The trunks such a file can hold, the one its authors evaluate first: name for --encoder -> addresses."""
     requires: tuple[str, ...] = ()
@@ -49,9 +56,15 @@ class Format:
     dropped: tuple[tuple[str, str], ...] = ()
     """(reason, regular expression) of the names left behind. Names beside the trunk need no rule, those in it do."""
     rename: Callable[[str], str] = str
-    """A trunk tensor's name here -> torchvision's."""
-    input: dict = field(default_factory=lambda: IMAGENET)
-    """What the authors' own code fed the network."""
+    """A trunk tensor's name here -> its family's."""
+    reshape: Callable[[str, Any], Any] = lambda name, tensor: tensor
+    """A tensor as it is here, by its family's name -> in its family's shape."""
+    heads: Mapping[int, int] = field(default_factory=dict)
+    """Width of a ViT -> its attention heads, of the widths for which everybody who writes such files has the same."""
+    heads_of: Callable[[Mapping[str, Any]], int | None] = lambda tensors: None
+    """The heads as the tensors (by the family's names, in their shapes here) show them, where they do."""
+    input: dict | None = field(default_factory=lambda: IMAGENET)
+    """What the authors' own code fed the network; None where files of this kind differ and do not say."""
     method: str | Callable[[set[str]], str] = ""
     """The method that such a file comes from, or how the addresses tell it."""
     epochs: tuple[str, int] = ("epoch", 0)
@@ -72,14 +85,15 @@ class Format:
         return next((one for one in ROLES.get(name, ()) if one in candidates), name)
 
     def name_in(self, address: str, places: str) -> str | None:
-        """torchvision's name of the tensor at ``address`` if it is a trunk tensor of one of the ``places``."""
+        """The family's name of the tensor at ``address`` if it is a trunk tensor of one of the ``places``."""
         rest = below(address, places)
         new = None if rest is None else self.rename(rest)
-        return new if new and TRUNK.match(new) else None
+        return new if new and SIGNS[self.family].match(new) else None
 
     def recognises(self, content: dict, addresses: set[str]) -> bool:
         if self.written_as or "format" in content:
-            return bool(self.written_as) and str(content.get("format", "")).startswith(self.written_as)
+            named = bool(self.written_as) and str(content.get("format", "")).startswith(self.written_as)
+            return named and family_of(content) == self.family
         return (
             all(any(begins(address, places) for address in addresses) for places in self.requires)
             and not any(begins(address, places) for places in self.forbids for address in addresses)
@@ -89,6 +103,8 @@ class Format:
 
     def recognised_by(self) -> str:
         """The description in words, for the documentation."""
+        if self.written_as.startswith("("):
+            return self.written_as.strip("()")
         if self.written_as:
             return f"its `format`, `{self.written_as}...`"
         words = [_words(next(iter(self.trunks.values())))]
@@ -96,6 +112,13 @@ class Format:
         words += [f"without {_words(places)}" for places in self.forbids]
         words += [f"with the key {' and '.join(f'`{key}`' for key in self.keys)}"] if self.keys else []
         return ", ".join(words)
+
+
+def family_of(content: Mapping) -> str:
+    """The family of the network in a file of this suite, which names it; a ResNet in those from before."""
+    name = at(content, "config/backbone/name") or at(content, "config/backbone.name") or ""
+    first = str(name).partition(":")[0].partition("_")[0].lower()
+    return {"timm": TIMM, "vit": VIT}.get(first, RESNET)
 
 
 def _words(places: str) -> str:

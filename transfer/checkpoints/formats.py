@@ -4,15 +4,16 @@ To add a format, add a ``Format``; ``format_spec.py`` says what its fields mean.
 one entry.
 """
 
+import re
+
 from transfer.checkpoints.format_spec import IMAGENET, Format
 from transfer.checkpoints.openmmlab import origin as origin_of_openmmlab
-from transfer.checkpoints.rename import from_sequential, to_torchvision
+from transfer.checkpoints.origin import SUITE, of_suite
+from transfer.checkpoints.renaming.resnet import from_sequential, to_torchvision
+from transfer.checkpoints.vit_formats import TIMMS, VITS
 
 AUTO = "auto"
 """Not a format: the one that the file fits."""
-
-ORIGIN = {"method": "", "recipe": "", "variant": "", "epochs": 0, "seed": 0, "commit": ""}
-"""What is known of weights whose file tells nothing."""
 
 CLASSIFIER = (("classifier", r"^fc\."),)
 PROJECTOR_AS_FC = (("projector, which the authors keep where the classifier was", r"fc\."),)
@@ -20,15 +21,6 @@ SEVERAL_PROTOTYPES = (":prototypes.prototypes0.|state_dict:prototypes.prototypes
 SWAV_HEADS = (("projector or prototypes", r"^(projection_head|prototypes)\."),)
 SWAV_INPUT = IMAGENET | {"pixel_std": [58.14, 57.12, 57.375]}
 """Its standard deviation of red is .228, where everybody else has .229."""
-SUITE = "this repository: pretrain/checkpoints/checkpoint.py"
-
-
-def _of_suite(content: dict) -> dict:
-    told = {key: content[key] for key in ORIGIN if key in content}
-    if seen := content.get("input"):
-        scale = {f"pixel_{key}": [round(255 * value, 4) for value in seen[key]] for key in ("mean", "std")}
-        told["input"] = {"order": seen["order"], **scale, "stride_in_1x1": seen.get("stride_in_1x1", False)}
-    return told
 
 
 def _moco(addresses: set[str]) -> str:
@@ -48,19 +40,35 @@ def _torchvision(content: dict) -> dict:
     return {"epochs": epoch + ("model" in content)} if isinstance(epoch, int) else {}
 
 
+def _hugging_face(name: str) -> str:
+    for pattern, replacement in HUGGING_FACE:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+HUGGING_FACE = [
+    (r"^embedder\.embedder\.convolution\.", "conv1."),
+    (r"^embedder\.embedder\.normalization\.", "bn1."),
+    (r"^encoder\.stages\.(\d)\.layers\.(\d+)\.", lambda match: f"layer{int(match[1]) + 1}.{match[2]}."),
+    (r"\.shortcut\.convolution\.", ".downsample.0."),
+    (r"\.shortcut\.normalization\.", ".downsample.1."),
+    (r"\.layer\.(\d)\.convolution\.", lambda match: f".conv{int(match[1]) + 1}."),
+    (r"\.layer\.(\d)\.normalization\.", lambda match: f".bn{int(match[1]) + 1}."),
+]
+
 FORMATS = [
     Format(
         name="this suite's backbone",
         written_as="ssl-transfer-bench/backbone/",
         trunks={"online": "state_dict:"},
-        origin=_of_suite,
+        origin=of_suite,
         source=SUITE,
     ),
     Format(
         name="this suite's training checkpoint",
         written_as="ssl-transfer-bench/checkpoint/",
         trunks={"online": "model:backbone.", "teacher": "model:teacher.backbone."},
-        origin=_of_suite,
+        origin=of_suite,
         source=SUITE,
     ),
     Format(
@@ -126,6 +134,14 @@ FORMATS = [
         trunks={"trunk": ":"},
         forbids=(":fc.", ":projection_head."),
         source="facebookresearch/barlowtwins, vicreg and dino, README",
+    ),
+    Format(
+        name="MoCo v3 (ResNet)",
+        trunks={"online": "state_dict:base_encoder.", "momentum": "state_dict:momentum_encoder."},
+        requires=("state_dict:predictor.",),
+        dropped=PROJECTOR_AS_FC,
+        method="moco_v3",
+        source="facebookresearch/moco-v3, moco/builder.py and main_moco.py",
     ),
     Format(
         name="DINO (full checkpoint)",
@@ -220,6 +236,14 @@ FORMATS = [
         source="huggingface/pytorch-image-models, timm/utils/checkpoint_saver.py; timm loads the average by default",
     ),
     Format(
+        name="Hugging Face ResNet",
+        trunks={"trunk": ":|:resnet."},
+        requires=(":embedder.|:resnet.embedder.",),
+        dropped=(("classifier", r"^classifier\."),),
+        rename=_hugging_face,
+        source="huggingface/transformers 5.24, models/resnet/modeling_resnet.py, as save_pretrained writes it",
+    ),
+    Format(
         name="Detectron2 backbone",
         trunks={"trunk": "model:"},
         requires=("model:stem.",),
@@ -228,3 +252,5 @@ FORMATS = [
         source="facebookresearch/detectron2, detectron2/checkpoint; the other way of this converter",
     ),
 ]
+
+FORMATS += [*VITS, *TIMMS]

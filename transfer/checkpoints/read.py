@@ -1,6 +1,7 @@
 """Read a checkpoint that somebody published without running anything that is in it.
 
-Tensors come from torch's own restricted reader (``weights_only``), from safetensors, or from ``weights.py``.
+Tensors come from torch's own restricted reader (``weights_only``), from safetensors, from numpy's without pickle, or
+from ``weights.py``.
 Published files also carry objects of classes that are not installed here (argparse's options, configurations, loggers).
 They are read as empty stand-ins: their fields are kept as plain values, their class is never imported. A file that
 wants a function called is refused by the function's name, and one that claims more bytes than it has is refused first.
@@ -46,14 +47,16 @@ class File:
 
 
 def read(path: str | Path) -> File:
-    """Read a torch file (zip or legacy), a safetensors file or a Detectron2 ``.pkl`` to CPU, running no code.
+    """Read a torch file (zip or legacy), a safetensors, ``.npz`` or Detectron2 ``.pkl`` file to CPU, running no code.
 
     Raises UserError where there is no file, where it is truncated, is none of these, claims more than it holds, or
     wants to run something.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no checkpoint at {path}; give the path of a .pth, .pth.tar, .ckpt, .safetensors or .pkl file")
+        raise UserError(
+            f"no checkpoint at {path}; give the path of a .pth, .pth.tar, .ckpt, .safetensors, .npz or .pkl file"
+        )
     with growth_limited(path):
         return _read(path)
 
@@ -62,6 +65,8 @@ def _read(path: Path) -> File:
     with path.open("rb") as file:
         start = file.read(len(LEGACY_TORCH))
     if start.startswith(b"PK"):
+        if _is_npz(path):
+            return _read_npz(path)
         _check_records(path)
         return _read_torch(path, "torch file", mmap=True)
     if start == LEGACY_TORCH:
@@ -75,6 +80,37 @@ def _read(path: Path) -> File:
     raise UserError(
         f"{path} is not a checkpoint, or a damaged one (it begins with {start[:8]!r}); was it copied completely?"
     )
+
+
+def _is_npz(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+PACKED = 4
+"""How many times its own size a packed archive of weights unfolds to at most; floating point hardly packs."""
+
+
+def _read_npz(path: Path) -> File:
+    """numpy's archive of arrays; one of objects, which numpy would unpickle, is refused."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed, held = sum(record.file_size for record in archive.infolist()), path.stat().st_size
+        if claimed > PACKED * held + (1 << 20):
+            raise UserError(
+                f"{path} claims to unfold to {claimed / 1e9:.1f} GB from {held / 1e9:.3f} GB, so it is not weights and "
+                f"was not read"
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            return File({name: archive[name] for name in archive.files}, "npz archive of arrays")
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can fail in any of a dozen ways
+        raise UserError(f"{path} {DAMAGED.format(f' ({shortened(str(error), 60)})')}") from error
 
 
 def _check_records(path: Path) -> None:

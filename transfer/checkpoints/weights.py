@@ -18,7 +18,7 @@ from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from runtime.files import replacing
 from runtime.memory import growth_limited
-from transfer.checkpoints.rename import to_torchvision
+from transfer.checkpoints.renamed import Renamed
 
 AUTHOR = "ssl-transfer-bench"
 ABOUT = "ssl_transfer_bench"
@@ -32,26 +32,34 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], about: dict) -> None:
         pickle.dump(content, file, protocol=4)
 
 
-def write_torch(path: str | Path, arrays: dict[str, np.ndarray], about: dict) -> None:
-    """Write ``arrays`` as a ``backbone.pth`` of this suite (torchvision's names) that Detectron2 loads as well.
+def write_torch(path: str | Path, renamed: Renamed, about: dict) -> None:
+    """Write a network as a ``backbone.pth`` of this suite (its family's names) that Detectron2 loads as well.
 
-    The tensors stand in it once, under both their names: ``state_dict`` is what the suite's probes and analysis read,
-    ``model`` what Detectron2 does.
+    A tensor that is the same for both stands in it once, under both its names: ``state_dict`` is what the suite's
+    probes and analysis read, ``model`` what Detectron2 does.
     """
-    model = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    model = {name: torch.from_numpy(array) for name, array in renamed.arrays.items()}
     scale = {key: [round(value / 255, 6) for value in about["input"][f"pixel_{key}"]] for key in ("mean", "std")}
     seen = {"order": about["input"]["order"], **scale, "stride_in_1x1": about["input"]["stride_in_1x1"]}
     content = {
         **{key: about[key] for key in ("method", "recipe", "variant", "epochs", "seed", "commit")},
         "format": checkpoint.BACKBONE,
-        "config": {"backbone": {"stem": "imagenet"}},
+        "config": {"backbone": {"stem": "imagenet", **renamed.record}},
         "input": seen,
-        "state_dict": {to_torchvision(name): tensor for name, tensor in model.items()},
+        "state_dict": {name: _held(renamed, name, model) for name in renamed.state},
         "model": model,
         "matching_heuristics": True,
         ABOUT: about,
     }
     checkpoint.save(path, content)
+
+
+def _held(renamed: Renamed, name: str, model: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The tensor of Detectron2 that is the network's own ``name``; a copy of its own where the two differ."""
+    fate = renamed.fates.get(name, {})
+    if "to" in fate and fate.keys() == {"to"}:
+        return model[fate["to"]]
+    return renamed.state[name].detach().float().clone()
 
 
 def read(path: str | Path) -> dict:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from runtime.command_line import UserError
-from transfer.checkpoints import openmmlab, read, resnet50
+from transfer.checkpoints import openmmlab, read, resnet
 from transfer.checkpoints.find_backbone import find_trunk
-from transfer.checkpoints.rename import from_sequential, to_detectron2, to_torchvision
+from transfer.checkpoints.renaming.resnet import from_sequential, to_detectron2, to_torchvision
 
 FUZZ = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
@@ -67,7 +67,7 @@ def damaged(draw, name: str) -> bytes:
 def _read_or_refuse(path: Path) -> None:
     try:
         found = find_trunk(read.read(path).content, path)
-        resnet50.check(path, {new: found.tensors[name] for name, new in found.names.items()})
+        resnet.check(path, {new: found.tensors[name] for name, new in found.names.items()})
     except UserError as error:
         assert len(error.faults) == 1
 
@@ -157,6 +157,6 @@ def test_renaming_is_one_to_one_and_has_an_inverse(names):
 
 
 def test_every_tensor_of_a_resnet50_goes_there_and_back_and_none_is_numbered_by_mistake():
-    for name in resnet50.expected_shapes():
+    for name in resnet.expected_shapes():
         assert to_torchvision(to_detectron2(name)) == name
         assert from_sequential(name).startswith("(foreign)")

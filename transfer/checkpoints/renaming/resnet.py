@@ -1,6 +1,15 @@
 """torchvision's names of a ResNet's tensors <-> Detectron2's, as two tables that check each other."""
 
 import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transfer.checkpoints.families import RESNET, Wishes
+
+if TYPE_CHECKING:  # the command line reads the tables without waiting for torch
+    from torch import Tensor
+
+    from transfer.checkpoints.renamed import Renamed
 
 TO_DETECTRON2 = [
     (r"^(conv1|bn1)\.", r"stem.\1."),
@@ -46,3 +55,16 @@ def from_sequential(name: str) -> str:
     first, _, rest = name.partition(".")
     known = first.isdigit() and int(first) in SEQUENTIAL
     return f"{SEQUENTIAL[int(first)]}.{rest}" if known else f"(foreign) {name}"
+
+
+def renamed(source: Path, tensors: "dict[str, Tensor]", wishes: Wishes, told: dict) -> "Renamed":
+    """A trained ImageNet ResNet (torchvision's names) under Detectron2's names; UserError for anything else."""
+    from transfer.checkpoints import resnet
+    from transfer.checkpoints.renamed import Renamed, array
+
+    del wishes, told
+    resnet.check(source, tensors)
+    arrays = {to_detectron2(name): array(tensor) for name, tensor in tensors.items()}
+    architecture = resnet.architecture_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    record = {} if architecture == resnet.RESNET50 else {"family": RESNET, "name": architecture.name}
+    return Renamed(arrays, {name: {"to": to_detectron2(name)} for name in tensors}, tensors, record)

@@ -1,0 +1,314 @@
+"""ViTs and networks of timm, small and random, in files as their authors write them, compute the same in Detectron2.
+
+The reference is the source's own implementation (timm, torchvision, transformers) without its class token.
+"""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from runtime.command_line import UserError
+from transfer.checkpoints import conversion, weights
+from transfer.checkpoints.families import Wishes
+from transfer.checkpoints.format_spec import HALF
+from transfer.checkpoints.renaming import vit as renaming
+
+WIDTH, DEPTH, HEADS, GRID = 48, 2, 4, 4
+FOUR = Wishes(heads=HEADS)
+NAMED = {"pixel_mean": [127.5] * 3, "pixel_std": [127.5] * 3}
+
+
+def drawn(network: nn.Module) -> nn.Module:
+    """``network`` with values in every tensor, so that a swapped or forgotten one is seen."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, 0.5 if parameter.ndim == 1 else 0, 0.15, generator=generator)
+    return network.eval()
+
+
+def vit(**options) -> VisionTransformer:
+    usual = {"img_size": 16 * GRID, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS, "num_classes": 0}
+    return drawn(VisionTransformer(**{**usual, **options}))
+
+
+def prefixed(network: nn.Module, prefix: str) -> dict:
+    return {prefix + name: value for name, value in network.state_dict().items()}
+
+
+def mae_training(network):
+    heads = {"mask_token": torch.zeros(1, 1, 8), "decoder_embed.weight": torch.zeros(8, WIDTH)}
+    blocks = {f"decoder_blocks.0.{n}": v for n, v in vit(depth=1, embed_dim=24).blocks[0].state_dict().items()}
+    return {"model": {**network.state_dict(), **heads, **blocks, "fc.weight": torch.zeros(2, 2)}, "epoch": 799}
+
+
+def moco_v3(network):
+    state = prefixed(network, "module.base_encoder.") | prefixed(vit(), "module.momentum_encoder.")
+    heads = {"module.base_encoder.head.0.weight": torch.zeros(2, 2), "module.predictor.0.weight": torch.zeros(2, 2)}
+    return {"state_dict": state | heads, "epoch": 300, "arch": "vit_small"}
+
+
+def dino(network, masked=False):
+    student = prefixed(vit(), "module.backbone.")
+    if masked:
+        student["module.backbone.masked_embed"] = torch.zeros(1, WIDTH)
+    head = {"head.mlp.0.weight": torch.zeros(2, 2)}
+    return {"teacher": prefixed(network, "backbone.") | head, "student": student, "args": argparse.Namespace(lr=1)}
+
+
+def dinov2(network, chunked=False):
+    state = {name.replace("reg_token", "register_tokens"): value for name, value in network.state_dict().items()}
+    if chunked:
+        state = {n.replace("blocks.0.", "blocks.0.0.").replace("blocks.1.", "blocks.1.1."): v for n, v in state.items()}
+    return {**state, "mask_token": torch.zeros(1, WIDTH)}
+
+
+def beit(network):
+    """BEiT without positions of its own has q and v biases, gammas and tables."""
+    state = {}
+    for name, value in network.state_dict().items():
+        if name.endswith("attn.qkv.bias"):
+            q, k, v = value.chunk(3)
+            k.zero_()
+            state |= {name.replace("qkv.bias", "q_bias"): q, name.replace("qkv.bias", "v_bias"): v}
+            state[name.replace("qkv.bias", "relative_position_bias_table")] = torch.zeros(52, HEADS)
+        elif name != "pos_embed":
+            state[name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2")] = value
+    return {"model": {**state, "head.weight": torch.zeros(2, WIDTH), "fc_norm.weight": torch.ones(WIDTH)}}
+
+
+SCALED = {"init_values": 0.1}
+REGISTERS = {**SCALED, "reg_tokens": 4, "no_embed_class": True}
+NO_POSITIONS = Wishes(heads=0, without_positions=True)
+HEAD = {"head.weight": torch.zeros(2, WIDTH)}
+LAYOUTS = {
+    "mae": ("MAE encoder, or", {}, lambda n: {"model": n.state_dict()}, FOUR),
+    "mae training": ("MAE, U-MAE or M-MAE", {}, mae_training, FOUR),
+    "moco v3": ("MoCo v3 (ViT)", {}, moco_v3, FOUR),
+    "dino": ("DINO or iBOT", {}, dino, FOUR),
+    "ibot": ("DINO or iBOT", {}, lambda n: dino(n, masked=True), FOUR),
+    "dino backbone": ("DINO backbone", {}, lambda n: n.state_dict(), FOUR),
+    "compiled, wrapped": ("DINO backbone", {}, lambda n: prefixed(n, "_orig_mod.module."), FOUR),
+    "lightning": ("ViT alone under `state_dict`", {}, lambda n: {"state_dict": prefixed(n, "model._orig_mod.")}, FOUR),
+    "dinov2": ("DINOv2 backbone", SCALED, dinov2, FOUR),
+    "dinov2 in chunks, registers": ("DINOv2 backbone", SCALED, lambda n: dinov2(n, True), FOUR),
+    "dinov2 training": (
+        "DINOv2 (training checkpoint)",
+        SCALED,
+        lambda n: {"teacher": {**prefixed(n, "backbone."), "dino_head.mlp.0.weight": torch.zeros(2, 2)}},
+        FOUR,
+    ),
+    "deit": ("DeiT, or", {}, lambda n: {"model": n.state_dict() | HEAD}, FOUR),
+    "timm": ("timm ViT", {}, lambda n: n.state_dict() | HEAD, FOUR),
+    "timm with registers": ("timm ViT", REGISTERS, lambda n: n.state_dict(), FOUR),
+    "beit": ("BEiT", SCALED, beit, NO_POSITIONS),
+}
+
+
+def patches(network: VisionTransformer, *, positions: bool = True) -> torch.Tensor:
+    """What timm's blocks make of the patches of one image alone."""
+    tokens = network.patch_embed(image())
+    if positions:
+        tokens = tokens + network.pos_embed[:, -tokens.shape[1] :]
+    return network.blocks(tokens)
+
+
+def image() -> torch.Tensor:
+    return torch.rand(1, 3, 16 * GRID, 16 * GRID, generator=torch.Generator().manual_seed(1))
+
+
+def in_detectron2(path) -> torch.Tensor:
+    """What Detectron2's own ViT makes of it, from the file and its record alone."""
+    from detectron2.modeling import ViT
+
+    import transfer.detection.vit  # noqa: F401
+
+    content = weights.read(path)
+    record, arrays = content[weights.ABOUT]["backbone"], content["model"]
+    network = ViT(
+        img_size=16 * GRID,
+        embed_dim=record["width"],
+        depth=record["depth"],
+        num_heads=record["heads"],
+        use_abs_pos=record["grid"] > 0,
+        use_rel_pos=True,
+        pretrain_img_size=16 * record["grid"],
+        pretrain_use_cls_token=record["class_token"],
+        norm_layer=lambda width: nn.LayerNorm(width, eps=1e-6),
+    )
+    given = {name.removeprefix(renaming.PREFIX): torch.from_numpy(array) for name, array in arrays.items()}
+    result = network.load_state_dict(given, strict=False)
+    assert not result.unexpected_keys and all(".rel_pos_" in name for name in result.missing_keys)
+    assert len(result.missing_keys) == 2 * record["depth"]
+    return network(image())["last_feat"].flatten(2).transpose(1, 2)
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).abs().max() / a.abs().max()).item()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@torch.no_grad()
+def test_a_vit_of_every_layout_computes_the_same_in_detectron2(tmp_path, layout):
+    name, options, build, wishes = LAYOUTS[layout]
+    network = vit(**options)
+    torch.save(build(network), tmp_path / "vit.pth")
+    ledger = conversion.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl", input=NAMED, wishes=wishes)
+    assert ledger["format"].startswith(name)
+    assert ledger["parity"].keys() == {"tokens", "block 1", "block 2"} and max(ledger["parity"].values()) < 1e-5
+    positions = not wishes.without_positions
+    assert distance(patches(network, positions=positions), in_detectron2(tmp_path / "vit.pkl")) < 1e-5
+    assert len(weights.read(tmp_path / "vit.pkl")["model"]) == 12 * DEPTH + 2 + positions
+    kept = {entry["to"] for entry in ledger["tensors"].values() if "to" in entry}
+    assert kept == weights.read(tmp_path / "vit.pkl")["model"].keys()
+    assert all(entry.get("dropped", entry.get("to")) for entry in ledger["tensors"].values())
+
+
+@torch.no_grad()
+def test_a_wrong_number_of_heads_is_another_network(tmp_path):
+    network = vit()
+    torch.save({"model": network.state_dict()}, tmp_path / "mae.pth")
+    conversion.convert(tmp_path / "mae.pth", tmp_path / "mae.pkl", wishes=Wishes(heads=6))
+    assert distance(patches(network), in_detectron2(tmp_path / "mae.pkl")) > 1e-3
+    with pytest.raises(UserError, match="no tensor shows how many attention heads a ViT of width 48 has.*--heads N"):
+        conversion.convert(tmp_path / "mae.pth", tmp_path / "other.pkl")
+
+
+@pytest.mark.parametrize("kind", ["ViT", "ViTMAE", "Dinov2", "Dinov2WithRegisters", "ViT in memory"])
+@torch.no_grad()
+def test_hugging_face_files_take_heads_and_scale_from_the_json_beside_them(tmp_path, kind):
+    import transformers
+
+    name = kind.split()[0]
+    sizes = {"hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS, "image_size": 16 * GRID}
+    sizes |= {"intermediate_size": 4 * WIDTH, "patch_size": 16, "layer_norm_eps": 1e-6}
+    config = getattr(transformers, f"{name}Config")(**sizes)
+    network = drawn(getattr(transformers, f"{name}Model")(config))
+    network.save_pretrained(tmp_path)
+    if kind != name:
+        save_file(
+            {f"vit.{n}": value.contiguous() for n, value in network.state_dict().items()},
+            tmp_path / "model.safetensors",
+        )
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+    ledger = conversion.convert(tmp_path / "model.safetensors", tmp_path / "vit.pkl")
+    assert ledger["input"] == HALF and ledger["backbone"]["heads_from"] == "config.json beside it"
+    embeddings = network.embeddings
+    tokens = embeddings.patch_embeddings(image()) + embeddings.position_embeddings[:, 1:]
+    for layer in network.encoder.layer if hasattr(network, "encoder") else network.layers:
+        tokens = layer(tokens)
+        tokens = tokens[0] if isinstance(tokens, tuple) else tokens
+    assert distance(tokens, in_detectron2(tmp_path / "vit.pkl")) < 1e-5
+
+
+@torch.no_grad()
+def test_torchvisions_vit_and_googles_npz(tmp_path):
+    from torchvision.models import VisionTransformer as Theirs
+
+    network = drawn(Theirs(16 * GRID, 16, DEPTH, HEADS, WIDTH, 4 * WIDTH, num_classes=2))
+    torch.save(network.state_dict(), tmp_path / "tv.pth")
+    conversion.convert(tmp_path / "tv.pth", tmp_path / "tv.pkl", wishes=FOUR)
+    tokens = network._process_input(image()) + network.encoder.pos_embedding[:, 1:]
+    assert distance(network.encoder.layers(tokens), in_detectron2(tmp_path / "tv.pkl")) < 1e-5
+
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "vit.npz", **{n: generator.normal(0.1, 0.1, s).astype("float32") for n, s in google().items()})
+    ledger = conversion.convert(tmp_path / "vit.npz", tmp_path / "npz.pkl")
+    assert ledger["backbone"]["heads_from"] == "the shape of a tensor" and ledger["input"] == HALF
+    own = vit(num_classes=2)
+    own.load_pretrained(str(tmp_path / "vit.npz"))
+    assert distance(patches(own), in_detectron2(tmp_path / "npz.pkl")) < 1e-5
+
+
+def google() -> dict[str, tuple[int, ...]]:
+    size = WIDTH // HEADS
+    shapes = {"cls": (1, 1, WIDTH), "embedding/kernel": (16, 16, 3, WIDTH), "embedding/bias": (WIDTH,)}
+    shapes |= {"head/kernel": (WIDTH, 2), "head/bias": (2,)}
+    shapes["Transformer/posembed_input/pos_embedding"] = (1, GRID**2 + 1, WIDTH)
+    shapes |= {f"Transformer/encoder_norm/{part}": (WIDTH,) for part in ("scale", "bias")}
+    for i in range(DEPTH):
+        at = f"Transformer/encoderblock_{i}"
+        for part in ("query", "key", "value"):
+            shapes[f"{at}/MultiHeadDotProductAttention_1/{part}/kernel"] = (WIDTH, HEADS, size)
+            shapes[f"{at}/MultiHeadDotProductAttention_1/{part}/bias"] = (HEADS, size)
+        shapes[f"{at}/MultiHeadDotProductAttention_1/out/kernel"] = (HEADS, size, WIDTH)
+        shapes[f"{at}/MultiHeadDotProductAttention_1/out/bias"] = (WIDTH,)
+        for norm in (0, 2):
+            shapes |= {f"{at}/LayerNorm_{norm}/{part}": (WIDTH,) for part in ("scale", "bias")}
+        for dense, (into, out) in enumerate(((WIDTH, 4 * WIDTH), (4 * WIDTH, WIDTH))):
+            shapes[f"{at}/MlpBlock_3/Dense_{dense}/kernel"], shapes[f"{at}/MlpBlock_3/Dense_{dense}/bias"] = (
+                (into, out),
+                (out,),
+            )
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ("options", "changed", "message"),
+    [
+        ({}, {"pos_embed": torch.zeros(1, 19, WIDTH)}, "19 places, which are no square grid"),
+        ({"patch_size": 14, "img_size": 56}, {}, "patches of 14 pixels; .*--patch 16 resamples"),
+        ({}, {"blocks.0.mlp.w12.weight": torch.zeros(2, 2)}, "gated .SwiGLU."),
+        ({}, {"norm_pre.weight": torch.zeros(2)}, "norm before the first block, as CLIP's"),
+        ({}, {"pos_embed": None}, "no table of positions.*--without-positions"),
+        ({}, {"patch_embed.proj.weight": torch.zeros(WIDTH, 1, 16, 16)}, "no projection of square RGB patches"),
+        ({}, {"blocks.1.mlp.fc1.weight": None}, "lacks 1 of 24 tensors, as blocks.1.mlp.fc1.weight"),
+        (
+            {},
+            {"blocks.0.norm1.bias": torch.full((WIDTH,), torch.nan)},
+            "NaN or infinity, the first blocks.0.norm1.bias",
+        ),
+        ({"mlp_ratio": 2}, {}, "blocks.0.mlp.fc1.weight is .96, 48., expected .192, 48."),
+        ({}, {"surprise.weight": torch.zeros(2)}, "1 tensors a ViT has not, the first surprise.weight"),
+    ],
+)
+def test_what_vitdet_cannot_hold_is_refused_in_one_line(tmp_path, options, changed, message):
+    state = {name: value for name, value in (vit(**options).state_dict() | changed).items() if value is not None}
+    torch.save({"model": state}, tmp_path / "vit.pth")
+    with pytest.raises(UserError, match=message) as caught:
+        conversion.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl", wishes=FOUR)
+    assert "\n" not in str(caught.value) and not (tmp_path / "vit.pkl").exists()
+
+
+def test_a_patch_is_resampled_when_asked_and_the_ledger_says_how(tmp_path):
+    torch.save({"model": vit(patch_size=14, img_size=56).state_dict()}, tmp_path / "vit.pth")
+    wishes = Wishes(heads=HEADS, patch=16)
+    ledger = conversion.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl", wishes=wishes)
+    told = ledger["tensors"]["patch_embed.proj.weight"]["resampled"]
+    assert (told["from"], told["to"]) == ([14, 14], [16, 16]) and "FlexiViT" in told["method"]
+    assert ledger["backbone"]["patch"] == 16 and max(ledger["parity"].values()) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [("convnext_atto", ""), ("swin_tiny_patch4_window7_224", ""), ("regnety_002", "timm:regnety_002")],
+)
+def test_a_network_of_timm_computes_the_same_at_every_feature_map(tmp_path, name, backbone):
+    import timm
+
+    torch.save(timm.create_model(name).state_dict(), tmp_path / "net.pth")
+    ledger = conversion.convert(tmp_path / "net.pth", tmp_path / "net.pkl", wishes=Wishes(backbone=backbone))
+    assert ledger["backbone"]["name"] == f"timm:{name}"
+    assert len(ledger["parity"]) >= 4 and max(ledger["parity"].values()) < 1e-5
+    with pytest.raises(UserError, match="is no timm:convnext_femto"):
+        conversion.convert(tmp_path / "net.pth", tmp_path / "f.pkl", wishes=Wishes(backbone="timm:convnext_femto"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "resnet101", "wide_resnet50_2"])
+def test_a_resnet_of_another_size_is_proven_as_resnet50_is(tmp_path, name):
+    import torchvision
+
+    network = getattr(torchvision.models, name)()
+    for key, value in network.state_dict().items():
+        if key.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    ledger = conversion.convert(tmp_path / "net.pth", tmp_path / "net.pkl")
+    assert ledger["backbone"]["name"] == name and max(ledger["parity"].values()) < 1e-5

@@ -1,0 +1,101 @@
+"""What a file, or the configuration that its authors put beside it, tells of a network besides its tensors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from runtime.command_line import UserError
+from runtime.read import read_json
+from transfer.checkpoints import weights
+from transfer.checkpoints.families import TIMM, VIT
+from transfer.checkpoints.format_spec import Format, at
+
+BESIDE = ("config.json", "preprocessor_config.json")
+"""What Hugging Face's and timm's ``save_pretrained`` write next to the weights."""
+
+
+def told_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source: Path) -> dict[str, Any]:
+    """``heads``, how they are known (``heads_from``), ``layer_norm_eps``, ``name``, ``input``, as far as they are told.
+
+    Args:
+        tensors: the trunk's, by its family's names.
+
+    What the file itself says counts for more than what lies beside it, and that for more than what all files of the
+    format have in common.
+    """
+    if entry.family not in (VIT, TIMM):
+        return {}
+    inside = _inside(content)
+    kernel = tensors.get("patch_embed.proj.weight")
+    width = max(kernel.shape[-1], kernel.shape[0]) if kernel is not None and kernel.ndim == 4 else 0
+    beside = _beside(source, width)
+    told = {**beside, **{key: value for key, value in inside.items() if value}}
+    if entry.family == TIMM:
+        return told
+    shown = entry.heads_of(tensors)
+    for heads, known in (
+        (inside.get("heads"), inside.get("heads_from") or "the file"),
+        (shown, "the shape of a tensor"),
+        (beside.get("heads"), "config.json beside it"),
+        (_heads_in_timm(inside.get("name", "")), f"timm's {inside.get('name', '')}, which the file names"),
+        (entry.heads.get(width), f"the format {entry.name}"),
+    ):
+        if heads:
+            return {**told, "heads": int(heads), "heads_from": known}
+    return told
+
+
+def _inside(content: dict) -> dict[str, Any]:
+    """What the file's own record, configuration or arguments say."""
+    record = at(content, f"{weights.ABOUT}/backbone")
+    if isinstance(record, Mapping):
+        return {**record, "name": str(record.get("name", "")).removeprefix("timm:")}
+    told: dict[str, Any] = {}
+    config = at(content, "config/backbone")
+    if isinstance(config, Mapping):
+        told = {"heads": config.get("heads"), "name": str(config.get("name", "")).removeprefix("timm:")}
+    arch = content.get("arch")
+    return {**told, **({"name": arch} if isinstance(arch, str) else {})}
+
+
+def _heads_in_timm(name: str) -> int | None:
+    import timm
+    import torch
+
+    if not name.startswith(("vit_", "deit")) or not timm.is_model(name):
+        return None
+    with torch.device("meta"):
+        network: Any = timm.create_model(name, pretrained=False)
+    return network.blocks[0].attn.num_heads
+
+
+def _beside(source: Path, width: int) -> dict[str, Any]:
+    """What the json files beside the weights say, where they are of a network of this width."""
+    found: dict[str, Any] = {}
+    for name in BESIDE:
+        if source.suffix in (".safetensors", ".bin") and (path := source.with_name(name)).is_file():
+            found |= _mapping(read_json(path))
+    if found.get("hidden_size", width) != width and width:
+        raise UserError(
+            f"{source.with_name(BESIDE[0])} is of another network: hidden_size {found['hidden_size']}, "
+            f"{width} in {source.name}"
+        )
+    told: dict[str, Any] = {"heads": found.get("num_attention_heads"), "layer_norm_eps": found.get("layer_norm_eps")}
+    scale = found if "image_mean" in found else _mapping(found.get("pretrained_cfg"))
+    mean, std = scale.get("image_mean", scale.get("mean")), scale.get("image_std", scale.get("std"))
+    if mean and std:
+        told["input"] = {
+            "order": "RGB",
+            "pixel_mean": [round(255 * float(value), 4) for value in mean],
+            "pixel_std": [round(255 * float(value), 4) for value in std],
+            "stride_in_1x1": False,
+        }
+    if "architecture" in found:
+        told["name"] = str(found["architecture"])
+    return {key: value for key, value in told.items() if value}
+
+
+def _mapping(value: Any) -> dict:
+    return dict(value) if isinstance(value, Mapping) else {}
