@@ -13,7 +13,7 @@ endif
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 SPREAD := -n $(JOBS) --dist loadfile
 
-.PHONY: help setup demo test test-fast test-real coverage lint format types docs bench fuzz doctor slurm-up slurm-down slurm-faults
+.PHONY: help setup demo test test-fast test-real coverage lint format types docs bench fuzz kills doctor slurm-up slurm-down slurm-faults
 
 help:  ## print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 19
@@ -55,7 +55,10 @@ bench: setup  ## time the loss, the evaluation, the ranks, the bookkeeping and t
 
 fuzz: setup  ## the property tests with FUZZ_EXAMPLES=5000 inputs each, new ones each time: an hour or more
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) $(SPREAD) \
-	  $$(grep -rlE "^(from|import) hypothesis|FUZZ_EXAMPLES|kill_points" tests --include='test_*.py')
+	  $$(grep -rlE "^(from|import) hypothesis|FUZZ_EXAMPLES" tests --include='test_*.py')
+
+kills: setup  ## kill every command at each of its file events, an hour; KILLS=2/5: every fifth, from the second on
+	FULL_KILLS=$(or $(KILLS),1) $(PYTEST) -rP tests/*/test_killed.py
 
 doctor:  ## check this machine, one line for each thing that could be wrong, with its remedy
 	@$$(command -v $(PY) || command -v $(PYTHON)) tools/doctor.py

@@ -6,9 +6,11 @@ import queue
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes that each spin two threads starve each other
 
 import importlib.util
+import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import cloudpickle
@@ -24,7 +26,7 @@ TESTS = Path(__file__).resolve().parent
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
 
-STARTS_PROCESSES = {"command", "refused", "ranks"}
+STARTS_PROCESSES = {"command", "refused", "ranks", "killed"}
 """Fixtures whose tests are slow, because each start of a process imports torch."""
 
 
@@ -76,9 +78,29 @@ def coco_set(module_at):
 
 
 @pytest.fixture(scope="session")
-def kill_points(module_at):
-    """The functions of kill_points.py: ``survives(function, folder)`` kills a function at its file events."""
-    return module_at(Path(__file__).with_name("kill_points.py"))
+def kills(module_at):
+    """The functions of kills.py: ``survives(function, folder)`` kills a function at its file events."""
+    return module_at(TESTS / "kills.py")
+
+
+@pytest.fixture(scope="session")
+def killed():
+    """``killed(module, out, arguments, tries=3)``: kill a command at so many of its file events; how many it survived.
+
+    After each kill the same command must end well, with the files of an undisturbed run and no others.
+    """
+
+    def call(module: str, out: Path, arguments: list[str], *, tries: int, imports: Iterable[str] = ()) -> int:
+        command = [sys.executable, str(TESTS / "kills.py"), module, str(out), str(tries), "--", *map(str, arguments)]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "IMPORTED_FIRST": ",".join(imports)}
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout.splitlines()[-1])
+        print(f"{module}: {answer['events']} events, {answer['tried']} kills, {len(answer['faults'])} faults")
+        assert not answer["faults"], answer["faults"]
+        return answer["tried"]
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from runtime.command_line import Faults, Parser, UserError, run
 from transfer.backbones import RANDOM
+from transfer.classification.classifier_protocol import check_seed
 
 Number = TypeVar("Number", int, float)
 
@@ -51,6 +52,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         bn_statistics(arguments.bn_statistics, arguments.weights)
     with faults.collected():
         voting(arguments.k, arguments.temperature)
+    with faults.collected():
+        check_seed(arguments.seed)
+    for option, least in (("size", 1), ("resize", 1), ("workers", 0)):
+        value = getattr(arguments, option)
+        if value is not None and value < least:
+            faults.append(f"--{option} must be at least {least}, got {value}")
+    if arguments.size and arguments.resize and arguments.resize < arguments.size:
+        faults.append(f"--resize {arguments.resize} must not be below --size {arguments.size}: the crop lies inside")
     faults.check()
     return arguments
 

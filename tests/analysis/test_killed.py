@@ -23,11 +23,11 @@ def _features(path):
     return path
 
 
-def test_a_feature_file_is_whole_or_not_there(tmp_path, kill_points):
-    assert kill_points.survives(lambda out: _features(out / "f.safetensors"), tmp_path) >= 3
+def test_a_feature_file_is_whole_or_not_there(tmp_path, kills):
+    assert kills.survives(lambda out: _features(out / "f.safetensors"), tmp_path) >= 3
 
 
-def test_panels_of_a_killed_tsne_are_drawn_again(tmp_path, kill_points, monkeypatch):
+def test_panels_of_a_killed_tsne_are_drawn_again(tmp_path, kills, monkeypatch):
     """Without the engine that draws: its threads, once started, do not come along into a fork."""
     monkeypatch.setattr(vl_convert, "vegalite_to_svg", lambda spec: json.dumps(spec))
     monkeypatch.setattr(vl_convert, "vegalite_to_png", lambda spec, scale: json.dumps(spec).encode())
@@ -38,4 +38,10 @@ def test_panels_of_a_killed_tsne_are_drawn_again(tmp_path, kill_points, monkeypa
     def draw(out):
         embedding.draw_panels([file], out, counts=[2], per_class=None, method="tsne", seed=0)
 
-    assert kill_points.survives(draw, tmp_path) >= 6
+    assert kills.survives(draw, tmp_path) >= 6
+
+
+def test_a_report(full_runs, tmp_path, killed):
+    """The page stands in a folder of its own."""
+    words, imports = [str(full_runs), "--out", str(tmp_path / "run/report.html")], ("PIL.Image",)
+    assert killed("analysis.report", tmp_path / "run", words, tries=3, imports=imports) >= 3

@@ -342,10 +342,10 @@ def test_a_kept_checkpoint_does_not_pass_for_the_last_one(tmp_path, trunk, about
 
 
 def test_a_conversion_killed_at_any_file_event_is_completed_by_the_same_command(
-    tmp_path, backbone_pth, monkeypatch, kill_points
+    tmp_path, backbone_pth, monkeypatch, kills
 ):
     monkeypatch.setattr(parity, "stage_differences", lambda *_, **__: {"FPN stem": 0.0})
-    tried = kill_points.survives(lambda out: conversion.convert(backbone_pth, out / "backbone.pkl"), tmp_path, tries=4)
+    tried = kills.survives(lambda out: conversion.convert(backbone_pth, out / "backbone.pkl"), tmp_path, tries=4)
     assert tried >= 4
 
 

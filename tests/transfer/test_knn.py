@@ -164,3 +164,17 @@ def test_wrong_input_is_one_line(arguments, tmp_path):
     line = ["--data", str(tmp_path), "--benchmark", "pets", "--k", "1", "--workers", "1"]
     with pytest.raises(UserError, match="^.*val: cat/1.png cannot be read; a labelled set must be whole$"):
         knn.main([*call, *line])
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ("--size 0", "--size must be at least 1, got 0"),
+        ("--workers -1", "--workers must be at least 0, got -1"),
+        ("--seed -1", "--seed must lie in 0"),
+        ("--size 64 --resize 32", "--resize 32 must not be below --size 64"),
+    ],
+)
+def test_sizes_workers_and_seeds_have_limits(words, says):
+    with pytest.raises(UserError, match=says):
+        knn.parse(f"--weights random --benchmark scenes --out x {words}".split())
