@@ -33,7 +33,11 @@ def load(config: ModelConfig, *, seed: int, prompts: tuple[str, ...] = ()) -> tu
         return tiny(config, seed=seed, prompts=prompts)
     path = Path(config.path)
     if path.suffix == ".gguf":
-        return _from_files(path.parent, path, gguf_file=path.name)
+        model, tokenizer = _from_files(path.parent, path, gguf_file=path.name)
+        # The weights are plain float32 by now; while it is called quantised, transformers does not save the model.
+        model.hf_quantizer = None
+        del model.config.quantization_config
+        return model, tokenizer
     check_folder(path)
     return _from_files(path, path, use_safetensors=True)
 
@@ -62,7 +66,7 @@ def _from_files(folder: Path, source: Path, **options: Any) -> tuple[Any, Any]:
     try:
         tokenizer = library.AutoTokenizer.from_pretrained(folder, **local, **naming)
         model = library.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **local, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # what the libraries raise for a faulty file has no common type
         reason = " ".join(str(error).split())
         raise UserError(f"{source} cannot be loaded as a causal language model: {reason}") from error
     if tokenizer.pad_token is None:

@@ -166,6 +166,58 @@ def test_a_folder_that_is_no_model_is_one_line(tmp_path, files, words):
         models.load(ModelConfig(path=str(tmp_path / "m")), seed=0)
 
 
+def write_gguf(path: Path, *, width: int = 16) -> None:
+    """A Llama of one layer that spells, in the one file that llama.cpp would read."""
+    import gguf
+
+    tokens = ["<|end|>", "ab", *"abcdefghijklmnopqrstuvwxyz0123456789.:=", "\u0120", "\u010a"]
+    file = gguf.GGUFWriter(path, "llama")
+    file.add_context_length(1024)
+    file.add_embedding_length(width)
+    file.add_block_count(1)
+    file.add_feed_forward_length(width)
+    file.add_head_count(2)
+    file.add_head_count_kv(2)
+    file.add_layer_norm_rms_eps(1e-5)
+    file.add_vocab_size(len(tokens))
+    file.add_tokenizer_model("gpt2")
+    file.add_token_list(tokens)
+    file.add_token_types([gguf.TokenType.CONTROL, *[gguf.TokenType.NORMAL] * (len(tokens) - 1)])
+    file.add_token_merges(["a b"])
+    file.add_bos_token_id(0)
+    file.add_eos_token_id(0)
+    generator = torch.Generator().manual_seed(0)
+    square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes = {f"blk.0.{name}": (width, width) for name in square}
+    shapes |= {f"blk.0.{name}": (width,) for name in ("attn_norm", "ffn_norm")}
+    shapes |= {"token_embd": (len(tokens), width), "output": (len(tokens), width), "output_norm": (width,)}
+    for name, shape in shapes.items():
+        file.add_tensor(f"{name}.weight", torch.rand(shape, generator=generator).numpy())
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+
+
+def test_a_gguf_file_is_fine_tuned_and_saved_and_a_damaged_one_is_one_line(tmp_path):
+    from language import models
+    from language.training_loop import run
+
+    write_gguf(tmp_path / "m.gguf")
+    pairs = [f"model.path={tmp_path / 'm.gguf'}", "text.problems=4", "text.max_length=1000", "epochs=1"]
+    assert run("demo", resolve("demo", [*pairs, "batch_size=2", "micro_batch=2"]), tmp_path / "run") == 0
+    saved = weights(tmp_path / "run")
+    before, _ = models.load(ModelConfig(path=str(tmp_path / "m.gguf")), seed=0)
+    assert all(tensor.dtype == torch.float32 for tensor in saved.values())
+    moved = [name for name, tensor in before.state_dict().items() if not torch.equal(tensor, saved[name])]
+    assert len(moved) == len(saved) == 12
+
+    content = (tmp_path / "m.gguf").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="cut.gguf cannot be loaded as a causal language model"):
+        models.load(ModelConfig(path=str(tmp_path / "cut.gguf")), seed=0)
+
+
 @pytest.mark.parametrize(
     "pairs, words",
     [
