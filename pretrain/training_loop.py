@@ -19,6 +19,7 @@ from pretrain.checkpoints.retention import Checkpoints
 from pretrain.config import TrainConfig
 from pretrain.data import datasets, views
 from pretrain.monitoring import rank_monitor
+from pretrain.monitoring.data_wait import DataClock, advice
 from pretrain.monitoring.health import Watch, embedding_rank
 from pretrain.monitoring.late_reads import LossCheck, StopVote
 from pretrain.monitoring.rank_monitor import RankMonitor
@@ -34,6 +35,9 @@ from runtime.provenance import commit
 from runtime.run_guard import RunGuard
 from runtime.settings import flat
 from runtime.stopping import StopRequest
+
+SETTLED = 20
+"""Steps after which the waiting for data is no longer that of the start."""
 
 STATE = {"model", "optimizer", "step", "torch_rng", "unreadable"}
 """What of a run changes from step to step, in checkpoint.pth."""
@@ -154,8 +158,8 @@ class Run:
 class StepLogger:
     """What the run tells while it goes: log.jsonl, TensorBoard, a line with an ETA; and the watch over its health."""
 
-    def __init__(self, state: Run, total: int, warmup: int, probe: RankMonitor | None):
-        log, self.probe = state.settings.log, probe
+    def __init__(self, state: Run, total: int, warmup: int, probe: RankMonitor | None, clock: DataClock):
+        log, self.probe, self.clock, self.advised = state.settings.log, probe, clock, False
         self.state, self.total, self.warmup = state, total, warmup
         self.watch = Watch(collapse_rank=log.collapse_rank, patience=log.collapse_patience)
         self.log = Log(state.folder, step=state.step) if distributed.is_main() else None
@@ -176,9 +180,19 @@ class StepLogger:
         if self.probe and step % settings.log.probe_every == 0:
             values |= self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
         speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
+        values |= {"effective_rank": rank, "lr": lr, "images_per_s": speed}
+        note = f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s"
+        if speeds := self.clock.speeds():
+            values |= {"data_wait": speeds.wait, "step_images_per_s": speeds.step}
+            values["loader_images_per_s"] = speeds.loader
+            note += f", waits for data {speeds.wait:.0%}"
         if self.log:
-            self.log.write(step, {**values, "effective_rank": rank, "lr": lr, "images_per_s": speed})
-        self.progress.update(step, f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s")
+            self.log.write(step, values)
+        self.progress.update(step, note)
+        if speeds and speeds.loader_limits and self.log and not self.advised and self.clock.steps >= SETTLED:
+            self.advised = True
+            made, device = settings.views.backend, embeddings.online[0].device.type
+            print(f"note: {advice(speeds, workers=self.clock.workers, backend=made, device=device)}", file=sys.stderr)
 
 
 def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim: Callable[[], None]) -> int:
@@ -199,10 +213,12 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim:
     state = Run(network, settings, folder, name=name, recipe=recipe)
     if distributed.is_main():
         print(f"views by {settings.views.backend}, {settings.data.workers} loader processes a rank", file=sys.stderr)
-    logger = StepLogger(state, total, warmup, rank_monitor.from_settings(settings, source))
+    loader = datasets.batches(source, settings, total_steps=total, start=state.step, device=device)
+    batches = DataClock(loader, images=settings.batch_size, workers=loader.num_workers)
+    logger = StepLogger(state, total, warmup, rank_monitor.from_settings(settings, source), batches)
     stop_vote, loss_check = StopVote(), LossCheck()
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
-    for batch in datasets.batches(source, settings, total_steps=total, start=state.step, device=device):
+    for batch in batches:
         state.note_unreadable(batch.unreadable, len(source))
         lr = optimizers.lr_at(state.step, settings.optim, peak=peak, warmup_steps=warmup, total_steps=total)
         optimizers.set_lr(state.optimizer, lr, peak=peak)

@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ class Batch(NamedTuple):
     """Images that could not be read, and for which the next one stands in."""
     operations: list[batched.Operations] | None = None
     """What is still to be done to each view on the training device; None: nothing."""
+    seconds: float = 0.0
+    """What it took one loader process to make this batch."""
 
     def views_on(self, device: torch.device) -> list[Tensor]:
         """The finished views on ``device``, uint8."""
@@ -176,6 +179,22 @@ class _CollateParameters:
         return batch._replace(operations=[batched.operations([p for _, p in column]) for column in columns])
 
 
+class _Batches(Dataset):
+    """Keys of a batch -> the `Batch`, with the time that it took; the sampler's lists are asked for as a whole."""
+
+    def __init__(self, views: ViewsDataset, collate: Callable[[list], Batch]):
+        self.views, self.collate = views, collate
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
+        began = time.monotonic()
+        batch = self.collate([self.views[key] for key in keys])
+        return batch._replace(seconds=time.monotonic() - began)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
 def begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
     # A scheduler signals every process of a job. The training process answers: it saves, then ends its loaders.
@@ -194,10 +213,10 @@ def batches(
     augment = views.Augment(recipe) if backend == "torchvision" else views.ParameterViews(recipe, backend)
     collate = _collate if isinstance(augment, views.Augment) else _CollateParameters(augment.crops_only)
     return DataLoader(
-        ViewsDataset(source, augment, settings.seed),
+        _Batches(ViewsDataset(source, augment, settings.seed), collate),
         batch_sampler=sampler,
         num_workers=loader_workers(settings.data.workers, device.type),
-        collate_fn=collate,
+        collate_fn=_as_it_is,
         pin_memory=device.type == "cuda",
         worker_init_fn=begin_worker,
     )

@@ -55,6 +55,7 @@ def test_log_carries_each_loss_term_rank_rate_and_speed(finished):
     assert [line["step"] for line in lines] == list(range(1, 13))
     for line in lines:
         assert {"uniformity", "alignment", "effective_rank", "lr", "images_per_s"} <= line.keys()
+        assert line["step"] == 1 or 0 <= line["data_wait"] < 1 and line["loader_images_per_s"] > 0
         assert 1 <= line["effective_rank"] <= 8
     rates = [line["lr"] for line in lines]
     peak = 0.5 * 8 / 256
