@@ -180,8 +180,9 @@ class TrainConfig:
     device: str = field(default="auto", metadata=choice("auto", "cpu", "cuda"))
     """auto, cpu or cuda."""
 
-    precision: str = field(default="bf16", metadata=choice("bf16", "fp32"))
-    """bf16 (autocast; losses and batch statistics stay in float32) or fp32."""
+    precision: str = field(default="auto", metadata=choice("auto", "bf16", "fp32"))
+    """bf16 (autocast; losses and batch statistics stay in float32), fp32, or auto: bf16 where the processor is fast in
+    it. The run's record says which; a run that goes on keeps it."""
 
     data: DataConfig = field(default_factory=DataConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from runtime import distributed, run_guard
 from runtime.command_line import UserError
 from runtime.cores import loader_workers
 from runtime.jsonl_log import Log
-from runtime.precision import check_precision
+from runtime.precision import AUTO, autocast, check_precision, chosen
 from runtime.progress import Progress
 from runtime.provenance import commit
 from runtime.run_guard import RunGuard
@@ -68,13 +68,12 @@ def embed(
     network: nn.Module, batch: datasets.Batch, settings: TrainConfig, device: torch.device, *, labelled: bool
 ) -> methods.Embeddings:
     """The views of this rank -> Embeddings of the global batch, float32, with gradients; and its labels if asked."""
-    mixed = torch.autocast(device.type, torch.bfloat16) if settings.precision == "bf16" else nullcontext()
     mean, std = views.NORMALISATIONS[settings.views.normalisation]
     inputs = [
         views.normalise(view, mean, std).contiguous(memory_format=torch.channels_last)
         for view in batch.views_on(device)
     ]
-    with mixed:
+    with autocast(settings.precision, device):
         local = network(inputs)
     online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
     return methods.Embeddings(online, target, distributed.gather(batch.labels.to(device)) if labelled else None)
@@ -195,20 +194,21 @@ class StepLogger:
             print(f"note: {advice(speeds, workers=self.clock.workers, backend=made, device=device)}", file=sys.stderr)
 
 
-def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim: Callable[[], None]) -> int:
+def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim: Callable[[TrainConfig], None]) -> int:
     """Train (or go on training) in ``folder``; returns the exit code.
 
-    ``claim`` makes the folder this run's, once all else is known to be right. Raises UserError for what the user can
-    put right.
+    ``claim`` makes the folder that of a run with these settings, once all else is known to be right. Raises UserError
+    for what the user can put right.
     """
     device = distributed.init(settings.device)
+    settings = replace(settings, precision=chosen(settings.precision, device))
     source = datasets.images(settings.data)
     per_epoch = steps_per_epoch(len(source), settings)
     total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
     network = build(name, settings, device)
     if labelled := methods.learns_from_labels(name):
         check_classes(network, source)
-    claim()
+    claim(settings)
     stop = StopRequest()
     state = Run(network, settings, folder, name=name, recipe=recipe)
     if distributed.is_main():
@@ -318,14 +318,19 @@ def run(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
     Raises UserError if the folder is another run's, or in use by another process.
     """
     chooses, settings = settings.views.backend == "auto", resolved(settings)
-    identity = {"method": name, "recipe": recipe, "settings": asdict(settings)}
+
+    def identity(settings: TrainConfig) -> dict[str, Any]:
+        return {"method": name, "recipe": recipe, "settings": asdict(settings)}
+
     guard = guard_of(folder, name)
     try:
+        if settings.precision == AUTO:
+            settings = replace(settings, precision=guard.began_with("settings.precision") or AUTO)
         if is_complete(folder):
-            (replace(guard, free=(*FREE, BACKEND)) if chooses else guard).check(identity)
+            (replace(guard, free=(*FREE, BACKEND)) if chooses else guard).check(identity(settings))
             clean(folder, settings)
             print(f"done already: {folder / 'backbone.pth'}")
             return 0
-        return train(name, recipe, settings, folder, claim=lambda: guard.claim(identity))
+        return train(name, recipe, settings, folder, claim=lambda settings: guard.claim(identity(settings)))
     finally:
         distributed.shutdown()

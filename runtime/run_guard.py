@@ -116,6 +116,15 @@ class RunGuard:
                 f"{self.folder} is not empty and holds no run (no {self.file}, but {foreign}); choose another --out"
             )
 
+    def began_with(self, key: str) -> Any:
+        """The value of a dotted ``key`` in the record of the run that is there; None where none is, or not readable."""
+        if not any(True for name in self.outputs for _ in self.folder.glob(name)):
+            return None
+        record = None
+        with contextlib.suppress(UserError):
+            record = read(self.folder, self.file)
+        return flat(record or self.recover() or {}).get(key)
+
     def release(self) -> None:
         """Give up the folder, if this process holds it."""
         release(self.folder)

@@ -124,7 +124,12 @@ def parser() -> Parser:
         choices=["stored", "measured", "initial"],
         help="of batch norm: stored (default for a file), measured on training images (default for random), initial",
     )
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the features (fp32)")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "bf16", "fp32"],
+        default="auto",
+        help="of the features; auto (default): bf16 where the processor is fast in it",
+    )
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--seed", type=int, default=0, help="of the untrained network, and recorded (default 0)")

@@ -56,7 +56,9 @@ def parser() -> Parser:
         help="0.02,0.04: also run with the best of these, chosen on a tenth of train, as protocol P+lr; for the "
         "protocol's own batch (--scale applies to them too)",
     )
-    parser.add_argument("--amp", choices=("on", "off"), help="mixed precision (the protocol's choice)")
+    parser.add_argument(
+        "--amp", choices=("on", "off", "auto"), help="mixed precision; auto: where it is fast (the protocol's choice)"
+    )
     parser.add_argument("--checkpoint-activations", action="store_true", help="less memory, one more forward pass")
     parser.add_argument("--eval-only", action="store_true", help="evaluate DIR/model_final.pth again")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="Detectron2 settings that differ from P's")
@@ -73,7 +75,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     faults = Faults()
     with faults.collected():
         arguments.settings = settings.parse(arguments.settings)
-        if arguments.amp:
+        if arguments.amp == "auto":
+            arguments.settings["TRANSFER.AUTO_PRECISION"] = True
+        elif arguments.amp:
             arguments.settings["SOLVER.AMP.ENABLED"] = arguments.amp == "on"
         if arguments.checkpoint_activations:
             arguments.settings["TRANSFER.CHECKPOINT_ACTIVATIONS"] = True

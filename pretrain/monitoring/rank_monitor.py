@@ -17,6 +17,7 @@ from pretrain.data.walk import NO_LABEL
 from pretrain.losses.class_ranks import inter_class, intra_class, total
 from runtime import distributed
 from runtime.command_line import UserError
+from runtime.precision import autocast
 
 PER_CLASS = 32  # of as many classes as fit: ranks within a class are bounded by 31
 CHUNK = 64
@@ -44,7 +45,7 @@ class RankMonitor:
         backbone.eval()
         rows = []
         for pixels in self.pixels[distributed.shard(len(self.pixels))].split(CHUNK):
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with autocast(precision, device):
                 inputs = normalise(pixels.to(device), self.mean, self.std)
                 rows.append(backbone(inputs.contiguous(memory_format=torch.channels_last)).float())
         backbone.train(was_training)

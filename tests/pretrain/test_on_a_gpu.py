@@ -37,7 +37,8 @@ def pretended(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
 @pytest.mark.parametrize("name", methods.available())
 @pytest.mark.slow
 def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
-    settings = config.resolve(name, "imagenet-100ep", [f"batch_size={BATCH}", "views.size=32", "views.small_size=32"])
+    pairs = [f"batch_size={BATCH}", "views.size=32", "views.small_size=32", "precision=bf16"]
+    settings = config.resolve(name, "imagenet-100ep", pairs)
     network = training_loop.build(name, settings, torch.device("cpu"))
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1)  # there is no number to be had
     mode = FakeTensorMode()

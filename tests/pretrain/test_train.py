@@ -12,7 +12,9 @@ import pytest
 import torch
 import yaml
 
+from pretrain import train
 from pretrain.checkpoints import checkpoint
+from runtime import precision
 from runtime.provenance import ROOT
 
 SCRIPT = "pretrain/train.py"
@@ -38,6 +40,15 @@ def finished(command, scenes, tmp_path_factory) -> Path:
 
 def steps(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_the_precision_that_the_run_began_with(finished, scenes, monkeypatch, capsys, fast):
+    monkeypatch.setattr(precision, "is_fast_in_bf16", lambda device: fast)
+    assert train.main(small(scenes, finished, "epochs=2", "precision=auto")) == 0
+    assert "done already" in capsys.readouterr().out
+    assert checkpoint.read_backbone(finished / "backbone.pth")["config"]["precision"] == "fp32"
 
 
 @pytest.mark.slow
@@ -170,7 +181,7 @@ def test_two_processes_make_the_same_step_as_one(command, scenes, tmp_path):
         (["views.recipe=nope"], "views.recipe must be one of asymmetric, .*'nope'"),
         (["optim.name=nope"], "optim.name must be one of sgd, lars, larc, adamw, got 'nope'"),
         (["method.variant=nope"], "method.variant must be one of released, paper, got 'nope'"),
-        (["precision=fp8"], "precision must be one of bf16, fp32, got 'fp8'"),
+        (["precision=fp8"], "precision must be one of auto, bf16, fp32, got 'fp8'"),
         (["data.root="], "data.root is not set"),
         (["log.probe_every=3", "log.every=2"], "log.probe_every=3 must be a multiple of log.every=2"),
         (["views.min_scale=0"], "views.min_scale must be above 0, at most 1, got 0.0"),

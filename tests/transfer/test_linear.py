@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pretrain.checkpoints import checkpoint
-from runtime import results
+from runtime import precision, results
 from runtime.command_line import UserError
 from transfer import linear
 
@@ -134,8 +134,11 @@ def test_cached_features_say_that_they_are_not_the_protocol(words, tmp_path):
     assert "not the protocol" in context["note"] and context["bn_statistics"] == "measured"
 
 
-def test_half_precision_is_recorded(words, tmp_path):
-    assert linear.main(words(tmp_path / "run", "precision=bf16", "epochs=1")) == 0
+def test_half_precision_is_recorded_and_kept(words, tmp_path, monkeypatch, capsys):
+    for fast in (True, False):  # the second time on another machine
+        monkeypatch.setattr(precision, "is_fast_in_bf16", lambda device, fast=fast: fast)
+        assert linear.main(words(tmp_path / "run", "precision=auto", "epochs=1")) == 0
+    assert "done already" in capsys.readouterr().out
     context = json.loads((tmp_path / "run" / "result.json").read_text())
     assert context["precision"] == "bf16" and context["changed_from_protocol"]["precision"] == "bf16"
 

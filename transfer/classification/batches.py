@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pretrain.data.datasets import StepSampler
 from runtime import distributed
+from runtime.precision import autocast
 from runtime.progress import Progress
 from transfer.backbones.frozen import Backbone
 from transfer.classification.classifier_protocol import Settings
@@ -23,7 +24,7 @@ def features(
     progress = Progress(len(order), "features", quiet=not distributed.is_main())
     rows, labels = [], []
     for pixels, targets in centre_batches(crops, order, batch_size=100, workers=workers):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(precision, device):
             rows.append(trunk.network(trunk.inputs(pixels.to(device, non_blocking=True))).float())
         labels.append(targets.to(device))
         progress.update(sum(map(len, rows)))

@@ -81,8 +81,9 @@ class Settings:
     min_scale: float = field(default=0.08, metadata=SHARE_ABOVE_0)
     """Smallest training crop, share of the image's area."""
 
-    precision: str = field(default="fp32", metadata=choice("fp32", "bf16"))
-    """fp32, or bf16 (autocast of the backbone; the classifier stays in float32)."""
+    precision: str = field(default="fp32", metadata=choice("fp32", "bf16", "auto"))
+    """fp32, bf16 (autocast of the backbone; the classifier stays in float32), or auto: bf16 where the processor is
+    fast in it."""
 
     evaluate_every: int = field(default=1, metadata=AT_LEAST_1)
     """Epochs between two looks at the validation images; the last epoch is always looked at."""

@@ -13,7 +13,7 @@ from torch import nn
 from pretrain.checkpoints import checkpoint
 from runtime import distributed, results
 from runtime.files import write_text
-from runtime.precision import check_precision
+from runtime.precision import chosen
 from runtime.provenance import commit
 from runtime.results import Record
 from runtime.stopping import Stopped
@@ -23,7 +23,7 @@ from transfer.classification.batches import CropData, FeatureData
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import INCIDENTAL, Settings
 from transfer.classification.crops import CentreCrops
-from transfer.classification.run_guard import claim, is_complete
+from transfer.classification.run_guard import claim, guard_of, is_complete
 from transfer.classification.trainer import Training, steps_per_epoch
 
 CLASSIFIER = "ssl-transfer-bench/classifier/1"
@@ -52,10 +52,12 @@ class ClassifierRun:
         out: Path,
         seed: int,
     ):
-        self.settings, self.changed, self.version, self.label = settings, changed, version, label
+        self.version, self.label = version, label
         self.weights, self.benchmark, self.out, self.seed = weights, benchmark, out, seed
         self.device = distributed.init(settings.device)
-        check_precision(settings.precision, self.device)
+        begun = guard_of(out).began_with("precision")
+        self.settings = replace(settings, precision=chosen(settings.precision, self.device, begun=begun))
+        self.changed = {key: getattr(self.settings, key) for key in changed}
         self.trunk = frozen.load(weights, seed=seed)
         self.train, self.val = labelled_images.load(benchmark, data)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from runtime import distributed, results
 from runtime.command_line import UserError
-from runtime.precision import check_precision
+from runtime.precision import chosen
 from runtime.provenance import commit
 from runtime.results import Record
 from transfer.backbones import frozen
@@ -20,7 +20,7 @@ from transfer.classification import accuracy, labelled_images, nearest_neighbour
 from transfer.classification.batches import features
 from transfer.classification.crops import CentreCrops
 from transfer.classification.labelled_images import Images
-from transfer.classification.run_guard import claim, is_complete
+from transfer.classification.run_guard import claim, guard_of, is_complete
 
 VOTING = [(20, 0.07), (200, 0.1)]
 """k and T of the published evaluations."""
@@ -51,7 +51,7 @@ def run(
         bn_statistics: ``stored``, ``measured`` on training images, or ``initial``.
     """
     began, where = time.monotonic(), distributed.init(device)
-    check_precision(precision, where)
+    precision = chosen(precision, where, begun=guard_of(out).began_with("precision"))
     trunk = frozen.load(weights, seed=seed)
     size, resize = crop_sizes(size, resize, stem=trunk.stem)
     train, val = labelled_images.load(benchmark, data)

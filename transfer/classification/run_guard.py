@@ -14,7 +14,12 @@ def claim(folder: Path, identity: dict) -> None:
     A run that left neither checkpoint nor result has no claim. Raises UserError that names what differs if another
     run's are there.
     """
-    run_guard.RunGuard(folder=folder, outputs=("checkpoint.pth", "result.json")).claim(identity)
+    guard_of(folder).claim(identity)
+
+
+def guard_of(folder: Path) -> run_guard.RunGuard:
+    """The guard of a classification run's folder."""
+    return run_guard.RunGuard(folder=folder, outputs=("checkpoint.pth", "result.json"))
 
 
 def is_complete(folder: Path) -> bool:

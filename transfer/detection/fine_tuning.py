@@ -18,6 +18,7 @@ from pretrain.checkpoints import checkpoint
 from runtime import distributed, provenance, results, run_guard
 from runtime.command_line import UserError
 from runtime.files import sha256, write_json, write_text
+from runtime.precision import AUTO, chosen
 from runtime.stopping import StopRequest
 from transfer.backbones import RANDOM
 from transfer.checkpoints import weights
@@ -30,6 +31,8 @@ from transfer.detection.launch import join, main_first
 from transfer.detection.scaling import described
 from transfer.detection.trainer import Trainer
 from transfer.metrics import error_plot, ground_truth, pictures, scorers
+
+MIXED = "SOLVER.AMP.ENABLED"
 
 
 class Diverged(UserError):
@@ -132,6 +135,11 @@ class Run:
         summary, self.val = main_first(
             lambda: validate_coco.check_both(paths, images=distributed.is_main() and not begun)
         )
+        guard = run_guard.RunGuard(
+            folder=self.out, outputs=("last_checkpoint", "*.pth", self.spec.result), recover=self._recorded
+        )
+        if self.cfg.TRANSFER.AUTO_PRECISION and MIXED not in self.spec.overrides:
+            self.cfg.SOLVER.AMP.ENABLED = is_mixed(self.spec.device, begun=guard.began_with(f"settings.{MIXED}"))
         run_config.resolve(
             self.cfg,
             paths,
@@ -145,9 +153,6 @@ class Run:
         tasks, engine = run_config.tasks(self.cfg), self.cfg.TRANSFER.EVALUATION_ENGINE
         main_first(
             lambda: distributed.is_main() and scorers.check_ground_truth(paths.val.json, tasks=tasks, engine=engine)
-        )
-        guard = run_guard.RunGuard(
-            folder=self.out, outputs=("last_checkpoint", "*.pth", self.spec.result), recover=self._recorded
         )
         main_first(lambda: distributed.is_main() and guard.claim(self.identity(), every_rank=False))
         if distributed.is_main():
@@ -311,6 +316,13 @@ class Run:
             "torch": torch.__version__,
             "config_sha256": sha256(self.out / "config.yaml"),
         }
+
+
+def is_mixed(device: torch.device, *, begun: bool | None) -> bool:
+    """What TRANSFER.AUTO_PRECISION comes to: mixed on any GPU (float16), and on a CPU that is fast in bf16."""
+    if device.type == "cuda":
+        return True if begun is None else begun
+    return chosen(AUTO, device, begun=None if begun is None else "bf16" if begun else "fp32") == "bf16"
 
 
 def report(figures: dict) -> None:

@@ -137,6 +137,10 @@ class TransferSettings:
     FLOAT16_GRADIENTS: bool = False
     """Gradients travel between GPUs in float16."""
 
+    AUTO_PRECISION: bool = False
+    """Mixed precision where the processor is fast in it, float32 elsewhere: decides SOLVER.AMP.ENABLED, unless the
+    command line does."""
+
     CHANNELS_LAST: bool = False
     """Memory format of the convolutions; on CPU it is faster, the numbers stay the same."""
 
@@ -175,6 +179,7 @@ INCIDENTAL = {
     "MODEL.WEIGHTS",
     "MODEL.DEVICE",
     "DATALOADER.NUM_WORKERS",
+    "TRANSFER.AUTO_PRECISION",
     "TRANSFER.EVALUATION_BATCH",
     "TRANSFER.EVALUATION_ENGINE",
     "TRANSFER.PICTURES",

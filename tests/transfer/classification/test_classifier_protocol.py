@@ -84,7 +84,7 @@ def test_what_differs_from_the_protocol_is_known():
         ("milestones=[a]", "milestones must be a whole number, got 'a'"),
         ("optimizer=adam", "optimizer must be one of sgd, nesterov, lars, got 'adam'"),
         ("schedule=linear", "schedule must be one of cosine, steps, constant, got 'linear'"),
-        ("precision=fp16", "precision must be one of fp32, bf16, got 'fp16'"),
+        ("precision=fp16", "precision must be one of fp32, bf16, auto, got 'fp16'"),
         ("epochs=0", "epochs must be at least 1, got 0"),
         ("batch_size=1", "batch_size must be at least 2, got 1"),
         ("lr=0", "lr must be above 0"),
