@@ -85,7 +85,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         one_of("protocol", arguments.protocol, protocol.available())
         check_scale(arguments.scale, protocol.value(arguments.protocol, "SOLVER.IMS_PER_BATCH"))
         if isinstance(arguments.settings, dict):
-            network.check(settings.defaults() | protocol.read(arguments.protocol) | arguments.settings)
+            network.check(
+                settings.defaults() | protocol.read(arguments.protocol) | network.expanded(arguments.settings)
+            )
     with faults.collected():
         if not any(getattr(arguments, key) for key in PATHS):
             one_of("benchmark", arguments.benchmark, benchmarks.available())

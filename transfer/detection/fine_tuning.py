@@ -121,10 +121,11 @@ class Run:
         self.weights_sha256 = sha256(spec.weights) if self.weights else ""
         self.errors: dict = {}
         self.changed = run_config.changed(spec.protocol, self.cfg, base_lr=spec.base_lr, scale=spec.scale)
-        run_config.apply_input(self.cfg, self.about, spec.overrides)
+        overrides = network.expanded(spec.overrides)
+        run_config.apply_input(self.cfg, self.about, overrides)
         shapes = {name: array.shape for name, array in self.weights.get("model", {}).items()}
         found = network.of_weights(shapes, self.about, spec.weights)
-        run_config.apply_network(self.cfg, found, spec.overrides, protocol=spec.protocol, path=spec.weights)
+        run_config.apply_network(self.cfg, found, overrides, protocol=spec.protocol, path=spec.weights)
         self.backbone = found.name if found else network.name(run_config.flatten(self.cfg))
 
     def prepare(self) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from runtime.command_line import Faults, UserError
+from runtime.command_line import Faults, UserError, one_of
 
 RESNET, VIT, TIMM = "ResNet", "ViT", "timm"
 FAMILIES = {
@@ -44,6 +44,46 @@ SCALES = (4, 2, 1, 0.5)
 """By which Detectron2's simple feature pyramid can scale a feature map."""
 
 
+RESNETS = {
+    **{f"resnet{depth}": {"DEPTH": depth} for depth in DEPTHS.values()},
+    **{f"wide_resnet{depth}_2": {"DEPTH": depth, "WIDTH_PER_GROUP": 128} for depth in (50, 101)},
+    "resnext50_32x4d": {"DEPTH": 50, "NUM_GROUPS": 32, "WIDTH_PER_GROUP": 4},
+}
+"""torchvision's names -> what is not Detectron2's default in MODEL.RESNETS; basic blocks have 64 channels in res2."""
+
+VITS = {
+    "tiny": {"WIDTH": 192, "DEPTH": 12, "HEADS": 3},
+    "small": {"WIDTH": 384, "DEPTH": 12, "HEADS": 6},
+    "base": {"WIDTH": 768, "DEPTH": 12, "HEADS": 12},
+    "large": {"WIDTH": 1024, "DEPTH": 24, "HEADS": 16},
+    "huge": {"WIDTH": 1280, "DEPTH": 32, "HEADS": 16},
+}
+"""Sizes of a ViT; its name is vit_<size>_patch<pixels>."""
+
+
+def named(name: str) -> tuple[str, dict[str, Any]]:
+    """The family of a network called by its name, and the settings that build it. UserError for an unknown name."""
+    if name.startswith("timm:"):
+        return TIMM, {"TRANSFER.TIMM.NAME": name.removeprefix("timm:")}
+    if (match := re.fullmatch(r"vit_(\w+)_patch(\d{1,2})", name)) and match[1] in VITS:
+        return VIT, {f"TRANSFER.VIT.{key}": value for key, value in VITS[match[1]].items()} | {
+            "TRANSFER.VIT.PATCH": int(match[2])
+        }
+    one_of("backbone", name, [*RESNETS, *(f"vit_{size}_patch16" for size in VITS), "timm:convnext_tiny"])
+    values = {"NUM_GROUPS": 1, "WIDTH_PER_GROUP": 64, **RESNETS[name]}
+    values["RES2_OUT_CHANNELS"] = 64 if values["DEPTH"] < 50 else 256
+    return RESNET, {f"MODEL.RESNETS.{key}": value for key, value in values.items()}
+
+
+def expanded(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """``overrides`` with what TRANSFER.BACKBONE stands for, where it is among them; other settings have the last word.
+
+    Raises UserError for an unknown name.
+    """
+    name = overrides.get("TRANSFER.BACKBONE")
+    return {**(named(name)[1] if name else {}), **overrides}
+
+
 class Network(NamedTuple):
     """What weights say of the network that they are of."""
 
@@ -59,16 +99,22 @@ def family(settings: Mapping[str, Any]) -> str:
 
 
 def name(settings: Mapping[str, Any]) -> str:
-    """The network of a protocol's settings in words: ``ResNet-50``, ``ViT of width 768, 12 blocks, patch 16``."""
+    """The network of a protocol's settings by its name, or in words: ``resnet50 of 2 x 96 channels``."""
     kind = family(settings)
     if kind == VIT:
-        vit = {key: settings[f"TRANSFER.VIT.{key}"] for key in ("WIDTH", "DEPTH", "PATCH")}
-        return f"ViT of width {vit['WIDTH']}, {vit['DEPTH']} blocks, patch {vit['PATCH']}"
+        width, depth, patch = (settings[f"TRANSFER.VIT.{key}"] for key in ("WIDTH", "DEPTH", "PATCH"))
+        size = next((size for size, vit in VITS.items() if (vit["WIDTH"], vit["DEPTH"]) == (width, depth)), None)
+        return f"vit_{size}_patch{patch}" if size else f"ViT of width {width}, {depth} blocks, patch {patch}"
     if kind == TIMM:
         return f"timm:{settings['TRANSFER.TIMM.NAME']}"
-    width, groups = settings["MODEL.RESNETS.WIDTH_PER_GROUP"], settings["MODEL.RESNETS.NUM_GROUPS"]
-    usual = width == 64 and groups == 1
-    return f"ResNet-{settings['MODEL.RESNETS.DEPTH']}" + ("" if usual else f" of {groups} x {width} channels")
+    depth, groups, width = (settings[f"MODEL.RESNETS.{key}"] for key in ("DEPTH", "NUM_GROUPS", "WIDTH_PER_GROUP"))
+    usual, wanted = (
+        {"NUM_GROUPS": 1, "WIDTH_PER_GROUP": 64},
+        {"DEPTH": depth, "NUM_GROUPS": groups, "WIDTH_PER_GROUP": width},
+    )
+    wide = settings["MODEL.RESNETS.STEM_OUT_CHANNELS"] != 64
+    found = next((name for name, resnet in RESNETS.items() if {**usual, **resnet} == wanted and not wide), None)
+    return found or f"resnet{depth} of {groups} x {width} channels"
 
 
 def of_weights(shapes: Mapping[str, tuple[int, ...]], about: Mapping[str, Any], path: object) -> Network | None:
@@ -177,6 +223,11 @@ def scales(settings: Mapping[str, Any]) -> list[float]:
 def check(settings: Mapping[str, Any]) -> None:
     """Raise UserError for each thing in ``settings`` (dotted key -> value) of which no detector can be built."""
     kind, faults = family(settings), Faults()
+    if (wanted := settings["TRANSFER.BACKBONE"]) and (found := named(wanted)[0]) != kind:
+        raise UserError(
+            f"TRANSFER.BACKBONE {wanted} is of {_plural(found)}, the protocol is for {_plural(kind)}; choose one "
+            f"such as {FITTING[found]}"
+        )
     checks = {RESNET: _check_resnet, VIT: _check_vit, TIMM: _check_timm}
     with faults.collected():
         checks[kind](settings)

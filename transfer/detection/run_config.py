@@ -56,7 +56,7 @@ def load(
 
     Raises UserError for an unknown protocol or setting, and for values that do not fit.
     """
-    overrides = overrides or {}
+    overrides = network.expanded(overrides or {})
     if base_lr is not None and "SOLVER.BASE_LR" in overrides:
         raise UserError("SOLVER.BASE_LR is decided by --search-lr; use that option")
     cfg = read(name)

@@ -110,6 +110,10 @@ class TransferSettings:
     statistics of the batch. (FREEZE_AT instead fixes the statistics, which a random backbone does not have.) In a C4
     detector res5 belongs to the head and is trained; so is every pyramid."""
 
+    BACKBONE: str = ""
+    """The network of a row from scratch in place of the protocol's, which decides MODEL.RESNETS, TRANSFER.VIT or
+    TRANSFER.TIMM: resnet18, wide_resnet50_2, vit_small_patch16, timm:convnext_tiny; weights say it themselves."""
+
     VIT: ViTSettings = ViTSettings()
     """Of a ViT."""
 

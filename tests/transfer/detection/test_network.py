@@ -80,7 +80,12 @@ OF_VIT = {"backbone": {"name": "vit_small_patch14", "heads": 6}}
     ("name", "shapes", "about", "message"),
     [
         ("moco-c4-1x", VIT, OF_VIT, "is of a ViT .vit_small_patch14., protocol moco-c4-1x is for ResNets.*vitdet-b"),
-        ("vitdet-b-100ep", RESNET, {}, "my.pkl is of a ResNet-18, protocol vitdet-b-100ep is for ViTs.*moco-c4-1x"),
+        (
+            "vitdet-b-100ep",
+            RESNET,
+            {},
+            r"my.pkl is of a ResNet .resnet18., protocol vitdet-b-100ep is for ViTs.*moco-c4-1x",
+        ),
         ("moco-fpn-1x", TIMM, {"backbone": {"name": "convnext_tiny"}}, "of a timm:convnext_tiny, .* is for ResNets"),
         ("timm-fpn-1x", TIMM, {}, "does not say which network of timm"),
         ("vitdet-b-100ep", VIT, OF_VIT, "patches of 14 pixels: .* p2 to p5, is for patches of 16 pixels"),
@@ -109,6 +114,9 @@ def test_weights_that_do_not_fit_the_protocol_are_one_line(name, shapes, about, 
         ("moco-fpn-1x", "TRANSFER.LAYER_DECAY=0.7", "LAYER_DECAY is for ViTs, the protocol is for ResNets"),
         ("moco-fpn-1x", "MODEL.RESNETS.DEPTH=18", "add MODEL.RESNETS.RES2_OUT_CHANNELS=64"),
         ("moco-fpn-1x", "MODEL.RESNETS.DEPTH=51", "one of 18, 34, 50, 101, 152, got 51"),
+        ("moco-fpn-1x", "TRANSFER.BACKBONE=vit_base_patch16", "is of ViTs, the protocol is for ResNets; .*vitdet-b"),
+        ("moco-fpn-1x", "TRANSFER.BACKBONE=resnet19", "unknown backbone 'resnet19'; known: .*resnet18"),
+        ("vitdet-b-100ep", "TRANSFER.BACKBONE=vit_large_patch14", "patches of 14 pixels: .* for patches of 16"),
         ("timm-fpn-1x", "TRANSFER.TIMM.NAME=", "which network of timm"),
         ("moco-fpn-1x", "TRANSFER.OPTIMIZER=Adam", "one of SGD, AdamW"),
     ],
@@ -150,6 +158,24 @@ def test_a_network_of_timm_has_the_maps_of_an_fpn_at_any_size(name):
     }  # fmt: skip
     inside = [key for key in model.state_dict() if key.startswith(network.IN_TIMM)]
     assert all(re.match(r"backbone\.bottom_up\.network\.\w+", key) for key in inside) and inside
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "parameters"),
+    [
+        ("demo-c4", "resnet18", 11_176_512),  # torchvision's, less the classifier
+        ("demo-fpn", "resnet152", 58_143_808),
+        ("demo-fpn", "wide_resnet50_2", 66_834_240),
+        ("demo-fpn", "resnext50_32x4d", 22_979_904),
+    ],
+)
+def test_a_backbone_is_called_by_its_name(name, backbone, parameters):
+    cfg = run_config.load(name, SMALL | {"TRANSFER.BACKBONE": backbone, "MODEL.DEVICE": "meta"})
+    with torch.device("meta"):
+        model = build_model(cfg)
+    inside = [p.numel() for key, p in model.named_parameters() if name_in_file(key)]
+    extra = sum(p.numel() for key, p in model.named_parameters() if key.startswith("roi_heads.res5.norm."))
+    assert sum(inside) - extra == parameters
 
 
 def test_the_defaults_and_every_protocol_can_be_built():
