@@ -92,7 +92,10 @@ def check_classes(network: nn.Module, source: datasets.ImageFolder | datasets.Ci
 class Run:
     """The state of a run: network, optimiser, steps done; saved to and restored from its folder."""
 
-    def __init__(self, network: Any, settings: TrainConfig, folder: Path, *, name: str, recipe: str):
+    def __init__(
+        self, network: Any, settings: TrainConfig, folder: Path, *, name: str, recipe: str, images: dict[str, Any]
+    ):
+        self.images = images
         self.network, self.settings, self.folder = network, settings, folder
         self.optimizer = optimizers.build(self.network, settings.optim)
         self.step, self.unreadable = 0, set()
@@ -119,6 +122,7 @@ class Run:
             run_guard.check_held(self.folder)
             state = {"model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
             state |= {"torch_rng": torch.get_rng_state(), "unreadable": sorted(self.unreadable)}
+            state |= {"images": self.images}
             self.checkpoints.save({"format": checkpoint.CHECKPOINT, **self.about, **state})
 
     def finish(self) -> None:
@@ -137,7 +141,7 @@ class Run:
         """Name images met for the first time that could not be read. Raises UserError above the allowed share."""
         for name in set(names) - self.unreadable:
             self.unreadable.add(name)
-            print(f"unreadable, skipped: {name}", file=sys.stderr)
+            print(f"unreadable, skipped: {Path(self.settings.data.root, name)}", file=sys.stderr)
         most = self.settings.data.max_unreadable
         if len(self.unreadable) > most * images:
             raise UserError(
@@ -194,11 +198,13 @@ class StepLogger:
             print(f"note: {advice(speeds, workers=self.clock.workers, backend=made, device=device)}", file=sys.stderr)
 
 
-def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim: Callable[[TrainConfig], None]) -> int:
+def train(
+    name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim: Callable[[TrainConfig, dict], None]
+) -> int:
     """Train (or go on training) in ``folder``; returns the exit code.
 
-    ``claim`` makes the folder that of a run with these settings, once all else is known to be right. Raises UserError
-    for what the user can put right.
+    ``claim`` makes the folder that of a run with these settings and the identity of these images, once all else is
+    known to be right. Raises UserError for what the user can put right.
     """
     device = distributed.init(settings.device)
     settings = replace(settings, precision=chosen(settings.precision, device))
@@ -208,9 +214,10 @@ def train(name: str, recipe: str, settings: TrainConfig, folder: Path, *, claim:
     network = build(name, settings, device)
     if labelled := methods.learns_from_labels(name):
         check_classes(network, source)
-    claim(settings)
+    claim(settings, source.identity)
+    source.map(folder)
     stop = StopRequest()
-    state = Run(network, settings, folder, name=name, recipe=recipe)
+    state = Run(network, settings, folder, name=name, recipe=recipe, images=source.identity)
     if distributed.is_main():
         print(f"views by {settings.views.backend}, {settings.data.workers} loader processes a rank", file=sys.stderr)
     loader = datasets.batches(source, settings, total_steps=total, start=state.step, device=device)
@@ -270,8 +277,8 @@ def resolved(settings: TrainConfig) -> TrainConfig:
     )
 
 
-def guard_of(folder: Path, name: str) -> RunGuard:
-    """The guard of a pretraining run's folder.
+def guard_of(folder: Path, name: str, images: dict[str, Any] | None = None) -> RunGuard:
+    """The guard of a pretraining run's folder. Where the ``images`` are known, their place may change.
 
     A run that never came as far as a checkpoint has no claim: the corrected command may use its folder.
     """
@@ -282,8 +289,9 @@ def guard_of(folder: Path, name: str) -> RunGuard:
         outputs=("checkpoint.pth", "checkpoints/step-*.pth", "backbone.pth"),
         exclusive=True,
         free=FREE,
-        defaults={**defaults, BACKEND: "torchvision"},  # before there was a choice
+        defaults={**defaults, BACKEND: "torchvision", **flat({"images": images or {}})},  # before there was a choice
         chosen=(BACKEND,),
+        instead={"settings.data.root": "images.sha256"},
         recover=lambda: Checkpoints(folder).identity(),
     )
 
@@ -331,6 +339,10 @@ def run(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:
             clean(folder, settings)
             print(f"done already: {folder / 'backbone.pth'}")
             return 0
-        return train(name, recipe, settings, folder, claim=lambda settings: guard.claim(identity(settings)))
+
+        def claim(settings: TrainConfig, images: dict[str, Any]) -> None:
+            guard_of(folder, name, images).claim(identity(settings) | {"images": images})
+
+        return train(name, recipe, settings, folder, claim=claim)
     finally:
         distributed.shutdown()

@@ -6,7 +6,9 @@ environment which.
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +17,8 @@ from torch import Tensor
 from runtime import rendezvous, run_guard
 from runtime.command_line import UserError, one_of
 from runtime.rendezvous import Lifelines, RankInfo
+
+Value = TypeVar("Value")
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -107,6 +111,22 @@ def barrier() -> None:
     """Wait for every process."""
     if world_size() > 1:
         dist.barrier()
+
+
+def from_main(function: Callable[[], Value]) -> Value:
+    """What ``function`` gives in the first process, in every process; a UserError there is raised in all of them."""
+    if world_size() == 1:
+        return function()
+    answer: list[Any] = [None, ()]
+    if is_main():
+        try:
+            answer[0] = function()
+        except UserError as error:
+            answer[1] = error.faults
+    dist.broadcast_object_list(answer)
+    if answer[1]:
+        raise UserError.of(answer[1])
+    return answer[0]
 
 
 def shutdown() -> None:

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -61,6 +61,9 @@ class RunGuard:
     free: Collection[str] = ()
     """Dotted keys of the record that may change when a run goes on."""
 
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Key -> another key that says more: where both records have that one, the first may change (a path, the hash)."""
+
     defaults: Mapping[str, Any] | None = None
     """Dotted key -> value of a setting that may be younger than the record: what was done before it came. Where given,
     keys of the record that the run no longer has are passed over."""
@@ -105,9 +108,10 @@ class RunGuard:
                     f"{self.folder} holds a {left[0]} of unknown origin (no {self.file}); choose another --out"
                 )
             there, here = flat(record), flat(run)
+            replaced = [key for key, better in self.instead.items() if better in there and better in here]
             if self.defaults is not None:
                 there = {key: there.get(key, self.defaults.get(key)) for key in here}
-            for key in self.free:
+            for key in (*self.free, *replaced):
                 there.pop(key, None)
                 here.pop(key, None)
             refuse_another(self.folder, there, here, chosen=self.chosen)

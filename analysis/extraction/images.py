@@ -11,7 +11,8 @@ from torchvision.transforms import v2
 
 from pretrain.data import datasets
 from pretrain.data.decode import UnreadableImage, read_image
-from pretrain.data.walk import NO_LABEL, check_class_folders, image_paths
+from pretrain.data.image_index import NO_LABEL
+from pretrain.data.walk import check_class_folders, image_names
 from runtime.command_line import UserError
 
 SPLITS = {"train", "val", "test"}
@@ -24,8 +25,7 @@ class Folder:
     """
 
     def __init__(self, root: Path, csv_file: Path | None = None):
-        self.root, self.paths = root, image_paths(root)
-        self.names = [path.relative_to(root).as_posix() for path in self.paths]
+        self.root, self.names = root, image_names(root)
         if csv_file:
             classes = _read_labels(csv_file, self.names, root)
         else:
@@ -40,7 +40,7 @@ class Folder:
         self.labels = [NO_LABEL if name is None or not labelled else index[name] for name in classes]
 
     def __getitem__(self, index: int) -> Image.Image:
-        return read_image(self.paths[index])
+        return read_image(self.root / self.names[index])
 
 
 class Cifar(datasets.Cifar):

@@ -70,7 +70,8 @@ class Checkpoints:
             return None
         if content is None or not {"method", "recipe", "config"} <= content.keys():
             return None
-        return {"method": content["method"], "recipe": content["recipe"], "settings": content["config"]}
+        about = {"method": content["method"], "recipe": content["recipe"], "settings": content["config"]}
+        return about | ({"images": content["images"]} if "images" in content else {})
 
     def save(self, content: dict) -> None:
         """Write ``content``, which has its ``step``, as the newest; then remove what need not stay."""

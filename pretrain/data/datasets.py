@@ -1,7 +1,9 @@
 """Images in an order that is a function of (seed, step), so that a resumed run sees what it would have seen."""
 
+import contextlib
+import hashlib
+import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +19,8 @@ from pretrain.config import DataConfig, TrainConfig
 from pretrain.data import views
 from pretrain.data.backends import batched
 from pretrain.data.decode import UnreadableImage, read_image, read_pixels
-from pretrain.data.walk import check_class_folders, labelled_paths
+from pretrain.data.image_index import FILE, ImageIndex
+from pretrain.data.walk import image_index
 from runtime import distributed, stopping
 from runtime.command_line import UserError
 from runtime.cores import loader_workers
@@ -47,31 +50,57 @@ class Batch(NamedTuple):
 
 
 class ImageFolder:
-    """Every image below a folder, in sorted order; images are opened when they are asked for.
+    """Every image below a folder, in sorted order.
 
-    The folders right below the root are the classes, as in ImageNet; a root that holds images itself has none.
+    Every process makes it: the first one lists the folder for all. Images are opened when they are asked for. The
+    folders right below the root are the classes, as in ImageNet; a root that holds images itself has none.
     """
 
     def __init__(self, root: str | Path):
-        self.paths, self.classes, self.labels = labelled_paths(root)
-        if self.classes:
-            try:
-                check_class_folders(root, self.classes)
-            except UserError as fault:  # who learns from labels counts the classes
-                print(f"warning: {fault}", file=sys.stderr)
+        self.root = Path(root)
+        self.index = distributed.from_main(lambda: image_index(self.root))
+
+    @property
+    def classes(self) -> list[str]:
+        return self.index.classes
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) class numbers, NO_LABEL where there are no classes."""
+        return self.index.labels
+
+    @property
+    def identity(self) -> dict:
+        return self.index.identity
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.index)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return read_image(self.paths[index])
+        return read_image(self._path(index))
 
     def pixels(self, index: int) -> np.ndarray:
         """The same as an array (H, W, 3), uint8, sooner."""
-        return read_pixels(self.paths[index])
+        return read_pixels(self._path(index))
 
     def name(self, index: int) -> str:
-        return str(self.paths[index])
+        """Relative to the root."""
+        return self.index.name(index)
+
+    def map(self, folder: Path) -> None:
+        """Have the index in memory once a node: all processes map a file in ``folder``, which the first one writes.
+
+        The file is a copy of what the first process has listed, or it is not used.
+        """
+        path = folder / FILE
+        distributed.from_main(lambda: self.index.write(path))
+        with contextlib.suppress(UserError):  # a node whose file system does not show it yet keeps its own
+            mapped = ImageIndex.read(path)
+            if mapped.identity == self.identity:
+                self.index = mapped
+
+    def _path(self, index: int) -> str:
+        return os.path.join(self.root, self.index.name(index))
 
 
 class Cifar:
@@ -80,6 +109,7 @@ class Cifar:
     def __init__(self, root: str | Path, format: str, *, train: bool = True):
         from torchvision import datasets
 
+        part = "train" if train else "test"
         kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[format]
         try:
             published = kind(str(root), train=train, download=False)
@@ -89,6 +119,14 @@ class Cifar:
             raise UserError(
                 f"no complete {format} at {folder} (missing or altered files); unpack the archive"
             ) from error
+        self.identity = {
+            "count": len(self.images),
+            "classes": len(self.classes),
+            "sha256": hashlib.sha256(f"{format} {part}".encode()).hexdigest(),
+        }
+
+    def map(self, folder: Path) -> None:
+        """Nothing: the archive is checked against its published MD5 at every start."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -104,8 +142,10 @@ class Cifar:
 
 
 def images(config: DataConfig) -> ImageFolder | Cifar:
-    """The training images a config names."""
-    return ImageFolder(config.root) if config.format == "folder" else Cifar(config.root, config.format)
+    """The training images a config names. Every process calls this."""
+    if config.format == "folder":
+        return ImageFolder(config.root)
+    return Cifar(config.root, config.format)
 
 
 class StepSampler(Sampler):
@@ -152,7 +192,7 @@ class ViewsDataset(Dataset):
             except UnreadableImage:
                 unreadable.append(self.source.name(here))
                 continue
-            return self.augment(image, (self.seed, epoch, index)), self.source.labels[here], unreadable  # pyright: ignore[reportArgumentType]
+            return self.augment(image, (self.seed, epoch, index)), int(self.source.labels[here]), unreadable  # pyright: ignore[reportArgumentType]
         raise UserError(f"not one of the {len(self.source)} images can be read (first: {unreadable[0]})")
 
 

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
+from pretrain.data.image_index import ImageIndex
 from runtime.command_line import UserError, printable
 
 SUFFIXES = (
@@ -24,80 +25,92 @@ SUFFIXES = (
     ".tiff",
 )
 """Names of image files: torchvision's, and what else `pretrain.data.decode` reads; in any case."""
+_SUFFIXES = frozenset(SUFFIXES)
 
-NO_LABEL = -1
 
-
-def image_paths(root: str | Path) -> list[Path]:
-    """The image files below ``root``, sorted by path. Links are followed; every real folder is walked once.
+def image_names(root: str | Path) -> list[str]:
+    """The image files below ``root``, relative to it, sorted folder by folder. Links are followed; every real folder is
+    walked once.
 
     Left out: hidden files and folders (``.ipynb_checkpoints``, ``._x.jpg`` of macOS; counted on stderr where they look
     like images). Raises UserError if there is no such folder or no image in it.
     """
-    root = Path(root)
-    if not root.is_dir():
+    if not Path(root).is_dir():
         raise UserError(f"no folder of images at {root}; give an existing one")
-    found, hidden = [], 0
-    for path, is_hidden in _walk(root):
-        hidden += is_hidden
-        if not is_hidden:
-            found.append(path)
+    found: list[str] = []
+    hidden = _walk(os.fspath(root), found)
     if not found:
         raise UserError(f"no image below {root} (looked for {' '.join(SUFFIXES)}); check the path")
     if hidden:
         print(f"{printable(root)}: {hidden} hidden files named like images are left out", file=sys.stderr)
-    return sorted(found)
+    found.sort(key=lambda name: name.replace("/", "\0"))  # as paths are sorted: a/b before a-b
+    return found
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
-    """Every file named like an image, and whether it is hidden; a folder that was walked already is not walked again.
+def image_paths(root: str | Path) -> list[Path]:
+    """The same as paths."""
+    return [Path(root, name) for name in image_names(root)]
 
-    Real folders come before links to folders, so that an image has the name of its own place.
+
+def image_index(root: str | Path) -> ImageIndex:
+    """The same as an index, with the classes: the folders right below the root, as in ImageNet.
+
+    A root that holds images itself has none. A folder without an image is named on stderr.
+    """
+    index = ImageIndex.of(image_names(root))
+    if index.classes:
+        try:
+            check_class_folders(root, index.classes)
+        except UserError as fault:  # who learns from labels counts the classes
+            print(f"warning: {fault}", file=sys.stderr)
+    return index
+
+
+def _walk(root: str, found: list[str]) -> int:
+    """Append every file named like an image to ``found``; returns how many hidden ones were left out.
+
+    A folder that was walked already is not walked again. Real folders come before links to folders, so that an image
+    has the name of its own place. Strings throughout: a path costs ten times as much.
     """
     seen: set[tuple[int, int]] = set()
-    folders, links = [(root, False)], []
+    folders, links, hidden = [("", False)], [], 0
     while folders or links:
-        folder, is_hidden = folders.pop() if folders else links.pop()
+        prefix, is_hidden = folders.pop() if folders else links.pop()
+        folder = os.path.join(root, prefix[:-1]) if prefix else root
         try:
-            status = folder.stat()
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            with os.scandir(folder) as listing:
+                entries = list(listing)
         except OSError as error:
             raise UserError(f"{folder} cannot be read: {error.strerror}; make it readable, or move it away") from error
-        if (status.st_dev, status.st_ino) in seen:
-            continue
         seen.add((status.st_dev, status.st_ino))
+        below, linked = [], []
         for entry in entries:
-            path, hides = folder / entry.name, is_hidden or entry.name.startswith(".")
+            name = entry.name
+            hides = is_hidden or name[0] == "."
             if entry.is_dir(follow_symlinks=False):
-                folders.append((path, hides))
+                below.append((f"{prefix}{name}/", hides))
             elif entry.is_symlink() and entry.is_dir():
-                links.append((path, hides))
-            elif path.suffix.lower() in SUFFIXES:
-                yield path, hides
-
-
-def labelled_paths(root: str | Path) -> tuple[list[Path], list[str], list[int]]:
-    """The images below ``root``, their classes and the class number of each.
-
-    The folders right below the root are the classes, as in ImageNet; a root that holds images itself has none, and
-    every number is NO_LABEL. Raises UserError as `image_paths` does.
-    """
-    root = Path(root)
-    paths, depth = image_paths(root), len(root.parts)
-    folders = [path.parts[depth] if len(path.parts) > depth + 1 else None for path in paths]
-    if None in folders:
-        return paths, [], [NO_LABEL] * len(paths)
-    classes = sorted({folder for folder in folders if folder is not None})
-    number = {name: index for index, name in enumerate(classes)}
-    return paths, classes, [number[folder] for folder in folders if folder is not None]
+                linked.append((f"{prefix}{name}/", hides))
+            elif name[name.rfind(".") :].lower() in _SUFFIXES and name.rfind("."):
+                if hides:
+                    hidden += 1
+                else:
+                    found.append(prefix + name)
+        folders += sorted(below, reverse=True)
+        links += sorted(linked, reverse=True)
+    return hidden
 
 
 def check_class_folders(root: str | Path, classes: Collection[str]) -> None:
     """Raise UserError naming the folders right below ``root`` that are no class, because no image was found in them."""
+    known = set(classes)
     empty = sorted(
         entry.name
         for entry in Path(root).iterdir()
-        if entry.is_dir() and entry.name[0] != "." and entry.name not in classes and not _leads_back(entry, Path(root))
+        if entry.name not in known and entry.name[0] != "." and entry.is_dir() and not _leads_back(entry, Path(root))
     )
     if empty:
         raise UserError(

@@ -12,8 +12,8 @@ from torchvision.transforms import v2
 
 from pretrain.config import TrainConfig
 from pretrain.data.datasets import Cifar, ImageFolder
+from pretrain.data.image_index import NO_LABEL
 from pretrain.data.views import NORMALISATIONS, normalise
-from pretrain.data.walk import NO_LABEL
 from pretrain.losses.class_ranks import inter_class, intra_class, total
 from runtime import distributed
 from runtime.command_line import UserError
@@ -65,7 +65,7 @@ def monitor_of(source: ImageFolder | Cifar, *, count: int, size: int, mean, std)
     order = np.random.default_rng(0).permutation(len(source)).tolist()
     members: dict[int, list[int]] = {}
     for place in order:
-        members.setdefault(source.labels[place], []).append(place)
+        members.setdefault(int(source.labels[place]), []).append(place)
     classes = sorted(k for k, places in members.items() if k != NO_LABEL and len(places) >= PER_CLASS)
     classes = classes[: count // PER_CLASS]
     if len(classes) >= 2:

@@ -142,6 +142,17 @@ def test_auto_is_recorded_and_another_machines_choice_does_not_go_on_with_the_ru
         training_loop.guard_of(run, asked.method).check(identity)
 
 
+def test_a_run_goes_on_with_the_same_images_elsewhere_and_with_no_others(finished, command, refused, scenes, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "backbone.pth").unlink()
+    moved = shutil.copytree(scenes / "unlabelled", tmp_path / "moved" / "unlabelled")
+    assert command(SCRIPT, *small(moved.parent, run, "epochs=2")).returncode == 0
+    (run / "backbone.pth").unlink()
+    next(moved.rglob("*.*")).unlink()
+    line = refused(SCRIPT, *small(moved.parent, run, "epochs=2"))
+    assert "another run: images.count (there 48, here 47); images.sha256" in line
+
+
 def test_a_setting_younger_than_the_run_had_its_default(finished, command, refused, scenes, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     about = yaml.safe_load((run / "config.yaml").read_text())

@@ -77,7 +77,7 @@ def load(benchmark: str, root: str | Path | None) -> tuple[Images, Images]:
 
 def _folder(root: Path) -> Images:
     source = ImageFolder(root)
-    names = [path.relative_to(root).as_posix() for path in source.paths]
+    names = [source.name(index) for index in range(len(source))]
     if stray := [name for name in names if "/" not in name]:
         raise UserError(f"{root} holds images outside class folders, the first {stray[0]}; expected {root}/CLASS/IMAGE")
     classes = sorted({name.partition("/")[0] for name in names})

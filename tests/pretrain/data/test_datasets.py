@@ -70,7 +70,7 @@ def test_unreadable_image_is_named_and_the_next_one_stands_in(tmp_path):
     augment = views.Augment(views.random_views(views.ViewsConfig(recipe="symmetric", size=32)))
     dataset = datasets.ViewsDataset(datasets.ImageFolder(tmp_path), augment, seed=0)
     _, _, unreadable = dataset[(0, 1)]
-    assert unreadable == [str(tmp_path / "b.jpg")]
+    assert unreadable == ["b.jpg"]
     assert dataset[(0, 0)][2] == []
 
 
@@ -79,7 +79,7 @@ def test_classes_are_the_folders_below_the_root(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         gradient_image().save(tmp_path / name)
     folder = datasets.ImageFolder(tmp_path)
-    assert folder.classes == ["cat", "dog"] and folder.labels == [0, 0, 1]
+    assert folder.classes == ["cat", "dog"] and folder.labels.tolist() == [0, 0, 1]
     gradient_image().save(tmp_path / "stray.png")
     assert datasets.ImageFolder(tmp_path).classes == []
 

@@ -1,0 +1,56 @@
+"""Arrays in one file that processes map into memory together: the format of safetensors, which others read as well."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from runtime.command_line import UserError
+from runtime.files import replacing
+
+KINDS = {"U8": np.uint8, "I16": np.int16, "I32": np.int32, "I64": np.int64, "U32": np.uint32}
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of the arrays and their names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {len(arrays[name])}\n".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
+    """Write arrays of one dimension and what is said of them, as a whole file. Raises UserError where it cannot."""
+    with replacing(path) as temporary:
+        save_file(dict(arrays), temporary, {**about, "checksum": checksum(arrays)})
+
+
+def read(path: Path, *, check: bool, remedy: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a file, mapped and not read, and what is said of them.
+
+    Args:
+        check: read all of it, and compare with its checksum.
+
+    Raises UserError for a file that is not there, cut off or damaged.
+    """
+    try:
+        whole = np.memmap(path, np.uint8, "r")
+        length = int.from_bytes(whole[:8].tobytes(), "little")
+        header = json.loads(whole[8 : 8 + length].tobytes())
+        about, content = header.pop("__metadata__"), whole[8 + length :]
+        arrays = {
+            name: content[slice(*entry["data_offsets"])].view(KINDS[entry["dtype"]]) for name, entry in header.items()
+        }
+        if any(len(arrays[name]) != entry["shape"][0] for name, entry in header.items()):
+            raise ValueError("cut off")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; {remedy}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged or cannot be read; {remedy}") from error
+    if check and checksum(arrays) != about["checksum"]:
+        raise UserError(f"{path} is damaged (another checksum); {remedy}")
+    return arrays, about
