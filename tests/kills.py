@@ -29,6 +29,7 @@ if __name__ == "__main__":
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
 
 CLOCK = {"images_per_s", "wall_s", "time", "data_time", "rank_data_time", "eta_seconds"}
+CLOCK |= {"data_wait", "step_images_per_s", "loader_images_per_s"}
 """Keys of json files whose values are measured in seconds."""
 
 SMOOTHED = "metrics.json"

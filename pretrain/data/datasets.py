@@ -259,4 +259,7 @@ def batches(
         collate_fn=_as_it_is,
         pin_memory=device.type == "cuda",
         worker_init_fn=begin_worker,
+        # Its seed of the processes, which none uses, would otherwise come from the run's own random numbers: one draw
+        # more at each start.
+        generator=torch.Generator(),
     )
