@@ -12,7 +12,7 @@ STEMS = ("imagenet", "cifar")
 
 
 def resnet50(*, stem: str = "imagenet", zero_init_residual: bool = True, stride_in_1x1: bool = False) -> ResNet:
-    """ResNet-50 with torchvision's parameter names; images (B, 3, H, W) -> features (B, 2048).
+    """ResNet-50 with torchvision's parameter names; images (B, 3, H, W) -> features (B, ``width``), width 2048.
 
     Args:
         stem: ``imagenet`` (7x7 stride 2, max-pool) or ``cifar`` (3x3 stride 1, no pool: SimCLR, appendix B.9).
@@ -22,6 +22,7 @@ def resnet50(*, stem: str = "imagenet", zero_init_residual: bool = True, stride_
     """
     one_of("stem", stem, STEMS)
     network = ResNet(Bottleneck, [3, 4, 6, 3], zero_init_residual=zero_init_residual)
+    network.width = network.fc.in_features  # pyright: ignore[reportArgumentType]
     network.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     if stem == "cifar":
         network.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)

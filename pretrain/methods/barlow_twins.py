@@ -49,7 +49,7 @@ class Method(JointEmbedding):
     """The shared network of joint embeddings with a projector of three layers, BN and ReLU after all but the last."""
 
     def __init__(self, backbone: nn.Module, config: Config):
-        super().__init__(backbone, mlp(2048, *[config.projector_width] * config.layers, last_bias=False))
+        super().__init__(backbone, mlp(backbone.width, *[config.projector_width] * config.layers, last_bias=False))
         self.config = config
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ class Method(nn.Module):
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
         self.config, self.backbone = config, backbone
-        self.projector = mlp(2048, config.projector_width, config.output_width, last_bias=False)
+        self.projector = mlp(backbone.width, config.projector_width, config.output_width, last_bias=False)
         self.predictor = mlp(config.output_width, config.predictor_width, config.output_width, last_bias=False)
         self.teacher = teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
         if config.separate_start:

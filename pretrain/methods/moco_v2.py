@@ -44,7 +44,7 @@ class Method(nn.Module):
         self.config = config
         self.backbone = batch_norm.in_groups(backbone, config.bn_groups // world)
         hidden = [config.projector_width] * (config.layers - 1)
-        self.projector = mlp(2048, *hidden, config.output_width, hidden_norm=False)
+        self.projector = mlp(backbone.width, *hidden, config.output_width, hidden_norm=False)
         self.teacher = teacher_of(nn.ModuleDict({"backbone": backbone, "projector": self.projector}))
         # Buffers, so that a resumed run has them. Every rank holds the same queue, one for each view that asks.
         queues = torch.randn(1 + config.symmetric, config.queue_size, config.output_width)

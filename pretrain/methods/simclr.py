@@ -32,7 +32,7 @@ class Method(JointEmbedding):
     """The shared network of joint embeddings with SimCLR's projector."""
 
     def __init__(self, backbone: nn.Module, config: Config):
-        super().__init__(backbone, _projector(config))
+        super().__init__(backbone, _projector(backbone.width, config))
         self.config = config
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
@@ -41,8 +41,8 @@ class Method(JointEmbedding):
         return {"contrastive": nt_xent(z1, z2, temperature=self.config.temperature, matmul=shared_matmul)}
 
 
-def _projector(config: Config) -> nn.Sequential:
-    widths = [2048, *[config.projector_width] * (config.layers - 1), config.output_width]
+def _projector(width: int, config: Config) -> nn.Sequential:
+    widths = [width, *[config.projector_width] * (config.layers - 1), config.output_width]
     if config.head == "paper":
         return mlp(*widths, hidden_norm=False)
     projector = mlp(*widths, last_bias=False).append(nn.BatchNorm1d(config.output_width))

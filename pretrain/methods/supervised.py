@@ -16,7 +16,7 @@ class Method(nn.Module):
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
         self.backbone, self.classes = backbone, config.classes
-        self.classifier = nn.Linear(2048, config.classes)
+        self.classifier = nn.Linear(backbone.width, config.classes)
 
     def forward(self, views: list[Tensor]) -> Embeddings:
         """One view (b, 3, H, W) -> its logits (b, K), float32."""

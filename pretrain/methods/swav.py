@@ -48,7 +48,7 @@ class Method(nn.Module):
     def __init__(self, backbone: nn.Module, config: Config):
         super().__init__()
         self.config, self.backbone = config, backbone
-        self.projector = mlp(2048, config.projector_width, config.output_width)
+        self.projector = mlp(backbone.width, config.projector_width, config.output_width)
         self.prototypes = nn.Parameter(F.normalize(torch.randn(config.prototypes, config.output_width), dim=1))
         self.prototypes.register_hook(lambda gradient: gradient * (self.progress >= config.freeze_share))
         # Buffers, so that a resumed run has them. Every rank holds the same queue: one for each large view.

@@ -43,7 +43,7 @@ class Method(JointEmbedding):
 
     def __init__(self, backbone: nn.Module, config: Config):
         width = config.projector_width
-        super().__init__(backbone, mlp(2048, width, width, width, last_bias=False))
+        super().__init__(backbone, mlp(backbone.width, width, width, width, last_bias=False))
         self.config = config
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:

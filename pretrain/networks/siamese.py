@@ -33,7 +33,7 @@ class Siamese(nn.Module):
         super().__init__()
         width, self.teacher_momentum = projector_width, teacher_momentum
         self.backbone = backbone
-        self.projector = mlp(2048, *[width] * layers, last_norm=True)
+        self.projector = mlp(backbone.width, *[width] * layers, last_norm=True)
         # The sources give the last layer a bias and freeze it: the BN behind it would cancel it.
         self.projector[-2].bias.requires_grad_(False)
         self.predictor = mlp(width, predictor_width, width)

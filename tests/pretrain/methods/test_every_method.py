@@ -34,9 +34,18 @@ def build(name: str, *, trunk=resnet.resnet50, seed: int = 0, **changes):
 
 
 def tiny_trunk() -> nn.Module:
-    """Images of any size -> 2048 features, with the parts a trunk has: convolution, BN, pooling."""
+    """Images of any size -> 24 features, with the parts a trunk has: convolution, BN, pooling."""
     layers = [nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Linear(32, 2048))
+    trunk = nn.Sequential(*layers, nn.Linear(32, 24))
+    trunk.width = 24  # that of no usual network: methods ask for it
+    return trunk
+
+
+def no_trunk(width: int = 2048) -> nn.Module:
+    """A trunk of which only the width is asked."""
+    trunk = nn.Identity()
+    trunk.width = width
+    return trunk
 
 
 def two_views(n: int = 8, *, size: int = 32, seed: int = 1) -> list[torch.Tensor]:
@@ -211,7 +220,7 @@ def test_heads_are_those_of_the_sources(name):
     """But for the bias of a layer before a BN, which some sources have and the BN cancels."""
     module = methods.load(name)
     with torch.device("meta"):  # shapes alone: some heads have a hundred million weights
-        network = module.Method(nn.Identity(), module.Config())
+        network = module.Method(no_trunk(), module.Config())
     heads = {part: child for part, child in network.named_children() if part in ("projector", "predictor")}
     assert heads.keys() == HEADS[name].keys()
     for part, (widths, last_bias, norm_between, norm_last) in HEADS[name].items():
@@ -228,8 +237,8 @@ def test_projectors_have_as_many_layers_as_a_recipe_wants(name, layers):
     """CIFAR recipes take one away; the width that comes out stays, and so does the BN that ends SimSiam's."""
     module = methods.load(name)
     with torch.device("meta"):
-        network = module.Method(nn.Identity(), module.Config(layers=layers))
-        usual = module.Method(nn.Identity(), module.Config())
+        network = module.Method(no_trunk(), module.Config(layers=layers))
+        usual = module.Method(no_trunk(), module.Config())
     widths, usual_widths = (
         [layer.out_features for layer in whole.projector if isinstance(layer, nn.Linear)] for whole in (network, usual)
     )
