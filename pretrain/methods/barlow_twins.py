@@ -4,12 +4,13 @@ Letters: B samples in the global batch, D features; C is the (D, D) cross-correl
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.barlow_twins import Config
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.heads import mlp
 from pretrain.networks.joint_embedding import JointEmbedding
 
@@ -48,7 +49,7 @@ def correlation_terms(z1: Tensor, z2: Tensor, *, redundancy: float, matmul: Matm
 class Method(JointEmbedding):
     """The shared network of joint embeddings with a projector of three layers, BN and ReLU after all but the last."""
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__(backbone, mlp(backbone.width, *[config.projector_width] * config.layers, last_bias=False))
         self.config = config
 

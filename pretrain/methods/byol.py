@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.byol import Config
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.ema import ema_update, teacher_of
 from pretrain.networks.heads import mlp
 from pretrain.optimisation import schedules
@@ -22,7 +23,7 @@ def regression(q: Tensor, z: Tensor) -> Tensor:
 class Method(nn.Module):
     """Online: predictor(projector(backbone(view))). Target: the teacher's projector(backbone(view))."""
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__()
         self.config, self.backbone = config, backbone
         self.projector = mlp(backbone.width, config.projector_width, config.output_width, last_bias=False)

@@ -5,7 +5,7 @@ branch, C12 between them. Log_n is the Taylor logarithm of order n about I.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretrain.losses import exact_traces, taylor_traces
 from pretrain.losses.shared_matmul import shared_matmul
@@ -13,6 +13,7 @@ from pretrain.losses.trace_gradients import Matmul
 from pretrain.losses.unit_rows import centred_unit_rows
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.matrix_ssl import Config
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.siamese import Siamese
 from runtime.command_line import UserError
 
@@ -103,7 +104,7 @@ VARIANTS = {"released": released_terms, "paper": paper_terms}
 class Method(Siamese):
     """The shared network with a teacher; the loss of both directions, averaged."""
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__(
             backbone,
             projector_width=config.projector_width,

@@ -7,13 +7,14 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretrain.losses import taylor_traces
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.mec import Config
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.host_copy import HostCopy
 from pretrain.networks.siamese import Siamese
 
@@ -40,7 +41,7 @@ def series_norm(online: Tensor, target: Tensor, *, lambda_inv: float) -> float:
 class Method(Siamese):
     """The shared network with a teacher; lambda_inv follows the progress of training."""
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__(
             backbone,
             projector_width=config.projector_width,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.moco_v2 import Config
 from pretrain.networks import batch_norm, batch_shuffle
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.ema import ema_update, teacher_of
 from pretrain.networks.heads import mlp
 from pretrain.networks.host_copy import HostCopy
@@ -33,7 +34,7 @@ class Method(nn.Module):
 
     queue: Tensor
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__()
         world = distributed.world_size()
         if config.bn_groups < 1 or config.bn_groups % world:

@@ -11,6 +11,7 @@ from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.simclr import Config
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.heads import mlp
 from pretrain.networks.joint_embedding import JointEmbedding
 
@@ -31,7 +32,7 @@ def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float, matmul: Matmul = torc
 class Method(JointEmbedding):
     """The shared network of joint embeddings with SimCLR's projector."""
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__(backbone, _projector(backbone.width, config))
         self.config = config
 

@@ -4,10 +4,11 @@ Letters: B samples in the global batch, D features; p is the predictor's output,
 """
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.simsiam import Config
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.siamese import Siamese
 
 
@@ -21,7 +22,7 @@ class Method(Siamese):
 
     constant_lr = ("predictor",)  # the released command's --fix-pred-lr: 68.1 against 67.7 with the cosine (Table 1)
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__(
             backbone,
             projector_width=config.projector_width,

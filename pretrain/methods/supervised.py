@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.supervised import Config
+from pretrain.networks.backbone import Backbone
 
 
 class Method(nn.Module):
     """A linear classifier on the backbone."""
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__()
         self.backbone, self.classes = backbone, config.classes
         self.classifier = nn.Linear(backbone.width, config.classes)

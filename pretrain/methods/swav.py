@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.swav import Config
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.heads import mlp
 from pretrain.networks.host_copy import HostCopy
 
@@ -45,7 +46,7 @@ class Method(nn.Module):
     queue: Tensor
     progress: Tensor
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         super().__init__()
         self.config, self.backbone = config, backbone
         self.projector = mlp(backbone.width, config.projector_width, config.output_width)

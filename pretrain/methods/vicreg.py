@@ -5,12 +5,13 @@ Letters: B samples in the global batch, D features. The paper writes n for B and
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.losses.trace_gradients import Matmul, gram
 from pretrain.methods import Embeddings
 from pretrain.methods.settings.vicreg import Config
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.heads import mlp
 from pretrain.networks.joint_embedding import JointEmbedding
 
@@ -41,7 +42,7 @@ def covariance(z: Tensor, *, matmul: Matmul = torch.matmul) -> Tensor:
 class Method(JointEmbedding):
     """The shared network of joint embeddings with an expander of three layers, BN and ReLU after the first two."""
 
-    def __init__(self, backbone: nn.Module, config: Config):
+    def __init__(self, backbone: Backbone, config: Config):
         width = config.projector_width
         super().__init__(backbone, mlp(backbone.width, width, width, width, last_bias=False))
         self.config = config

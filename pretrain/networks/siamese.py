@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.methods import Embeddings
+from pretrain.networks.backbone import Backbone
 from pretrain.networks.ema import ema_update, teacher_of
 from pretrain.networks.heads import mlp
 from pretrain.optimisation import schedules
@@ -23,7 +24,7 @@ class Siamese(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         projector_width: int,
         predictor_width: int,

@@ -14,6 +14,7 @@ LIGHTLY = np.load(Path(__file__).parents[1] / "losses/lightly_losses.npz")
 def build(**settings) -> byol.Method:
     torch.manual_seed(0)
     trunk = nn.Sequential(nn.Conv2d(3, 64, 5), nn.BatchNorm2d(64), nn.Flatten(), nn.Linear(64, 2048))
+    trunk.width = 2048
     nn.init.zeros_(trunk[1].weight)  # as at the end of a residual branch
     return byol.Method(trunk, byol.Config(projector_width=16, predictor_width=16, output_width=8, **settings))
 

@@ -36,7 +36,7 @@ def build(name: str, *, trunk=resnet.resnet50, seed: int = 0, **changes):
 def tiny_trunk() -> nn.Module:
     """Images of any size -> 24 features, with the parts a trunk has: convolution, BN, pooling."""
     layers = [nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
-    trunk = nn.Sequential(*layers, nn.Linear(32, 24))
+    trunk = nn.Sequential(*layers, nn.Linear(32, 24, bias=False))  # a head's BN cancels a bias: its gradient is noise
     trunk.width = 24  # that of no usual network: methods ask for it
     return trunk
 

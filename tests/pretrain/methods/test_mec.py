@@ -144,7 +144,9 @@ def small(**changes) -> mec.Method:
     """lambda_inv is a quarter of the batch at the start and a 32nd after the warm-up, as the released code has it for
     2048 features."""
     settings = {"projector_width": 128, "predictor_width": 4, "distortion": 4.0} | changes
-    return mec.Method(torch.nn.Linear(1, 1), mec.Config(**settings))
+    trunk = torch.nn.Linear(1, 1)
+    trunk.width = 1
+    return mec.Method(trunk, mec.Config(**settings))
 
 
 def test_a_series_that_may_not_converge_is_said_once(capsys):

@@ -19,7 +19,9 @@ def build(**settings) -> moco_v2.Method:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     small = {"projector_width": 16, "output_width": 4, "queue_size": 16, "bn_groups": 2} | settings
-    return moco_v2.Method(nn.Sequential(*layers, nn.Linear(8, 2048)), moco_v2.Config(**small))
+    trunk = nn.Sequential(*layers, nn.Linear(8, 24))
+    trunk.width = 24
+    return moco_v2.Method(trunk, moco_v2.Config(**small))
 
 
 def images(n: int = 8) -> torch.Tensor:

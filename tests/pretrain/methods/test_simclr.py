@@ -10,6 +10,13 @@ from pretrain.config import resolve
 from pretrain.methods import Embeddings, simclr
 from runtime.command_line import UserError
 
+
+class Trunk(nn.Identity):
+    """A trunk of which only the width is asked."""
+
+    width = 8
+
+
 # lightly 1.6.0 in float64, values and gradients
 LIGHTLY = np.load(Path(__file__).parents[1] / "losses/lightly_losses.npz")
 
@@ -59,7 +66,7 @@ def test_collapse_leaves_chance_and_separation_leaves_nothing():
 
 def test_heads_of_the_paper_and_of_the_code():
     def parts(**settings):
-        network = simclr.Method(nn.Identity(), simclr.Config(projector_width=16, output_width=8, **settings))
+        network = simclr.Method(Trunk(), simclr.Config(projector_width=16, output_width=8, **settings))
         return network.projector, [type(part).__name__ for part in network.projector]
 
     paper, names = parts()
@@ -74,6 +81,6 @@ def test_heads_of_the_paper_and_of_the_code():
 
 def test_both_views_learn():
     z1, z2 = (z.requires_grad_() for z in views())
-    network = simclr.Method(nn.Identity(), simclr.Config(projector_width=8))
+    network = simclr.Method(Trunk(), simclr.Config(projector_width=8))
     network.loss_terms(Embeddings((z1, z2), ()))["contrastive"].backward()
     assert z1.grad.norm() > 0 and z2.grad.norm() > 0

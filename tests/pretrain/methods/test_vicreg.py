@@ -9,6 +9,13 @@ from torch import nn
 from pretrain.losses.shared_matmul import shared_matmul
 from pretrain.methods import Embeddings, vicreg
 
+
+class Trunk(nn.Identity):
+    """A trunk of which only the width is asked."""
+
+    width = 8
+
+
 # lightly 1.6.0 in float64, values and gradients
 LIGHTLY = np.load(Path(__file__).parents[1] / "losses/lightly_losses.npz")
 SHAPES = {"wide": (6, 20), "square": (8, 8), "tall": (24, 8)}  # Gram form, then the covariance itself twice
@@ -21,7 +28,7 @@ def rows(B: int, D: int) -> torch.Tensor:
 
 
 def terms(z1, z2, **settings) -> dict[str, torch.Tensor]:
-    network = vicreg.Method(nn.Identity(), vicreg.Config(projector_width=8, **settings))
+    network = vicreg.Method(Trunk(), vicreg.Config(projector_width=8, **settings))
     return network.loss_terms(Embeddings((z1, z2), ()))
 
 
