@@ -69,6 +69,7 @@ def trained(*, stop_gradient: bool, watch: Watch, steps: int = 150) -> float:
         nn.Conv2d(3, 16, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(144, 2048)
     )
     config = simsiam.Config(stop_gradient=stop_gradient, projector_width=32, predictor_width=16)
+    trunk.width = 2048
     network = simsiam.Method(trunk, config)
     optimizer = optimizers.build(network, optimizers.OptimConfig(name="adamw"))
     optimizers.set_lr(optimizer, 0.01, peak=0.01)
