@@ -14,7 +14,7 @@ from transfer import semi
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["epochs=2", "batch_size=8", "size=32", "resize=32", "workers=0"]
+SMALL = ["epochs=2", "batch_size=8", "size=32", "resize=32", "workers=0", "precision=fp32"]
 
 
 @pytest.fixture(scope="module")
