@@ -70,8 +70,9 @@ def architecture_of(shapes: dict[str, tuple[int, ...]]) -> Architecture:
     """The architecture that the shapes are of, as far as blocks and the first stage tell it."""
     bottleneck = any(".conv3." in name for name in shapes)
     middle = shapes.get("layer1.0.conv2.weight", (64, 64))
-    groups = max(1, middle[0] // middle[1]) if bottleneck and len(middle) > 1 and middle[1] else 1
-    return Architecture(_blocks(shapes), bottleneck, middle[0] // groups if bottleneck else 64, groups)
+    channels = middle[0]
+    groups = max(1, channels // middle[1]) if bottleneck and len(middle) > 1 and middle[1] else 1
+    return Architecture(_blocks(shapes), bottleneck, channels // groups if bottleneck else 64, groups)
 
 
 def _blocks(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:

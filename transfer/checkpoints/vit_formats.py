@@ -30,7 +30,7 @@ def _anywhere(*names: str) -> str:
     return "|".join(f"{place}{name}" for name in names for place in ANY.split("|"))
 
 
-def _renamer(*table: tuple[str, str]) -> Callable[[str], str]:
+def _renamer(*table: tuple[str, str | Callable[[re.Match], str]]) -> Callable[[str], str]:
     def rename(name: str) -> str:
         for pattern, replacement in table:
             name = re.sub(pattern, replacement, name)
@@ -91,7 +91,7 @@ google = _renamer(
     (r"/MlpBlock_\d/Dense_1/", "/mlp/fc2/"),
     (r"(kernel|scale)$", "weight"),
     (r"/", "."),
-)  # pyright: ignore[reportArgumentType]
+)
 
 GOOGLE_ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "proj"}
 

@@ -70,8 +70,11 @@ def scale_jitter(cfg: CfgNode) -> list[T.Augmentation]:
     What is smaller than the square is left so: the model pads.
     """
     (least, most), side = cfg.TRANSFER.SCALE_JITTER, cfg.TRANSFER.SQUARE
-    flips = [flip for flip in build_augmentation(cfg, is_train=True) if isinstance(flip, T.RandomFlip)]
-    return [*flips, T.ResizeScale(least, most, side, side), T.FixedSizeCrop((side, side), pad=False)]
+    square: Any = (side, side)  # Detectron2's annotation says one number
+    flips: list[T.Augmentation] = [
+        flip for flip in build_augmentation(cfg, is_train=True) if isinstance(flip, T.RandomFlip)
+    ]
+    return [*flips, T.ResizeScale(least, most, side, side), T.FixedSizeCrop(square, pad=False)]
 
 
 def mapper_of(cfg: CfgNode, *, is_train: bool) -> Mapper:

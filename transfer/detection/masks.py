@@ -36,7 +36,7 @@ class Polygons(PolygonMasks):
         drawn = np.zeros((len(self), mask_size, mask_size), dtype=bool)
         parts = [len(polygons) for polygons in self.polygons]
         if sum(parts):
-            lengths = _run_lengths(self._inside(edges, mask_size), parts, mask_size)
+            lengths: Any = _run_lengths(self._inside(edges, mask_size), parts, mask_size)
             drawn[np.flatnonzero(parts)] = coco_mask.decode(lengths).transpose(2, 0, 1)
         return torch.from_numpy(drawn).to(boxes.device)
 
@@ -57,7 +57,8 @@ class Polygons(PolygonMasks):
 
 def _run_lengths(polygons: list[np.ndarray], parts: list[int], size: int) -> list[Any]:
     """Packed run lengths of objects of so many polygons each; one without any has none."""
-    each = coco_mask.frPyObjects(polygons, size, size)
+    outlines: Any = polygons
+    each: Any = coco_mask.frPyObjects(outlines, size, size)
     ends = np.cumsum(parts)
     return [
         each[end - 1] if count == 1 else coco_mask.merge(each[end - count : end])
@@ -90,7 +91,7 @@ def packed_in_boxes(masks: np.ndarray, boxes: np.ndarray) -> list[dict[str, Any]
     lengths[opens] = bounds[opens]
     closes += lengths[closes] > 0  # a mask that ends with a set pixel has no run of nothing after it
     size = [height, width]
-    runs = [{"size": size, "counts": lengths[begin:end]} for begin, end in zip(opens, closes, strict=True)]
+    runs: Any = [{"size": size, "counts": lengths[begin:end]} for begin, end in zip(opens, closes, strict=True)]
     packed: Any = coco_mask.frPyObjects(runs, height, width)
     return [{"size": size, "counts": entry["counts"].decode()} for entry in packed]
 

@@ -151,7 +151,7 @@ def _resnet(shapes: Mapping[str, tuple[int, ...]], path: object) -> dict[str, An
     ]
     bottleneck = "res2.0.conv3.weight" in shapes
     first, last = shapes.get("res2.0.conv1.weight"), shapes.get(f"res2.0.conv{3 if bottleneck else 2}.weight")
-    depth = DEPTHS.get((bottleneck, tuple(blocks)))
+    depth = DEPTHS.get((bottleneck, (blocks[0], blocks[1], blocks[2], blocks[3])))
     if depth is None or not first or not last:
         kind = "bottleneck" if bottleneck else "basic"
         raise UserError(

@@ -1,6 +1,7 @@
 """Any network of timm that has feature maps, as a backbone of Detectron2 under its FPN."""
 
 import math
+from typing import Any
 
 import timm
 import torch
@@ -51,8 +52,9 @@ class TimmFeatures(Backbone):
 def created(name: str, *, drop_path: float = 0.0) -> nn.Module:
     """timm's network of that name without weights, reduced to its feature maps. Raises UserError if it has none."""
     one_of("network of timm", name, timm.list_models() if not timm.is_model(name) else [name])
-    options = {"drop_path_rate": drop_path} if drop_path else {}
-    for any_size in ({"strict_img_size": False}, {}):  # the first is for the networks with windows only
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    sizes: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {})
+    for any_size in sizes:  # the first is for the networks with windows only
         try:
             return timm.create_model(name, pretrained=False, features_only=True, **options, **any_size)
         except TypeError as error:

@@ -5,6 +5,7 @@ Detectron2 has both, and a LazyConfig of them, but no builder for its registry.
 
 import sys
 from functools import partial
+from typing import Any
 
 import timm.layers
 from detectron2.config import CfgNode
@@ -26,15 +27,16 @@ def build_vit_pyramid_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SimpleFe
     One more level, half the size of the last, is added where MODEL.RPN.IN_FEATURES ends in it.
     """
     vit = cfg.TRANSFER.VIT
+    norm: Any = partial(nn.LayerNorm, eps=1e-6)
     net = ViT(
         img_size=cfg.TRANSFER.SQUARE,
         patch_size=vit.PATCH,
-        in_chans=input_shape.channels,
+        in_chans=input_shape.channels or 3,
         embed_dim=vit.WIDTH,
         depth=vit.DEPTH,
         num_heads=vit.HEADS,
         drop_path_rate=vit.DROP_PATH,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        norm_layer=norm,
         use_abs_pos=vit.GRID > 0,
         use_rel_pos=vit.RELATIVE_POSITIONS,
         window_size=vit.WINDOW,

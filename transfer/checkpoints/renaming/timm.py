@@ -5,6 +5,7 @@ under ``backbone.bottom_up.network.``, in the thin backbone of ``transfer/detect
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,7 +86,8 @@ def _whole(name: str) -> torch.nn.Module:
     """timm's own network of that name without its classifier."""
     import timm
 
-    for any_size in ({"strict_img_size": False}, {}):
+    sizes: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {})
+    for any_size in sizes:
         try:
             return timm.create_model(name, pretrained=False, num_classes=0, **any_size)
         except TypeError:

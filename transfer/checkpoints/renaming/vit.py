@@ -8,6 +8,7 @@ patches alone, so it computes what the source computes for its patches without t
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -290,7 +291,7 @@ def differences(renamed: Renamed, source: Path) -> dict[str, float]:
     kernel = torch.from_numpy(renamed.arrays[f"{PREFIX}patch_embed.proj.weight"])
     image = torch.rand(1, 3, *[grid * kernel.shape[-1]] * 2, generator=torch.Generator().manual_seed(0))
     ours, blocks = _timm_vit(renamed, kernel)
-    theirs = _detectron2_vit(renamed)
+    theirs: Any = _detectron2_vit(renamed)
     tokens = ours(image)
     if "pos_embed" in renamed.state:
         tokens = tokens + renamed.state["pos_embed"].float()[:, token_places(source, renamed.state) :]
@@ -347,7 +348,8 @@ def _detectron2_vit(renamed: Renamed):
 
     import transfer.detection.vit  # noqa: F401  (makes timm's names known to Detectron2's blocks)
 
-    record, norm = renamed.record, partial(torch.nn.LayerNorm, eps=1e-6)
+    record = renamed.record
+    norm: Any = partial(torch.nn.LayerNorm, eps=1e-6)
     with torch.device("meta"):
         network = ViT(  # its constructor reads a drop path rate of each block, which has no value on the meta device
             img_size=record["patch"] * (record["grid"] or 6),
