@@ -61,6 +61,7 @@ def matrix_ssl_gradients(images):
     torch.manual_seed(0)
     trunk = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     trunk.append(nn.Linear(8, 2048))
+    trunk.width = 2048
     method = matrix_ssl.Method(trunk.double(), matrix_ssl.Config(projector_width=16, predictor_width=8)).double()
     method = batch_norm.synchronise(method, torch.device("cpu"))
     share = len(images) // distributed.world_size()
