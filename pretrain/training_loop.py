@@ -221,7 +221,7 @@ def train(
     if distributed.is_main():
         print(f"views by {settings.views.backend}, {settings.data.workers} loader processes a rank", file=sys.stderr)
     loader = datasets.batches(source, settings, total_steps=total, start=state.step, device=device)
-    batches = DataClock(loader, images=settings.batch_size, workers=loader.num_workers)
+    batches = DataClock(loader, images=settings.batch_size, workers=settings.data.workers)
     logger = StepLogger(state, total, warmup, rank_monitor.from_settings(settings, source), batches)
     stop_vote, loss_check = StopVote(), LossCheck()
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
