@@ -59,6 +59,8 @@ class ImageFolder:
     def __init__(self, root: str | Path):
         self.root = Path(root)
         self.index = distributed.from_main(lambda: image_index(self.root))
+        if not self.root.is_dir():  # on this node: the first rank may be on another
+            raise UserError(f"no folder of images at {root}; give an existing one")
 
     @property
     def classes(self) -> list[str]:

@@ -10,7 +10,9 @@ __all__ = ["main", "parse", "parser"]
 
 def main(argv):
     from transfer import train
-    from transfer.detection import hooks
+    from transfer.detection import hooks, losses
+
+    losses.PERIOD = 1
 
     folder = Path(argv[argv.index("--out") + 1])
     after_step = hooks.ShowProgress.after_step
