@@ -8,7 +8,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +32,7 @@ from runtime import distributed
 from runtime.command_line import UserError
 from runtime.files import write_json
 from runtime.jsonl_log import Log
+from runtime.precision import autocast
 from runtime.progress import Progress
 from runtime.provenance import commit
 from runtime.run_guard import RunGuard
@@ -281,9 +281,8 @@ def take_step(state: Run, own: list[Encoded], rate: float, *, pad: int, device: 
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
-    mixed = torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else nullcontext()
     for ids, targets in micro_batches(own, config.micro_batch, pad):
-        with mixed:
+        with autocast(config.precision, device):
             logits = model(input_ids=ids.to(device)).logits
         terms = losses(logits, targets.to(device), head_of(model, config), config)
         loss = terms["ce"] + config.loss.weight * terms["mce"] if "mce" in terms else terms["ce"]

@@ -49,9 +49,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     arguments = parser().parse_args(argv)
     faults = Faults()
     with faults.collected():
-        bn_statistics(arguments.bn_statistics, arguments.weights)
+        arguments.bn_statistics = bn_statistics(arguments.bn_statistics, arguments.weights)
     with faults.collected():
-        voting(arguments.k, arguments.temperature)
+        arguments.voting = voting(arguments.k, arguments.temperature)
     with faults.collected():
         check_seed(arguments.seed)
     for option, least in (("size", 1), ("resize", 1), ("workers", 0)):
@@ -76,10 +76,10 @@ def main(argv: list[str] | None = None) -> None:
             weights=arguments.weights,
             benchmark=arguments.benchmark,
             data=arguments.data,
-            voting=voting(arguments.k, arguments.temperature),
+            voting=arguments.voting,
             size=arguments.size,
             resize=arguments.resize,
-            bn_statistics=bn_statistics(arguments.bn_statistics, arguments.weights),
+            bn_statistics=arguments.bn_statistics,
             precision=arguments.precision,
             workers=arguments.workers,
             device=arguments.device,

@@ -29,10 +29,14 @@ def resnet50(*, stem: str = "imagenet", zero_init_residual: bool = True, stride_
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     if stride_in_1x1:
-        blocks: list[Any] = [network.layer2[0], network.layer3[0], network.layer4[0]]
-        for block in blocks:
-            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+        move_strides(network)
     return network
+
+
+def move_strides(network: Any) -> None:
+    """Move the stride of each stage to its first 1x1 convolution, as Caffe's networks have it."""
+    for block in (network.layer2[0], network.layer3[0], network.layer4[0]):
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def random_resnet50(seed: int) -> ResNet:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from pretrain.data import mapped_arrays
+from runtime.command_line import UserError
 
 NO_LABEL = -1
 
 FILE = "images.safetensors"
-"""The index in a run's folder, and in a folder of shards."""
+"""The index in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,12 @@ class ImageIndex:
     def is_in(self, path: Path) -> bool:
         """Whether a file holds this index whole."""
         try:
-            arrays, about = mapped_arrays.read(path, check=True, remedy="")
-        except ValueError:
+            _, about = mapped_arrays.read(path, check=True)
+        except UserError:
             return False
-        return about.get("checksum") == mapped_arrays.checksum(self.arrays()) and arrays.keys() == self.arrays().keys()
+        return about["checksum"] == mapped_arrays.checksum(self.arrays())
 
     @classmethod
-    def read(cls, path: Path, *, check: bool = False, remedy: str = "remove it") -> "ImageIndex":
+    def read(cls, path: Path, *, check: bool = False) -> "ImageIndex":
         """The index in a file, mapped. Raises UserError as `mapped_arrays.read` does."""
-        return cls.from_arrays(*mapped_arrays.read(path, check=check, remedy=remedy))
+        return cls.from_arrays(*mapped_arrays.read(path, check=check))

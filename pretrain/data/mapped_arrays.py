@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from runtime.command_line import UserError
 from runtime.files import replacing
 
-KINDS = {"U8": np.uint8, "I16": np.int16, "I32": np.int32, "I64": np.int64, "U32": np.uint32}
+KINDS = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> str:
@@ -29,7 +29,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]
         save_file(dict(arrays), temporary, {**about, "checksum": checksum(arrays)})
 
 
-def read(path: Path, *, check: bool, remedy: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(path: Path, *, check: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a file, mapped and not read, and what is said of them.
 
     Args:
@@ -48,9 +48,9 @@ def read(path: Path, *, check: bool, remedy: str) -> tuple[dict[str, np.ndarray]
         if any(len(arrays[name]) != entry["shape"][0] for name, entry in header.items()):
             raise ValueError("cut off")
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; {remedy}") from error
+        raise UserError(f"{path} does not exist; the run writes it when it starts") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged or cannot be read; {remedy}") from error
+        raise UserError(f"{path} is damaged or cannot be read; remove it") from error
     if check and checksum(arrays) != about["checksum"]:
-        raise UserError(f"{path} is damaged (another checksum); {remedy}")
+        raise UserError(f"{path} is damaged (another checksum); remove it")
     return arrays, about

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 WORTH_A_WORD = 0.1
@@ -78,9 +78,3 @@ class DataClock:
         images = self.steps * self.images
         loader = images * max(self.workers, 1) / self.worked if self.worked else math.inf
         return Speeds(loader=loader, step=images / (total - self.waited), wait=self.waited / total)
-
-
-def speeds_of(line: Mapping[str, Any]) -> Speeds | None:
-    """What a line of log.jsonl says of them; None for one that is older."""
-    keys = ("loader_images_per_s", "step_images_per_s", "data_wait")
-    return Speeds(*(line[key] for key in keys)) if all(key in line for key in keys) else None

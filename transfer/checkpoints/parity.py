@@ -4,13 +4,11 @@ Detectron2 builds the network in two ways: whole, under a feature pyramid (FPN),
 in the heads of the detector (C4). Both are built as Detectron2 builds them, filled and compared.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from pretrain.backbones.resnet import stages
+from pretrain.backbones.resnet import move_strides, stages
 from transfer.checkpoints.renamed import relative, with_weights
 from transfer.checkpoints.resnet import Architecture, architecture_of
 
@@ -59,9 +57,7 @@ def _torchvision_stages(
         )
         network.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     if stride_in_1x1:
-        blocks: list[Any] = [network.layer2[0], network.layer3[0], network.layer4[0]]
-        for block in blocks:
-            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+        move_strides(network)
     return stages(_with_weights(network, tensors), image)  # pyright: ignore[reportArgumentType]
 
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from runtime.command_line import UserError
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,17 @@ class Renamed:
     """What the file says of the network, as far as its tensors do not show it; empty for a ResNet-50."""
     added: dict[str, str] = field(default_factory=dict)
     """Detectron2's name -> why it is there although the source has no such tensor."""
+
+
+def check_values(source: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise UserError unless all ``tensors`` are there, floating point and finite."""
+    if odd := [name for name, tensor in tensors.items() if tensor.is_meta or not tensor.is_floating_point()]:
+        kind = "nothing (device meta)" if tensors[odd[0]].is_meta else str(tensors[odd[0]].dtype)
+        raise UserError(
+            f"{source}: {odd[0]} holds {kind}, expected floating point; so do {len(odd)} of {len(tensors)} tensors"
+        )
+    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise UserError(f"{source}: {len(bad)} tensors hold NaN or infinity, the first {bad[0]}; training diverged")
 
 
 def array(tensor: Tensor) -> np.ndarray:

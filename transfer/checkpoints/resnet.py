@@ -7,6 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from runtime.command_line import UserError
+from transfer.checkpoints.renamed import check_values
+from transfer.detection import network
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def width(shapes: dict[str, tuple[int, ...]]) -> str:
     return f"x{wide / 64:g}" + (f" in {wide // narrow} groups" if narrow != wide else "")
 
 
-KNOWN = (18, 34, 50, 101, 152)
+KNOWN = tuple(network.DEPTHS.values())
 """The depths that Detectron2 builds."""
 
 
@@ -156,13 +158,7 @@ def check(source: Path, tensors: dict[str, Tensor]) -> None:
     """Raise UserError unless ``tensors`` (torchvision names) are a trained ImageNet ResNet with finite values."""
     if why := fault({name: tuple(tensor.shape) for name, tensor in tensors.items()}):
         raise UserError(f"{source} is not a ResNet for Detectron2: {why}")
-    if odd := [name for name, tensor in tensors.items() if tensor.is_meta or not tensor.is_floating_point()]:
-        kind = "nothing (device meta)" if tensors[odd[0]].is_meta else str(tensors[odd[0]].dtype)
-        raise UserError(
-            f"{source}: {odd[0]} holds {kind}, expected floating point; so do {len(odd)} of {len(tensors)} tensors"
-        )
-    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise UserError(f"{source}: {len(bad)} tensors hold NaN or infinity, the first {bad[0]}; training diverged")
+    check_values(source, tensors)
     variances = [tensor for name, tensor in tensors.items() if name.endswith("running_var")]
     if all((variance == 1).all() for variance in variances):
         raise UserError(

@@ -7,7 +7,9 @@ from detectron2.modeling.backbone.resnet import BasicBlock
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, Res5ROIHeads
 from torch import nn
 
-BASIC_BLOCKS = {18: 2, 34: 3}
+from transfer.detection.network import DEPTHS
+
+BASIC_BLOCKS = {depth: blocks[-1] for (bottleneck, blocks), depth in DEPTHS.items() if not bottleneck}
 """Blocks in res5 of the ResNets without bottlenecks, by MODEL.RESNETS.DEPTH."""
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runtime.command_line import Faults, UserError, one_of
+from transfer.checkpoints.families import RESNET, TIMM, VIT
 
-RESNET, VIT, TIMM = "ResNet", "ViT", "timm"
 FAMILIES = {
     "build_resnet_backbone": RESNET,
     "build_resnet_fpn_backbone": RESNET,
@@ -130,17 +130,16 @@ def of_weights(shapes: Mapping[str, tuple[int, ...]], about: Mapping[str, Any], 
     record = about.get(RECORD)
     record = record if isinstance(record, Mapping) else {}
     if any(key.startswith(IN_VIT) for key in shapes):
-        found = _vit({key.removeprefix(IN_VIT): shape for key, shape in shapes.items()}, record, path)
+        kind, found = VIT, _vit({key.removeprefix(IN_VIT): shape for key, shape in shapes.items()}, record, path)
     elif any(key.startswith(IN_TIMM) for key in shapes):
         found = {"TRANSFER.TIMM.NAME": str(record.get("name", "")).removeprefix("timm:")}
         if not found["TRANSFER.TIMM.NAME"]:
             raise UserError(f"{path} does not say which network of timm it is of; convert it with transfer/convert.py")
         return Network(TIMM, f"timm:{found['TRANSFER.TIMM.NAME']}", found)
     elif "stem.conv1.weight" in shapes:
-        found = _resnet(shapes, path)
+        kind, found = RESNET, _resnet(shapes, path)
     else:
         return None
-    kind = VIT if "TRANSFER.VIT.WIDTH" in found else RESNET
     builder = next(builder for builder, family in FAMILIES.items() if family == kind)
     return Network(kind, str(record.get("name") or name({"MODEL.BACKBONE.NAME": builder, **found})), found)
 
@@ -215,9 +214,9 @@ def levels(names: list[str]) -> list[int]:
     return [int(name[1:]) for name in names]
 
 
-def scales(settings: Mapping[str, Any]) -> list[float]:
-    """By what the feature map of a ViT's patches is scaled for each level that the heads of a protocol read."""
-    return [settings["TRANSFER.VIT.PATCH"] / 2**level for level in levels(settings["MODEL.ROI_HEADS.IN_FEATURES"])]
+def scales(patch: int, names: list[str]) -> list[float]:
+    """By what the feature map of a ViT's patches is scaled for each level (``p2``, ...) that the heads read."""
+    return [patch / 2**level for level in levels(names)]
 
 
 def check(settings: Mapping[str, Any]) -> None:
@@ -265,7 +264,7 @@ def _check_vit(settings: Mapping[str, Any]) -> None:
     steps = levels(settings["MODEL.ROI_HEADS.IN_FEATURES"])
     if not steps or steps != list(range(steps[0], steps[0] + len(steps))):
         faults.append(f"MODEL.ROI_HEADS.IN_FEATURES must be levels in a row such as p2, p3, p4, got p{steps}")
-    elif any(scale not in SCALES for scale in scales(settings)):
+    elif any(scale not in SCALES for scale in scales(patch, settings["MODEL.ROI_HEADS.IN_FEATURES"])):
         possible = [size for size in (4, 8, 16, 32) if all(size / 2**step in SCALES for step in steps)]
         faults.append(
             f"patches of {patch} pixels: this protocol's pyramid, p{steps[0]} to p{steps[-1]}, is for patches of "

@@ -53,16 +53,23 @@ def created(name: str, *, drop_path: float = 0.0) -> nn.Module:
     """timm's network of that name without weights, reduced to its feature maps. Raises UserError if it has none."""
     one_of("network of timm", name, timm.list_models() if not timm.is_model(name) else [name])
     options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-    sizes: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {})
-    for any_size in sizes:  # the first is for the networks with windows only
-        try:
-            return timm.create_model(name, pretrained=False, features_only=True, **options, **any_size)
-        except TypeError as error:
-            if "strict_img_size" not in str(error):
-                raise UserError(f"timm:{name}: {error}") from error
-        except (RuntimeError, AttributeError) as error:
-            raise UserError(f"timm:{name} has no feature maps ({' '.join(str(error).split())[:120]})") from error
-    raise AssertionError(name)
+    try:
+        return any_size(name, features_only=True, **options)
+    except (RuntimeError, AttributeError) as error:
+        raise UserError(f"timm:{name} has no feature maps ({' '.join(str(error).split())[:120]})") from error
+
+
+def any_size(name: str, **options: Any) -> nn.Module:
+    """timm's network of that name without weights, for images of any size. Raises UserError for odd ``options``."""
+    try:
+        return timm.create_model(name, pretrained=False, strict_img_size=False, **options)
+    except TypeError as error:  # it is for the networks with windows only
+        if "strict_img_size" not in str(error):
+            raise UserError(f"timm:{name}: {error}") from error
+    try:
+        return timm.create_model(name, pretrained=False, **options)
+    except TypeError as error:
+        raise UserError(f"timm:{name}: {error}") from error
 
 
 def channels_first(network: nn.Module, maps: list[Tensor]) -> list[Tensor]:

@@ -53,7 +53,7 @@ def build_vit_pyramid_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SimpleFe
         net,
         in_feature="last_feat",
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        scale_factors=[vit.PATCH / 2**level for level in network.levels(cfg.MODEL.ROI_HEADS.IN_FEATURES)],
+        scale_factors=network.scales(vit.PATCH, cfg.MODEL.ROI_HEADS.IN_FEATURES),
         top_block=top,
         norm=cfg.MODEL.FPN.NORM,
         square_pad=cfg.TRANSFER.SQUARE,

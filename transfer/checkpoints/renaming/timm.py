@@ -5,14 +5,13 @@ under ``backbone.bottom_up.network.``, in the thin backbone of ``transfer/detect
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from runtime.command_line import UserError
 from transfer.checkpoints.families import TIMM, Wishes
-from transfer.checkpoints.renamed import Renamed, array, relative, with_weights
+from transfer.checkpoints.renamed import Renamed, array, check_values, relative, with_weights
 
 PREFIX = "backbone.bottom_up.network."
 COUNTER = "num_batches_tracked"
@@ -49,8 +48,7 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict
         found = list(tensors[wrong[0]].shape)
         raise UserError(f"{source} is no timm:{name}: {wrong[0]} is {found}, expected {expected}")
     held = {old: tensors[old] for old, new in names.items() if new in wanted}
-    if bad := [old for old, tensor in held.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
-        raise UserError(f"{source}: {len(bad)} tensors hold NaN or infinity, the first {bad[0]}; training diverged")
+    check_values(source, {old: tensor for old, tensor in held.items() if wanted[names[old]].is_floating_point()})
     arrays = {PREFIX + names[old]: array(tensor) for old, tensor in held.items()}
     fates = {old: {"to": PREFIX + names[old]} if old in held else {"dropped": _why(old)} for old in tensors}
     return Renamed(arrays, fates, tensors, {"family": TIMM, "name": f"timm:{name}"})
@@ -82,19 +80,6 @@ def _features(name: str) -> torch.nn.Module:
         return created(name)
 
 
-def _whole(name: str) -> torch.nn.Module:
-    """timm's own network of that name without its classifier."""
-    import timm
-
-    sizes: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {})
-    for any_size in sizes:
-        try:
-            return timm.create_model(name, pretrained=False, num_classes=0, **any_size)
-        except TypeError:
-            continue
-    raise UserError(f"timm:{name} cannot be built without a classifier")
-
-
 def _named_by_shapes(source: Path, tensors: dict[str, Tensor]) -> str:
     shapes = {_plain(name): tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in CANDIDATES:
@@ -114,10 +99,10 @@ def differences(renamed: Renamed, source: Path) -> dict[str, float]:
 
     At every feature map, on one fixed image, in float32. Raises UserError for a network without intermediate maps.
     """
-    from transfer.detection.timm_fpn import channels_first, created
+    from transfer.detection.timm_fpn import any_size, channels_first, created
 
     name = renamed.record["name"].removeprefix("timm:")
-    whole, features = _whole(name), created(name)
+    whole, features = any_size(name, num_classes=0), created(name)
     if not hasattr(whole, "forward_intermediates"):
         raise UserError(f"{source}: timm:{name} does not give out what is between its layers, so nothing can be proven")
     own = {old: tensor.float() for old, tensor in renamed.state.items() if old in whole.state_dict()}

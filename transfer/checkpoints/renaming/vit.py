@@ -7,6 +7,7 @@ patches alone, so it computes what the source computes for its patches without t
 
 import math
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from runtime.command_line import UserError
 from transfer.checkpoints.families import VIT, Wishes
-from transfer.checkpoints.renamed import Renamed, array, relative, with_weights
+from transfer.checkpoints.renamed import Renamed, array, check_values, relative, with_weights
+from transfer.detection.network import VITS
 
 PREFIX = "backbone.net."
 
@@ -44,7 +46,7 @@ POSITIONS = [
 ]
 """Positions that Detectron2's ViT cannot hold: its own relative positions are shared by the heads."""
 
-SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"}
+SIZES = {vit["WIDTH"]: size for size, vit in VITS.items()}
 
 
 def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict) -> Renamed:
@@ -56,7 +58,8 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict
     Raises UserError for a network that is no plain ViT, or of which something that no tensor shows is not told.
     """
     parts = _Parts(tensors)
-    _check_finite(source, tensors)
+    masks = ("bias_mask", "relative_position_index")
+    check_values(source, {name: tensor for name, tensor in tensors.items() if not name.endswith(masks)})
     _check_plain(source, parts.whole, wishes)
     heads = _heads(source, parts.whole, wishes, told)
     arrays, changes, added = {}, {}, {}
@@ -132,16 +135,6 @@ def _depth(whole: dict[str, Tensor]) -> int:
 
 def _name(width: int, patch: int) -> str:
     return f"vit_{SIZES[width]}_patch{patch}" if width in SIZES else f"vit_width{width}_patch{patch}"
-
-
-def _check_finite(source: Path, tensors: dict[str, Tensor]) -> None:
-    masks = [name for name in tensors if name.endswith(("bias_mask", "relative_position_index"))]
-    values = {name: tensor for name, tensor in tensors.items() if name not in masks}
-    if odd := [name for name, tensor in values.items() if tensor.is_meta or not tensor.is_floating_point()]:
-        kind = "nothing (device meta)" if values[odd[0]].is_meta else str(values[odd[0]].dtype)
-        raise UserError(f"{source}: {odd[0]} holds {kind}, expected floating point")
-    if bad := [name for name, tensor in values.items() if not torch.isfinite(tensor.sum(dtype=torch.float32))]:
-        raise UserError(f"{source}: {len(bad)} tensors hold NaN or infinity, the first {bad[0]}; training diverged")
 
 
 def _check_plain(source: Path, whole: dict[str, Tensor], wishes: Wishes) -> None:
@@ -312,8 +305,6 @@ def differences(renamed: Renamed, source: Path) -> dict[str, float]:
 
 def _timm_vit(renamed: Renamed, kernel: Tensor):
     """timm's patch projection and blocks around the tensors as the source has them, its layer scale unfolded."""
-    from functools import partial
-
     from timm.models.vision_transformer import VisionTransformer
 
     record, state = renamed.record, renamed.state
@@ -341,8 +332,6 @@ def _timm_vit(renamed: Renamed, kernel: Tensor):
 
 
 def _detectron2_vit(renamed: Renamed):
-    from functools import partial
-
     from detectron2.modeling import ViT
     from detectron2.modeling.backbone.vit import Block
 
