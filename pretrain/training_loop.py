@@ -184,18 +184,19 @@ class StepLogger:
             values |= self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
         speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
         values |= {"effective_rank": rank, "lr": lr, "images_per_s": speed}
-        note = f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s"
+        note, limit = f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s", ""
         if speeds := self.clock.speeds():
             values |= {"data_wait": speeds.wait, "step_images_per_s": speeds.step}
             values["loader_images_per_s"] = speeds.loader
             note += f", waits for data {speeds.wait:.0%}"
+            made, device = settings.views.backend, embeddings.online[0].device.type
+            limit = advice(speeds, workers=self.clock.workers, backend=made, device=device)
         if self.log:
             self.log.write(step, values)
-        self.progress.update(step, note)
+        self.progress.update(step, note, limit)
         if speeds and speeds.loader_limits and self.log and not self.advised and self.clock.steps >= SETTLED:
             self.advised = True
-            made, device = settings.views.backend, embeddings.online[0].device.type
-            print(f"note: {advice(speeds, workers=self.clock.workers, backend=made, device=device)}", file=sys.stderr)
+            print(f"note: {limit}", file=sys.stderr)
 
 
 def train(

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 RECORD_EVERY_S = 5.0
@@ -43,6 +43,9 @@ class Snapshot:
     first_elapsed_s: float = 0.0
     note: str = ""
 
+    limit: str = ""
+    """What limits its pace, and the setting that would change that; empty where it is not known."""
+
     def __str__(self) -> str:
         eta = "?" if self.eta_s is None else duration(self.eta_s)
         line = f"{self.label} {self.done}/{self.total} ({self.done / max(self.total, 1):.0%})"
@@ -68,8 +71,8 @@ class Progress:
         self.printed_at = self.recorded_at = -float("inf")
         self.first: tuple[int, float] | None = None
 
-    def update(self, done: int, note: str = "") -> None:
-        """Say that ``done`` units are finished; prints and records only when due."""
+    def update(self, done: int, note: str = "", limit: str = "") -> None:
+        """Say that ``done`` units are finished; prints and records only when due. ``limit`` is for the record."""
         if self.quiet:
             return
         now = time.monotonic()
@@ -77,7 +80,7 @@ class Progress:
         due = done >= self.total
         if record_path is not None and (due or now - self.recorded_at >= RECORD_EVERY_S):
             self.recorded_at = now
-            self.record(record_path, self.snapshot(done, note, now))
+            self.record(record_path, replace(self.snapshot(done, note, now), limit=limit))
         if due or now - self.printed_at >= self.every_s:
             self.printed_at = now
             self.print(self.snapshot(done, note, now))

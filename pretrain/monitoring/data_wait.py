@@ -1,5 +1,6 @@
 """How long training waits for its data, and which of loader and step limits the speed. No torch here."""
 
+import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,8 @@ class Speeds(NamedTuple):
     """What loader and step could do, each without the other; images per second over all ranks."""
 
     loader: float
-    """All loader processes together, at the pace at which they made batches; infinite where that is not known."""
+    """All loader processes together, at the pace at which they made batches; infinite where that is not known and the
+    step never waited for them."""
     step: float
     """The training step, had it never waited."""
     wait: float
@@ -27,15 +29,22 @@ class Speeds(NamedTuple):
         return self.wait > WORTH_A_WORD
 
     def __str__(self) -> str:
+        if math.isinf(self.loader):
+            return f"step {self.step:,.0f} images/s, loader not slower"
         return f"loader {self.loader:,.0f} images/s, step {self.step:,.0f}"
 
 
-def advice(speeds: Speeds, *, workers: int, backend: str, device: str) -> str:
-    """One line: both speeds, which of them limits, and the setting that would change it."""
+def advice(speeds: Speeds, *, workers: int, setting: str = "data.workers", backend: str = "", device: str = "") -> str:
+    """One line: both speeds, which of them limits, and the setting that would change it.
+
+    Args:
+        setting: the one that holds ``workers``.
+        backend: of the views; empty where there is no choice.
+    """
     if not speeds.loader_limits:
         return f"{speeds}: the step limits (waits for data {speeds.wait:.0%} of the time)"
     short = speeds.step / speeds.loader if math.isfinite(speeds.loader) and speeds.loader > 0 else 1.0
-    ways = [f"raise data.workers to {max(workers + 1, math.ceil(max(workers, 1) * short))} (with as many cores)"]
+    ways = [f"raise {setting} to {max(workers + 1, math.ceil(max(workers, 1) * short))} (with as many cores)"]
     faster = FASTER.get(backend)
     if faster and (faster != "torch" or device == "cuda"):
         ways.append(f"begin a new run with views.backend={faster}")
@@ -45,6 +54,9 @@ def advice(speeds: Speeds, *, workers: int, backend: str, device: str) -> str:
 class DataClock:
     """Times the waiting of this rank: iterate over ``batches`` through it. The first batch, which starts the loader
     processes, is not counted.
+
+    A batch may say under ``seconds`` what it took one loader process to make it. Of others the loader's speed is known
+    only where it limits.
 
     Args:
         images: in a step, over all ranks.
@@ -63,18 +75,28 @@ class DataClock:
                 self.steps, self.waited, self.worked = (
                     self.steps + 1,
                     self.waited + now - asked,
-                    self.worked + batch.seconds,
+                    self.worked + getattr(batch, "seconds", 0.0),
                 )
             else:
                 self.began = now
             yield batch
             asked = time.monotonic()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done within is no part of a step."""
+        begin = time.monotonic()
+        yield
+        self.began += time.monotonic() - begin
+
     def speeds(self) -> Speeds | None:
         """Since the first batch; None before the second."""
         total = time.monotonic() - self.began
         if not self.steps or total <= self.waited:
             return None
-        images = self.steps * self.images
-        loader = images * max(self.workers, 1) / self.worked if self.worked else math.inf
-        return Speeds(loader=loader, step=images / (total - self.waited), wait=self.waited / total)
+        images, wait = self.steps * self.images, self.waited / total
+        if self.worked:
+            loader = images * max(self.workers, 1) / self.worked
+        else:
+            loader = images / total if wait > WORTH_A_WORD else math.inf
+        return Speeds(loader=loader, step=images / (total - self.waited), wait=wait)

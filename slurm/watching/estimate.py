@@ -39,6 +39,9 @@ class Speed(NamedTuple):
     per_s: float
     """Steps per second once it runs."""
 
+    limit: str = ""
+    """Which of loader and step limits it, and the setting that would change that."""
+
     @property
     def hours(self) -> float:
         return self.steps / self.per_s / 3600
@@ -52,7 +55,9 @@ def speed_of(progress: Snapshot | None) -> Speed | None:
     if progress is None:
         return None
     steps, seconds = progress.done - progress.first_done, progress.elapsed_s - progress.first_elapsed_s
-    return Speed(steps=progress.total, per_s=steps / seconds) if steps > 0 and seconds > 0 else None
+    if steps <= 0 or seconds <= 0:
+        return None
+    return Speed(steps=progress.total, per_s=steps / seconds, limit=progress.limit)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -124,7 +129,7 @@ def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable[[list[Job]], O
 
 
 def forecast(jobs: Sequence[Job], speeds: dict[str, Speed], *, gpus: int) -> str:
-    """Hours per cell, GPU-hours, and the date when ``gpus`` GPUs would be through."""
+    """Hours per cell, GPU-hours, what limits each, and the date when ``gpus`` GPUs would be through."""
     hours = {job.name: speeds[speed_key(job)].hours for job in jobs if job.stage in STAGES}
     rows = [["", "steps", "steps/s", "hours a cell", "cells", "GPU-hours"]]
     total = 0.0
@@ -135,12 +140,14 @@ def forecast(jobs: Sequence[Job], speeds: dict[str, Speed], *, gpus: int) -> str
         row = [name, speed.steps, f"{speed.per_s:.3g}", f"{speed.hours:.2f}", len(cells), f"{gpu_hours:.1f}"]
         rows.append([str(value) for value in row])
     lines = aligned(rows, left=1)
+    limits = [f"{name}: {speed.limit}" for name, speed in speeds.items() if speed.limit]
     needed = finish(jobs, hours, gpus=gpus)
     date = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + 3600 * needed))
     what = f"{gpus} GPUs" if any(job.resources.gpus for job in jobs) else f"{gpus} jobs at a time"
     return "\n".join(
         [
             *lines,
+            *(["", *limits] if limits else []),
             "",
             f"{total:.1f} GPU-hours; with {what} through in {needed:.1f} h, on {date}, if none of them waits",
         ]

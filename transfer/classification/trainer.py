@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.checkpoints import checkpoint
+from pretrain.monitoring.data_wait import DataClock, advice
 from runtime import distributed
 from runtime.command_line import UserError
 from runtime.progress import Progress
@@ -50,10 +51,15 @@ class Training:
         try:
             if len(self.history) < self.step // self.per_epoch:
                 self._close_epoch()  # the interruption came while it was evaluated
-            for inputs, labels in self.data.training(start=self.step, total_steps=self.total):
-                self._train_step(inputs, labels)
+            batches = self.data.training(start=self.step, total_steps=self.total)
+            clock = DataClock(batches, images=self.settings.batch_size, workers=self.settings.workers)
+            for inputs, labels in clock:
+                loss = self._train_step(inputs, labels)
+                limit = advice(speeds, workers=clock.workers, setting="workers") if (speeds := clock.speeds()) else ""
+                self.progress.update(self.step, f"loss {loss:.3f}", limit)
                 if self.step % self.per_epoch == 0:
-                    self._close_epoch()
+                    with clock.paused():
+                        self._close_epoch()
                 if self.step < self.total:
                     self._check_stop()
         except Stopped:
@@ -61,7 +67,8 @@ class Training:
             raise
         return self.history
 
-    def _train_step(self, inputs: Tensor, labels: Tensor) -> None:
+    def _train_step(self, inputs: Tensor, labels: Tensor) -> float:
+        """One step; its loss over all ranks."""
         classifier.set_epoch(self.optimizer, self.step // self.per_epoch, self.settings)
         loss = F.cross_entropy(self.parallel(inputs), labels)
         value = distributed.mean(loss).item()
@@ -71,7 +78,7 @@ class Training:
         loss.backward()
         self.optimizer.step()
         self.step, self.loss_sum = self.step + 1, self.loss_sum + value
-        self.progress.update(self.step, f"loss {value:.3f}")
+        return value
 
     def _close_epoch(self) -> None:
         """Evaluate where it is due, note the epoch, save."""

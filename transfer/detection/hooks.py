@@ -9,6 +9,7 @@ from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
+from pretrain.monitoring.data_wait import advice
 from runtime import distributed
 from runtime.progress import Progress
 from runtime.stopping import RESUME_ME, Stopped, StopRequest
@@ -117,7 +118,11 @@ class ShowProgress(HookBase):
         loss = self.trainer.losses.latest
         rate = max(group["lr"] for group in self.trainer.optimizer.param_groups)
         said = "" if loss is None else f"loss {loss:.3f}  "  # the first is still on its way from the GPU
-        self.progress.update(self.trainer.iter + 1, f"{said}lr {rate:.2g}")
+        clock = self.trainer.data_loader
+        speeds, limit = clock.speeds(), ""
+        if speeds:
+            limit = advice(speeds, workers=clock.workers, setting="DATALOADER.NUM_WORKERS")
+        self.progress.update(self.trainer.iter + 1, f"{said}lr {rate:.2g}", limit)
 
 
 class StopOnSignal(HookBase):

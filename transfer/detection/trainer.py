@@ -14,6 +14,7 @@ from detectron2.utils.events import CommonMetricPrinter, JSONWriter, Tensorboard
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from pretrain.monitoring.data_wait import DataClock
 from runtime import distributed
 from runtime.files import write_text
 from runtime.stopping import StopRequest
@@ -109,7 +110,11 @@ class Trainer(DefaultTrainer):
     def train(self) -> None:
         """Train from ``start_iter`` to the end."""
         if self.start_iter < self.max_iter:
-            self.data_loader = self.training_loader(seed=self.cfg.SEED, start=self.start_iter)
+            self.data_loader = DataClock(
+                self.training_loader(seed=self.cfg.SEED, start=self.start_iter),
+                images=self.cfg.SOLVER.IMS_PER_BATCH,
+                workers=self.cfg.DATALOADER.NUM_WORKERS,
+            )
             TrainerBase.train(self, self.start_iter, self.max_iter)
 
     def training_loader(self, *, seed: int, start: int = 0, workers: int | None = None) -> images.Batches:

@@ -27,6 +27,27 @@ def test_waiting_is_told_from_the_step(load, step, wait, monkeypatch):
     assert clock.speeds() == pytest.approx(Speeds(loader=250, step=100 / step, wait=wait))
 
 
+@pytest.mark.parametrize("load, step, loader", [(0.3, 0.7, 100), (0.0, 0.5, float("inf"))])
+def test_a_loader_that_does_not_time_itself_is_known_where_it_limits(load, step, loader, monkeypatch):
+    """Evaluation, for 60 s after the fifth step, is left out."""
+    now = [0.0]
+    monkeypatch.setattr(data_wait.time, "monotonic", lambda: now[0])
+
+    def batches():
+        for _ in range(11):
+            now[0] += load
+            yield "images", "labels"
+
+    clock = DataClock(batches(), images=100, workers=2)
+    for number, _ in enumerate(clock):
+        if number < 10:
+            now[0] += step
+        if number == 5:
+            with clock.paused():
+                now[0] += 60
+    assert clock.speeds() == pytest.approx(Speeds(loader=loader, step=100 / step, wait=load))
+
+
 SLOW = Speeds(loader=530, step=1100, wait=0.52)
 
 

@@ -1,13 +1,18 @@
 """How long a graph would take, from the speeds that short runs have shown."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from pretrain.monitoring import data_wait
+from pretrain.monitoring.data_wait import DataClock, advice
+from runtime import job_records, progress
 from runtime.command_line import UserError
-from runtime.progress import Snapshot
+from runtime.progress import Progress, Snapshot
 from slurm.planning.experiment import Experiment
 from slurm.planning.graph import build
+from slurm.running.outcome import Outcome
 from slurm.watching import estimate
 from slurm.watching.estimate import Speed
 
@@ -43,6 +48,42 @@ def test_the_forecast_counts_cells_and_gpu_hours():
     text = estimate.forecast(build(PLAN, ["pretrain", "transfer"]), SPEEDS, gpus=4)
     assert ["simclr/pretrain", "7200", "1", "2.00", "2", "8.0"] in [line.split() for line in text.splitlines()]
     assert "12.0 GPU-hours; with 4 GPUs through in 4.0 h, on " in text
+
+
+@pytest.mark.parametrize(
+    "load, step, said",
+    [
+        (1.5, 0.5, "loader 50 images/s, step 200: waits for data 75% of the time; raise data.workers to 8"),
+        (0.1, 1.9, "loader 50 images/s, step 53: the step limits (waits for data 5% of the time)"),
+    ],
+)
+def test_the_forecast_says_what_limits(load, step, said, tmp_path, monkeypatch):
+    """A short run of 11 steps of 100 images, told of by a clock that the test winds; a process makes a batch in 4 s."""
+    now = [0.0]
+    for module in (data_wait, progress):
+        monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    jobs = build(replace(PLAN, runs=tmp_path), ["pretrain"])
+
+    def batches():
+        for _ in range(11):
+            now[0] += load
+            yield SimpleNamespace(seconds=4.0)
+
+    def execute(run):
+        (short,) = [job for job in run if job.module == "slurm.watching.estimate"]
+        home = job_records.home(tmp_path, short.name)
+        home.mkdir(parents=True)
+        monkeypatch.setattr(progress, "record_path", home / "progress.json")
+        clock, report = DataClock(batches(), images=100, workers=2), Progress(500, "pretrain simclr")
+        for done, _ in enumerate(clock, 1):
+            now[0] += step if done < 11 else 0.0
+            limit = advice(speeds, workers=2, backend="cv2", device="cpu") if (speeds := clock.speeds()) else ""
+            report.update(done, limit=limit)
+        report.update(500, limit=limit)
+        return Outcome()
+
+    speeds = estimate.measure(tmp_path, jobs, execute=execute)
+    assert said in estimate.forecast(jobs, speeds, gpus=1) and not (tmp_path / ".estimate").exists()
 
 
 def test_each_kind_of_job_has_one_short_run_from_random_weights_in_its_own_folder():

@@ -79,9 +79,10 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_weights(optimizer, stopped_
     usual = broken._train_step
 
     def step(inputs, labels):
-        usual(inputs, labels)
+        loss = usual(inputs, labels)
         if broken.step == stopped_after:
             broken.stop.signal = 15
+        return loss
 
     broken._train_step = step
     with pytest.raises(Stopped):
