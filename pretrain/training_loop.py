@@ -25,7 +25,7 @@ from pretrain.monitoring.late_reads import LossCheck, StopVote
 from pretrain.monitoring.rank_monitor import RankMonitor
 from pretrain.networks import batch_norm
 from pretrain.optimisation import optimizers
-from runtime import distributed, run_guard
+from runtime import distributed, folder_lock
 from runtime.command_line import UserError
 from runtime.cores import loader_workers
 from runtime.jsonl_log import Log
@@ -119,7 +119,7 @@ class Run:
     def save(self) -> None:
         """Write checkpoint.pth (the first rank does). Raises UserError where the folder was removed meanwhile."""
         if distributed.is_main():
-            run_guard.check_held(self.folder)
+            folder_lock.check_held(self.folder)
             state = {"model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
             state |= {"torch_rng": torch.get_rng_state(), "unreadable": sorted(self.unreadable)}
             state |= {"images": self.images}
@@ -315,10 +315,10 @@ def is_complete(folder: Path) -> bool:
 def clean(folder: Path, settings: TrainConfig) -> None:
     """Remove what a process that was killed at the very end left: temporary files, checkpoints that need not stay."""
     checkpoints = Checkpoints(folder, keep_every=settings.log.keep_every)
-    if checkpoints.stale() or run_guard.litter(folder):
-        with suppress(UserError), run_guard.locked(folder):  # a folder that cannot be written stays as it is
+    if checkpoints.stale() or folder_lock.litter(folder):
+        with suppress(UserError), folder_lock.locked(folder):  # a folder that cannot be written stays as it is
             checkpoints.finish()
-            run_guard.sweep(folder)
+            folder_lock.sweep(folder)
 
 
 def run(name: str, recipe: str, settings: TrainConfig, folder: Path) -> int:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from runtime import rendezvous, run_guard
+from runtime import folder_lock, rendezvous
 from runtime.command_line import UserError, one_of
 from runtime.rendezvous import Lifelines, RankInfo
 
@@ -133,7 +133,7 @@ def shutdown() -> None:
     """Leave the process group and give up the run's folder; a rank that leaves by an exception tells the others."""
     global _lifelines
     failing = sys.exc_info()[0] is not None
-    run_guard.release_all()
+    folder_lock.release_all()
     if _lifelines:
         _lifelines.close(well=not failing)
         _lifelines = None

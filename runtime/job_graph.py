@@ -82,8 +82,8 @@ class Job:
 
     @property
     def has_outputs(self) -> bool:
-        """Whether all it writes is there."""
-        return all(os.path.exists(path) for path in self.outputs)
+        """Whether all the files that it writes are there."""
+        return all(os.path.isfile(path) for path in self.outputs)
 
 
 def path_of(runs: Path) -> Path:

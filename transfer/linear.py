@@ -17,7 +17,7 @@ the protocol: no random crops. The records say so by their name, P-cached.
 import argparse
 from pathlib import Path
 
-from runtime.command_line import Faults, Parser, UserError, one_of, run
+from runtime.command_line import Parser, run
 from transfer.classification import classifier_protocol
 
 
@@ -31,15 +31,7 @@ def parser() -> Parser:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked as far as that is possible without torch and the data. UserError names every fault."""
     arguments = parser().parse_intermixed_args(argv)
-    faults = Faults()
-    with faults.collected():
-        classifier_protocol.check_seed(arguments.seed)
-    with faults.collected():
-        one_of("protocol", arguments.protocol, classifier_protocol.available("linear"))
-        settings, _ = classifier_protocol.load(arguments.protocol, arguments.settings)
-        if settings.lr_backbone:
-            raise UserError("linear classification keeps the backbone frozen; for lr_backbone see transfer/semi.py")
-    faults.check()
+    classifier_protocol.check(arguments, "linear")
     return arguments
 
 

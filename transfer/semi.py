@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from runtime.command_line import Faults, Parser, UserError, one_of, run
+from runtime.command_line import Parser, run
 from transfer.classification import classifier_protocol
 
 
@@ -28,15 +28,7 @@ def parser() -> Parser:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked as far as that is possible without torch and the data. UserError names every fault."""
     arguments = parser().parse_intermixed_args(argv)
-    faults = Faults()
-    with faults.collected():
-        classifier_protocol.check_seed(arguments.seed)
-    with faults.collected():
-        one_of("protocol", arguments.protocol, classifier_protocol.available("semi"))
-        settings, _ = classifier_protocol.load(arguments.protocol, arguments.settings, fraction=arguments.fraction)
-        if not settings.lr_backbone:
-            raise UserError("semi-supervised fine-tuning moves the backbone; with lr_backbone=0 see transfer/linear.py")
-    faults.check()
+    classifier_protocol.check(arguments, "semi", fraction=arguments.fraction)
     return arguments
 
 

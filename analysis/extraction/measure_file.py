@@ -37,11 +37,11 @@ def write(
     path = folder / "result.json"
     kept = []
     if path.exists():
-        records = results.read(path)
-        there = results.context(path).get("features", {})
+        measured, context_there = results.read_result(path)
+        there = context_there.get("features", {})
         if any(there.get(key) != source[key] for key in SOURCE[:3]):
             raise UserError(f"{path} measures other features than {features.about['path']}; choose another --out")
-        kept = [record for record in records if record.metric not in values]
+        kept = [record for record in measured if record.metric not in values]
     run: dict[str, Any] = {key: features.about[key] for key in RUN} | {
         "protocol": f"features-{features.about['layer']}"
     }

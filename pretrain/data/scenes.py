@@ -20,7 +20,7 @@ import numpy as np
 
 from pretrain.data import drawing
 from pretrain.data.drawing import CLASSES
-from runtime import run_guard
+from runtime import folder_lock
 from runtime.command_line import UserError
 from runtime.files import replacing, write_json
 from runtime.progress import Progress
@@ -37,7 +37,7 @@ SHARES = {
 COUNT_ODDS = (0.5, 0.25, 0.15, 0.1)  # of 1, 2, 3 and 4 objects in a scene
 RADII = {1: (0.28, 0.42), 2: (0.20, 0.32), 3: (0.17, 0.28), 4: (0.15, 0.24)}  # of that many objects, share of the side
 MARKER = "scenes.json"
-PARTS = ("unlabelled", "classification", "detection", "contact_sheet.png", run_guard.LOCK)
+PARTS = ("unlabelled", "classification", "detection", "contact_sheet.png", folder_lock.LOCK)
 FORMAT = 1  # raised whenever the same settings draw other pixels, so that old sets are not taken for new ones
 
 
@@ -122,13 +122,13 @@ def write(out: str | Path, *, images: int, size: int, seed: int) -> None:
         raise UserError(f"the scenes need at least 40 images of 32 pixels, got {images} of {size}")
     if _is_complete(out, settings):
         return
-    with run_guard.locked(out):
+    with folder_lock.locked(out):
         _draw_all(out, settings)
 
 
 def _draw_all(out: Path, settings: Settings) -> None:
     images, size, seed = settings.images, settings.size, settings.seed
-    run_guard.sweep(out)
+    folder_lock.sweep(out)
     counts = {split: max(int(images * share), 1) for split, share in SHARES.items()}
     progress, done = Progress(sum(counts.values()), "drawing scenes"), 0
     for split, count in counts.items():

@@ -10,13 +10,13 @@ from functools import partial
 
 import pytest
 
-from runtime import run_guard
+from runtime import folder_lock, run_guard
 from runtime.command_line import UserError
 
 RUN = {"protocol": "demo", "weights_sha256": "0123456789ab" + "0" * 52, "settings": {"lr": 0.1}}
 Guard = partial(run_guard.RunGuard, outputs=("checkpoint.pth", "kept/step-*.pth"))
-HOLD = "import sys, time; from pathlib import Path; from runtime import run_guard\n"
-HOLD += "run_guard.lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+HOLD = "import sys, time; from pathlib import Path; from runtime import folder_lock\n"
+HOLD += "folder_lock.lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def folder(tmp_path):
     (tmp_path / run_guard.FILE).write_text(json.dumps(RUN))
     (tmp_path / "checkpoint.pth").touch()
     yield tmp_path
-    run_guard.release(tmp_path)
+    folder_lock.release(tmp_path)
 
 
 def test_the_same_run_goes_on_and_another_one_is_told_what_differs(folder):
@@ -68,10 +68,16 @@ def test_a_damaged_record_is_named_and_recovered_where_something_else_says_the_s
         Guard(folder=folder).check(RUN | {"protocol": "other"})
 
 
+def test_a_folder_where_a_file_belongs_is_refused_before_anything_is_computed(tmp_path):
+    (tmp_path / "checkpoint.pth").mkdir()
+    with pytest.raises(UserError, match="checkpoint.pth is a folder, and a run writes a file there; move it away"):
+        Guard(folder=tmp_path).claim(RUN)
+
+
 def test_what_a_killed_run_leaves_is_its_own_and_a_stranger_s_file_is_not(tmp_path):
     guard = Guard(folder=tmp_path, exclusive=True)
     (tmp_path / f".{run_guard.FILE}.77.tmp").write_text("{")
-    (tmp_path / run_guard.LOCK).write_text("")
+    (tmp_path / folder_lock.LOCK).write_text("")
     guard.claim(RUN)
     guard.release()
     assert [path.name for path in tmp_path.iterdir()] == [run_guard.FILE]
@@ -93,26 +99,28 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_however_that_ends(fo
 
 
 def test_a_lock_is_not_inherited_and_a_removed_folder_is_noticed(folder):
-    with run_guard.locked(folder):
+    with folder_lock.locked(folder):
         child = os.fork()
         if not child:
             time.sleep(30)
             os._exit(0)
-        run_guard.check_held(folder)
+        folder_lock.check_held(folder)
     try:
-        code = "import sys; from pathlib import Path; from runtime import run_guard; run_guard.lock(Path(sys.argv[1]))"
+        code = (
+            "import sys; from pathlib import Path; from runtime import folder_lock; folder_lock.lock(Path(sys.argv[1]))"
+        )
         assert subprocess.run([sys.executable, "-c", code, str(folder)]).returncode == 0
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    with run_guard.locked(folder):
-        (folder / run_guard.LOCK).unlink()
+    with folder_lock.locked(folder):
+        (folder / folder_lock.LOCK).unlink()
         with pytest.raises(UserError, match="was removed or replaced"):
-            run_guard.check_held(folder)
+            folder_lock.check_held(folder)
 
 
 def test_a_lock_of_another_node_is_waited_for(folder, monkeypatch, capsys):
-    monkeypatch.setattr(run_guard, "OTHER_NODE_S", 0.0)
-    monkeypatch.setattr(run_guard, "_try", lambda file: ("node7", 42))
+    monkeypatch.setattr(folder_lock, "OTHER_NODE_S", 0.0)
+    monkeypatch.setattr(folder_lock, "_try", lambda file: ("node7", 42))
     with pytest.raises(UserError, match="process 42 on node7"):
-        run_guard.lock(folder)
+        folder_lock.lock(folder)

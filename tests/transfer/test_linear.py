@@ -64,8 +64,9 @@ def test_a_run_leaves_a_result_with_last_and_best(finished, backbone_pth):
 
 
 def test_done_already_and_the_folder_of_another_run(finished, words, capsys):
+    (finished / "checkpoint.pth").touch()  # killed between the result and the checkpoint's removal
     assert linear.main(words(finished, "epochs=6", "workers=1")) == 0  # how many workers is nobody's business
-    assert "done already" in capsys.readouterr().out
+    assert "done already" in capsys.readouterr().out and not (finished / "checkpoint.pth").exists()
     with pytest.raises(UserError, match=r"another run: epochs \(there 6, here 5\); lr \(there 0.1, here 0.2\)"):
         linear.main(words(finished, "epochs=5", "lr=0.2"))
     with pytest.raises(UserError, match=r"another run: .*weights_sha256 \(there [0-9a-f']+, here ''\)"):

@@ -153,6 +153,21 @@ def parser_of(kind: str, description: str) -> Parser:
     return parser
 
 
+def check(arguments: argparse.Namespace, kind: str, *, fraction: int | None = None) -> None:
+    """Raise UserError naming every fault of a command line that can be known without torch and the data."""
+    faults = Faults()
+    with faults.collected():
+        check_seed(arguments.seed)
+    with faults.collected():
+        one_of("protocol", arguments.protocol, available(kind))
+        settings, _ = load(arguments.protocol, arguments.settings, fraction=fraction)
+        if kind == "linear" and settings.lr_backbone:
+            raise UserError("linear classification keeps the backbone frozen; for lr_backbone see transfer/semi.py")
+        if kind == "semi" and not settings.lr_backbone:
+            raise UserError("semi-supervised fine-tuning moves the backbone; with lr_backbone=0 see transfer/linear.py")
+    faults.check()
+
+
 def check_seed(seed: int) -> None:
     """Raise UserError for a seed that torch does not take."""
     if not 0 <= seed < 2**31:

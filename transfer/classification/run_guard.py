@@ -7,6 +7,8 @@ from runtime import distributed, run_guard
 from runtime.command_line import printable, shortened
 from runtime.results import DamagedResult, NoResult, read_result
 
+CHECKPOINT = "checkpoint.pth"
+
 
 def claim(folder: Path, identity: dict) -> None:
     """Make ``folder`` the folder of the run with this ``identity`` (flat, plain values); it stays so if it was before.
@@ -19,11 +21,14 @@ def claim(folder: Path, identity: dict) -> None:
 
 def guard_of(folder: Path) -> run_guard.RunGuard:
     """The guard of a classification run's folder."""
-    return run_guard.RunGuard(folder=folder, outputs=("checkpoint.pth", "result.json"))
+    return run_guard.RunGuard(folder=folder, outputs=(CHECKPOINT, "result.json"))
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the result of the run is there and whole, which is printed; a damaged one is named, and made again."""
+    """Whether the result of the run is there and whole, which is printed; a damaged one is named, and made again.
+
+    The checkpoint of a complete run goes: a run that was killed at its very end has left it.
+    """
     path = folder / "result.json"
     try:
         read_result(path)
@@ -34,5 +39,6 @@ def is_complete(folder: Path) -> bool:
             print(f"note: {printable(shortened(error.faults[0]))}; it is made again", file=sys.stderr)
         return False
     if distributed.is_main():
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         print(f"done already: {path}")
     return True

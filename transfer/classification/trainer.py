@@ -18,8 +18,9 @@ from transfer.classification import accuracy, classifier
 from transfer.classification.batches import CropData, FeatureData
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import Settings
+from transfer.classification.run_guard import CHECKPOINT
 
-CHECKPOINT = "ssl-transfer-bench/probe/1"
+FORMAT = "ssl-transfer-bench/probe/1"
 
 
 class Training:
@@ -35,7 +36,7 @@ class Training:
         self.per_epoch = steps_per_epoch(data.count, settings)
         self.total = self.per_epoch * settings.epochs
         self.step, self.history, self.loss_sum = 0, [], 0.0
-        self.file, self.stop = folder / "checkpoint.pth", StopRequest()
+        self.file, self.stop = folder / CHECKPOINT, StopRequest()
         if self.file.exists():
             self._restore()
         self.parallel = self.network
@@ -111,14 +112,16 @@ class Training:
             return
         state = {"network": self.network.trained(), "optimizer": self.optimizer.state_dict(), "step": self.step}
         state |= {"history": self.history, "loss_sum": self.loss_sum}
-        checkpoint.save(self.file, {"format": CHECKPOINT, **state})
+        checkpoint.save(self.file, {"format": FORMAT, **state})
 
     def _restore(self) -> None:
         """Go on from the checkpoint. Raises UserError for one that is damaged, or no classifier's."""
         try:
             saved = checkpoint.read(self.file)
-            if saved.get("format") != CHECKPOINT:
+            if saved.get("format") != FORMAT:
                 raise UserError("no checkpoint of a classifier")
+            if "checksum" not in saved:
+                raise UserError("no checksum, so damage would not be noticed")
             network, wanted = saved["network"], self.network.trained()
             if {key: value.shape for key, value in network.items()} != {key: v.shape for key, v in wanted.items()}:
                 raise UserError("the weights of another network")

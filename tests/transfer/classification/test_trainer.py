@@ -102,6 +102,11 @@ def _without(key: str):
     return damage
 
 
+def _without_checksum(file):
+    content = checkpoint.read(file)
+    torch.save({name: value for name, value in content.items() if name != "checksum"}, file)
+
+
 def _of_other_shapes(file):
     checkpoint.save(file, {**checkpoint.read(file), "network": {"linear.bias": torch.zeros(3)}})
 
@@ -116,8 +121,9 @@ def _of_other_shapes(file):
         _without("optimizer"),
         _without("history"),
         _of_other_shapes,
+        _without_checksum,
     ],
-    ids=["truncated", "empty", "list", "no format", "no optimizer", "no history", "other shapes"],
+    ids=["truncated", "empty", "list", "no format", "no optimizer", "no history", "other shapes", "no checksum"],
 )
 def test_a_damaged_checkpoint_is_one_line_whose_remedy_works(damage, tmp_path):
     settings = replace(SETTINGS, epochs=1)
