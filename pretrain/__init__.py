@@ -1,1 +1,1 @@
-"""Self-supervised pretraining of ResNet-50: images in, ``backbone.pth`` out."""
+"""Self-supervised pretraining of a backbone: images in, ``backbone.pth`` out."""

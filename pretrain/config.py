@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pretrain import methods
+from pretrain import backbones, methods
 from pretrain.data import view_recipes
 from runtime.command_line import Faults, UserError
 from runtime.cores import AUTO_WORKERS
@@ -124,11 +124,30 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
+    name: str = "resnet50"
+    """resnet18 to resnet152, wide_resnet50_2, ...; vit_SIZE_patchN with SIZE mini, tiny, small, base, large, huge and N
+    8, 14, 16; timm:NAME for any other network of timm."""
+
     stem: str = field(default="imagenet", metadata=choice("imagenet", "cifar"))
     """imagenet (7x7, stride 2, max-pool) or cifar (3x3, stride 1; cannot be transferred to Detectron2)."""
 
     zero_init_residual: bool = True
-    """Start every residual branch at zero."""
+    """Start every residual branch of a ResNet at zero."""
+
+    positions: str = field(default="learnt", metadata=choice("learnt", "sincos"))
+    """Of a ViT's patches: learnt, or fixed sines and cosines (MoCo v3, MAE)."""
+
+    registers: int = field(default=0, metadata=NOT_NEGATIVE)
+    """Register tokens of a ViT besides the class token (arXiv 2309.16588)."""
+
+    layer_scale: float = field(default=0.0, metadata=NOT_NEGATIVE)
+    """First value of a ViT's layer scale (arXiv 2103.17239); 0 has none."""
+
+    drop_path: float = field(default=0.0, metadata=BELOW_1)
+    """Largest rate at which a block is left out for an image (stochastic depth); ViTs and timm's networks."""
+
+    fixed_patch_projection: bool = False
+    """Leave a ViT's patch projection as it was drawn (MoCo v3, arXiv 2104.02057, section 3.2: training is stabler)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +275,8 @@ def check(method: str, config: TrainConfig) -> None:
         )
     if log.probe_every % log.every:
         faults.append(f"log.probe_every={log.probe_every} must be a multiple of log.every={log.every}")
+    with faults.collected():
+        backbones.check(config.backbone, [views.size, *[views.small_size] * bool(views.small)])
     with faults.collected():
         methods.check_settings(method, config.method, config.batch_size)
     faults.check()

@@ -20,7 +20,7 @@ def parser(method: str | None = None) -> Parser:
     """The parser of the command line; its help lists the settings of ``method``."""
     made = Parser(
         prog="train.py",
-        description="Pretrain a ResNet-50 without labels. The same command again resumes, or returns if all is done.",
+        description="Pretrain a backbone without labels. The same command again resumes, or returns if all is done.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--method", required=True, metavar="NAME", help=", ".join(methods.available()))

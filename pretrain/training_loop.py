@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain import config, methods
-from pretrain.backbones import resnet
+from pretrain import backbones, config, methods
 from pretrain.checkpoints import checkpoint
 from pretrain.checkpoints.retention import Checkpoints
 from pretrain.config import TrainConfig
@@ -51,14 +50,14 @@ FREE = (
 
 
 def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
-    """The network of a method around a fresh ResNet-50, BN over all ranks, on its device; seeded.
+    """The network of a method around a fresh backbone, BN over all ranks, on its device; seeded.
 
     Raises UserError for bf16 on a GPU without it.
     """
     check_precision(settings.precision, device)
     method = methods.load(name).Method
     torch.manual_seed(settings.seed)
-    trunk = resnet.resnet50(**asdict(settings.backbone))
+    trunk = backbones.build(settings.backbone, side=settings.views.size)
     network = method(trunk, settings.method)
     network = batch_norm.synchronise(network, device)
     return network.to(device, memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]

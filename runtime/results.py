@@ -53,6 +53,8 @@ class Record:
     """Percent, 0 to 100; of a ``representation``, in the unit of its metric."""
     seed: int
     commit: str
+    backbone: str = "resnet50"
+    """Name of the network (pretrain/backbones)."""
     weights_sha256: str
     """Hash of the weights file that was evaluated; empty for ``random``."""
     n: int
@@ -162,7 +164,7 @@ def _other_kind(name: str, value: Any, kind: type) -> str:
 
 FIELDS: dict[str, type] = {field.name: field.type for field in fields(Record)}  # type: ignore[misc]
 
-OPTIONAL = {"variant", "source"}
+OPTIONAL = {"variant", "backbone", "source"}
 
 NAMES = {int: "a whole number", float: "a number", str: "a text", dict: "an object"}
 

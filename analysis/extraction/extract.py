@@ -11,6 +11,7 @@ from analysis.extraction import feature_file
 from analysis.extraction.choice import choose
 from analysis.extraction.images import Prepared, RandomViews, open_images
 from analysis.extraction.options import ImageOptions
+from pretrain.backbones import USUAL
 from pretrain.data import views
 from runtime import distributed
 from runtime.command_line import UserError
@@ -63,7 +64,7 @@ def random_views(backbone: Backbone, *, size: int, count: int, seed: int) -> Ran
 
 def refuse_other_features(out: Path, about: dict) -> None:
     """Raise UserError if the features in ``out`` come from other weights, images or settings than ``about`` says."""
-    there = feature_file.read(out).about
+    there = {"backbone": USUAL, **feature_file.read(out).about}  # files from before there was a choice do not say it
     if differing := [key for key, value in about.items() if there.get(key) != value]:
         raise UserError(f"{out} holds other features ({', '.join(differing)}); choose another --out")
 

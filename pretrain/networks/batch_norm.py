@@ -39,11 +39,16 @@ class CpuSyncBatchNorm(_BatchNorm):
     running_var: Tensor
     num_batches_tracked: Tensor
     momentum: float
+    then: nn.Module | None = None
 
     def _check_input_dim(self, input: Tensor) -> None:
         assert input.dim() in (2, 4)
 
     def forward(self, input: Tensor) -> Tensor:
+        normalised = self._normalised(input)
+        return self.then(normalised) if self.then is not None else normalised
+
+    def _normalised(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
         x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
@@ -68,7 +73,9 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
     if distributed.world_size() == 1:
         return module
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        from timm.layers.norm_act import convert_sync_batchnorm  # torch's own would lose the activations
+
+        return convert_sync_batchnorm(module)
     for name, child in module.named_children():
         setattr(module, name, synchronise(child, device))
     if isinstance(module, _BatchNorm) and not isinstance(module, CpuSyncBatchNorm):
@@ -76,8 +83,15 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
         twin.load_state_dict(module.state_dict())
         for name, parameter in module.named_parameters():  # a frozen parameter stays frozen
             getattr(twin, name).requires_grad_(parameter.requires_grad)
+        twin.then = activation_of(module)
         return twin.train(module.training)
     return module
+
+
+def activation_of(norm: _BatchNorm) -> nn.Module:
+    """What follows inside the norm: timm's norms hold the activation behind them."""
+    parts = [part for name in ("drop", "act") if isinstance(part := getattr(norm, name, None), nn.Module)]
+    return nn.Sequential(*parts)
 
 
 class GroupedBatchNorm(nn.Module):
@@ -97,9 +111,13 @@ class GroupedBatchNorm(nn.Module):
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(norm, name))
         self.groups, self.momentum, self.eps = groups, norm.momentum or 0.0, norm.eps
+        self.then = activation_of(norm)
 
     def forward(self, input: Tensor) -> Tensor:
         """(b, C) or (b, C, H, W), b a multiple of the groups."""
+        return self.then(self._over_groups(input))
+
+    def _over_groups(self, input: Tensor) -> Tensor:
         running = (self.running_mean, self.running_var)
         if not self.training:
             return self._normalised(input, *running, training=False)

@@ -21,7 +21,7 @@ def kept(tmp_path_factory):
     about = {"format": checkpoint.CHECKPOINT, "method": "simsiam", "recipe": "demo", "epochs": 2, "seed": 0}
     for step, name in ((10, "checkpoints/step-000010"), (2, "checkpoints/step-000002"), (12, "checkpoint")):
         torch.manual_seed(step)
-        network = simsiam.Method(resnet.resnet50(zero_init_residual=False), simsiam.Config(**settings))
+        network = simsiam.Method(resnet.resnet(zero_init_residual=False), simsiam.Config(**settings))
         content = {**about, "config": config, "step": step, "model": network.state_dict()}
         checkpoint.save(folder / "pretrain" / f"{name}.pth", content)
     return folder

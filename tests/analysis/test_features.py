@@ -9,6 +9,7 @@ from analysis import features
 from analysis.extraction import extract, feature_file
 from analysis.extraction.choice import choose
 from analysis.extraction.images import Folder, Prepared
+from pretrain import backbones
 from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
 from pretrain.data import views
@@ -26,7 +27,7 @@ def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "backbone.pth"
     config = {"backbone": {"stem": "imagenet"}, "views": {"recipe": "scenes", "min_scale": 0.4}}
     about = {"method": "mec", "recipe": "demo", "variant": "gamma=2", "epochs": 3, "seed": 5, "commit": "x"}
-    checkpoint.export_backbone(path, resnet.random_resnet50(5), about={**about, "config": config})
+    checkpoint.export_backbone(path, backbones.untrained(seed=5), about={**about, "config": config})
     return str(path)
 
 
@@ -40,7 +41,7 @@ def test_the_file_holds_what_the_network_makes_of_each_image(arguments, exported
     assert all(found.about["classes"][k] == name.split("/")[0] for k, name in zip(found.y, found.names, strict=True))
     pixels = torch.stack([Prepared(images, [7], size=32, resize=32)[0][0]])
     with torch.no_grad():
-        expected = resnet.random_resnet50(5).eval()(views.normalise(pixels))[0]
+        expected = backbones.untrained(seed=5).eval()(views.normalise(pixels))[0]
     assert torch.allclose(found.h[7].float(), expected, atol=1e-3)
     assert found.about["variant"] == "gamma=2" and len(found.about["weights_sha256"]) == 64
     assert found.title == "MEC (gamma=2)" and found.about["benchmark"] == "scenes"
@@ -87,11 +88,10 @@ def _extract(folder):
     import torch
 
     from analysis.extraction import extract, images
-    from pretrain.backbones import resnet
     from pretrain.data import views
 
     prepared = images.Prepared(images.Folder(folder), [0, 3, 5, 6, 9], size=32, resize=32)
-    network = resnet.random_resnet50(5).eval()
+    network = backbones.untrained(seed=5).eval()
     h, drawn = extract.extract(
         network,
         prepared,
@@ -117,7 +117,7 @@ def test_projector_comes_from_the_checkpoint_by_its_stored_settings(arguments, t
 
     settings = {"stop_gradient": False, "projector_width": 48, "predictor_width": 16}
     torch.manual_seed(0)
-    network = simsiam.Method(resnet.resnet50(), simsiam.Config(**settings)).eval()
+    network = simsiam.Method(resnet.resnet(), simsiam.Config(**settings)).eval()
     config = {"backbone": {"stem": "imagenet"}, "views": {"recipe": "scenes", "min_scale": 0.4}, "method": settings}
     content = {"format": checkpoint.CHECKPOINT, "method": "simsiam", "recipe": "demo", "epochs": 2, "seed": 0}
     path = tmp_path / "checkpoint.pth"

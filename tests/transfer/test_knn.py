@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pretrain import backbones
 from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
 from runtime import results
@@ -26,7 +27,7 @@ def test_result_of_a_backbone_and_of_the_untrained_network(arguments, tmp_path):
     config = {"backbone": {"stem": "imagenet"}}
     about = {"method": "matrix_ssl", "recipe": "demo", "variant": "gamma=0.3", "epochs": 3, "seed": 0, "commit": "x"}
     path = tmp_path / "backbone.pth"
-    checkpoint.export_backbone(path, resnet.random_resnet50(5), about={**about, "config": config})
+    checkpoint.export_backbone(path, backbones.untrained(seed=5), about={**about, "config": config})
     knn.main([*arguments, "--weights", str(path), "--out", str(tmp_path / "a")])
     knn.main(
         [*arguments, "--weights", "random", "--seed", "5", "--out", str(tmp_path / "b"), "--bn-statistics", "initial"]
@@ -42,7 +43,7 @@ def test_result_of_a_backbone_and_of_the_untrained_network(arguments, tmp_path):
 
 def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
     about = {"method": "simsiam", "recipe": "x", "epochs": 3, "seed": 0, "commit": "x"}
-    path, network = tmp_path / "backbone.pth", resnet.resnet50(stem="cifar")
+    path, network = tmp_path / "backbone.pth", resnet.resnet(stem="cifar")
     checkpoint.export_backbone(path, network, about={**about, "config": {"backbone": {"stem": "cifar"}}})
     data = ["--data", str(scenes / "classification"), "--benchmark", "scenes", "--workers", "0"]
     knn.main([*data, "--weights", str(path), "--out", str(tmp_path / "a")])
@@ -69,11 +70,11 @@ def test_a_backbone_sees_the_input_it_was_trained_on(tmp_path):
         {"order": "RGB", "mean": [0.485, 0.456, 0.406], "std": [0.228, 0.224, 0.225]},
     )
     content = {"format": checkpoint.BACKBONE, "method": "swav", "recipe": "r", "epochs": 1, "input": seen}
-    checkpoint.save(path, {**content, "state_dict": resnet.random_resnet50(0).state_dict()})
+    checkpoint.save(path, {**content, "state_dict": backbones.untrained(seed=0).state_dict()})
     red = frozen.load(str(path)).inputs(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))[0, 0].item()
     assert red == pytest.approx((1 - 0.485) / 0.228)
     checkpoint.save(path, {**content, "input": {**seen, "order": "BGR"}, "state_dict": {}})
-    with pytest.raises(UserError, match="is not a ResNet-50"):
+    with pytest.raises(UserError, match="is not a ResNet"):
         frozen.load(str(path))
 
 

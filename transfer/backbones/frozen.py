@@ -9,18 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from pretrain import methods
-from pretrain.backbones import resnet
+from pretrain import backbones, methods
 from pretrain.checkpoints import checkpoint
 from pretrain.checkpoints.retention import row_variant
 from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD, NORMALISATIONS, normalise
 from runtime import distributed
-from runtime.command_line import UserError, shortened
+from runtime.command_line import UserError
 from runtime.files import sha256
-from transfer.backbones import RANDOM
-
-WIDTH = 2048
-"""Features of an image: ResNet-50's pooled outputs."""
+from transfer.backbones import RANDOM, USUAL
 
 VIEWS = {"recipe": "asymmetric", "min_scale": 0.2}
 """Random views for a network that never saw any."""
@@ -31,9 +27,11 @@ class Backbone:
     """A network in eval mode and what is known of it."""
 
     network: nn.Module
-    """Normalised images (B, 3, H, W) to features (B, d); d is 2048 but for a projector's."""
+    """Normalised images (B, 3, H, W) to features (B, d)."""
     about: dict
-    """method, recipe, variant, epochs, weights_sha256: the part of a Record that names a backbone."""
+    """method, recipe, variant, epochs, backbone, weights_sha256: the part of a Record that names a backbone."""
+    features: str = "pooled"
+    """Which features of the family's these are."""
     seed: int = 0
     """Of the pretraining; of ``random``, of the untrained network."""
     step: int = 0
@@ -53,77 +51,127 @@ class Backbone:
         return normalise(pixels, self.mean, self.std).contiguous(memory_format=torch.channels_last)
 
 
-def load(weights: str | Path, layer: str = "backbone", *, seed: int = 0, unfinished: bool = False) -> Backbone:
+def load(
+    weights: str | Path,
+    layer: str = "backbone",
+    *,
+    seed: int = 0,
+    unfinished: bool = False,
+    features: str = USUAL,
+    name: str = backbones.USUAL,
+    side: int = 224,
+) -> Backbone:
     """The network in ``weights``: a backbone.pth, or ``random``, the untrained one of a seed.
 
     Args:
         layer: ``backbone``, or ``projector`` for backbone and projector of a training checkpoint.
         unfinished: whether a training checkpoint is accepted too; a row of a table must not be one by mistake.
+        features: which of its family's (`pretrain.backbones`); ``usual`` is the first.
+        name, side: of the untrained network, and of the images it is for, pixels.
 
-    Raises UserError for another file, for one that is no ResNet-50, and for a projector that is not there.
+    Raises UserError for another file, for one of no known network, for features that its family does not have, and for
+    a projector that is not there.
     """
     if str(weights) == RANDOM:
         if layer != "backbone":
             raise UserError(f"the untrained network has no {layer}; give --layer backbone")
-        about = {"method": RANDOM, "recipe": "", "variant": "", "epochs": 0, "weights_sha256": ""}
-        return Backbone(network=resnet.random_resnet50(seed).eval(), about=about, seed=seed)
+        about = {"method": RANDOM, "recipe": "", "variant": "", "epochs": 0, "backbone": name, "weights_sha256": ""}
+        network, kind = read_out(backbones.untrained(name, seed=seed, side=side).eval(), name, features)
+        return Backbone(network=network, about=about, seed=seed, features=kind)
     content = checkpoint.read(weights)
     kind = content.get("format")
     if kind != checkpoint.BACKBONE and not (unfinished and kind == checkpoint.CHECKPOINT):
         found = kind or "a dict with " + ", ".join(map(str, list(content)[:4]))
         raise UserError(f"{weights} is not a backbone.pth of this suite (found {found}); convert it to a .pth first")
     try:
-        return (
-            _of_backbone(content, weights, layer) if kind == checkpoint.BACKBONE else _of_run(content, weights, layer)
-        )
+        of = _of_backbone if kind == checkpoint.BACKBONE else _of_run
+        return of(content, weights, layer, features)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{weights} lacks or garbles {error}, which this suite writes; was it edited?") from error
 
 
-def _of_backbone(content: dict, path: str | Path, layer: str) -> Backbone:
+def _of_backbone(content: dict, path: str | Path, layer: str, features: str) -> Backbone:
     if layer != "backbone":
         raise UserError(f"{path} is a backbone without its {layer}; give the checkpoint.pth beside it")
-    state, seen = content["state_dict"], content["input"]
-    stem = _stem(state)
+    seen = content["input"]
+    network, kind = read_out(_rebuilt(content, content["state_dict"], path, seen), name_in(content), features)
     return _described(
         content,
         path,
-        _filled(resnet.resnet50(stem=stem, stride_in_1x1=bool(seen.get("stride_in_1x1"))), state, path),
-        stem=stem,
+        network,
+        features=kind,
+        stem=_told(content).get("stem", "imagenet"),
         order=seen["order"],
         mean=tuple(seen["mean"]),
         std=tuple(seen["std"]),
     )
 
 
-def _of_run(content: dict, path: str | Path, layer: str) -> Backbone:
-    parts = ("backbone.", "projector.") if layer == "projector" else ("backbone.",)
-    cut = 0 if layer == "projector" else len("backbone.")
-    state = {name[cut:]: value for name, value in content["model"].items() if name.startswith(parts)}
-    trunk = {name.removeprefix("backbone."): value for name, value in content["model"].items()}
-    stem = _stem(trunk)
-    trunk = resnet.resnet50(stem=stem)
-    network = _with_projector(content, trunk, path) if layer == "projector" else trunk
+def _of_run(content: dict, path: str | Path, layer: str, features: str) -> Backbone:
+    model = content["model"]
+    own = {name.removeprefix("backbone."): value for name, value in model.items() if name.startswith("backbone.")}
+    network, kind = _rebuilt(content, own, path, {}), ""
+    if layer == "projector":
+        network = _with_projector(content, network, path)
+    else:
+        network, kind = read_out(network, name_in(content), features)
     mean, std = NORMALISATIONS[content["config"]["views"].get("normalisation", "imagenet")]
-    return _described(content, path, _filled(network, state, path), stem=stem, mean=mean, std=std)
+    stem = _told(content).get("stem", "imagenet")
+    return _described(content, path, network, features=kind, stem=stem, mean=mean, std=std)
 
 
-def _stem(state: dict) -> str:
-    first = state.get("conv1.weight")
-    return "cifar" if first is not None and first.shape[-1] == 3 else "imagenet"
+def _told(content: dict) -> dict:
+    """What a file says of its network: ``config.backbone``; empty in the first versions."""
+    return content.get("config", {}).get("backbone", {})
 
 
-def _filled(network: nn.Module, state: dict, path: str | Path) -> nn.Module:
+def name_in(content: dict) -> str:
+    """The name of the network in a file of this suite."""
+    return _told(content).get("name") or backbones.USUAL
+
+
+def _rebuilt(content: dict, state: dict, path: str | Path, seen: dict) -> Any:
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(f"{path} is not a ResNet-50: {shortened(' '.join(str(error).split()), 200)}") from error
-    return network.eval()
+        return backbones.rebuilt(state, _told(content), seen)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+class TokenFeatures(nn.Module):
+    """Features of a ViT: images (B, 3, H, W) -> (B, d), d its width or twice that.
+
+    ``class-token``: of the last block; ``patches``: the mean of its patches; ``class-token+patches``: both, side by
+    side; ``last-4-class-tokens``: those of the last four blocks (DINO, arXiv 2104.14294, appendix: linear evaluation
+    of ViT-S). All of them behind the last norm.
+    """
+
+    def __init__(self, network: Any, kind: str):
+        super().__init__()
+        self.network, self.kind = network, kind
+
+    def forward(self, images: Tensor) -> Tensor:
+        network: Any = self.network
+        if self.kind == "last-4-class-tokens":
+            blocks = network.forward_intermediates(images, 4, return_prefix_tokens=True, norm=True, output_fmt="NLC")[1]
+            return torch.cat([network.fc_norm(prefix[:, 0]) for _, prefix in blocks], dim=1)
+        tokens = network.forward_features(images)
+        of = {"class-token": tokens[:, 0], "patches": tokens[:, network.num_prefix_tokens :].mean(1)}
+        return torch.cat([network.fc_norm(of[part]) for part in self.kind.split("+")], dim=1)
+
+
+def read_out(network: Any, name: str, features: str) -> tuple[nn.Module, str]:
+    """``network``, giving the ``features`` of its family; and their name. UserError where the family has them not."""
+    family = backbones.family_of(name)
+    kind = family.FEATURES[0] if features == USUAL else features
+    if kind not in family.FEATURES:
+        raise UserError(f"{name} has no features {kind}; it has: {', '.join(family.FEATURES)}")
+    return (network if kind in ("pooled", "class-token") else TokenFeatures(network, kind)), kind
 
 
 def _described(content: dict, path: str | Path, network: nn.Module, **input_settings) -> Backbone:
     about = {key: content[key] for key in ("method", "recipe", "epochs")}
-    about |= {"variant": row_variant(path, content.get("variant", "")), "weights_sha256": sha256(path)}
+    about |= {"variant": row_variant(path, content.get("variant", "")), "backbone": name_in(content)}
+    about["weights_sha256"] = sha256(path)
     return Backbone(
         network=network,
         about=about,
@@ -168,6 +216,8 @@ def measure_statistics(
     same images; the first one's statistics are everyone's.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
     usual = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

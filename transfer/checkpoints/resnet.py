@@ -1,40 +1,14 @@
 """What a ResNet trunk is made of: its tensors by their torchvision names, with shapes, for every depth and width."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from pretrain.backbones.resnet import Architecture, architecture_of
 from runtime.command_line import UserError
 from transfer.checkpoints.renamed import check_values
 from transfer.detection import network
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A ResNet as torchvision describes one; without arguments it is ResNet-50."""
-
-    blocks: tuple[int, ...] = (3, 4, 6, 3)
-    """Residual blocks in layer1 to layer4."""
-    bottleneck: bool = True
-    width: int = 64
-    """Channels of each group of the 3x3 convolutions in layer1 (bottlenecks only)."""
-    groups: int = 1
-
-    @property
-    def depth(self) -> int:
-        """50 for ResNet-50; 0 where no usual ResNet has these blocks."""
-        name = DEPTHS.get((self.blocks, "bottleneck" if self.bottleneck else "basic (two 3x3)"), "-0")
-        return int(name.split("-")[1])
-
-    @property
-    def name(self) -> str:
-        """torchvision's name: ``resnet50``, ``wide_resnet50_2``, ``resnext50_32x4d``."""
-        if self.groups > 1:
-            return f"resnext{self.depth}_{self.groups}x{self.width}d"
-        return f"resnet{self.depth}" if self.width == 64 else f"wide_resnet{self.depth}_{self.width / 64:g}"
-
 
 RESNET50 = Architecture()
 
@@ -68,36 +42,12 @@ def _block(architecture: Architecture, stage: int, channels: int) -> tuple[list[
     return [(inside, channels, 1, 1), (inside, inside // groups, 3, 3), (out, inside, 1, 1)], out
 
 
-def architecture_of(shapes: dict[str, tuple[int, ...]]) -> Architecture:
-    """The architecture that the shapes are of, as far as blocks and the first stage tell it."""
-    bottleneck = any(".conv3." in name for name in shapes)
-    middle = shapes.get("layer1.0.conv2.weight", (64, 64))
-    channels = middle[0]
-    groups = max(1, channels // middle[1]) if bottleneck and len(middle) > 1 and middle[1] else 1
-    return Architecture(_blocks(shapes), bottleneck, channels // groups if bottleneck else 64, groups)
-
-
-def _blocks(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(
-        len({name.split(".")[1] for name in shapes if name.startswith(f"layer{stage}.")}) for stage in range(1, 5)
-    )
-
-
-DEPTHS: dict[tuple, str] = {
-    ((2, 2, 2, 2), "basic (two 3x3)"): "ResNet-18",
-    ((3, 4, 6, 3), "basic (two 3x3)"): "ResNet-34",
-    ((3, 4, 6, 3), "bottleneck"): "ResNet-50",
-    ((3, 4, 23, 3), "bottleneck"): "ResNet-101",
-    ((3, 8, 36, 3), "bottleneck"): "ResNet-152",
-    ((3, 24, 36, 3), "bottleneck"): "ResNet-200",
-}
-
-
 def depth(shapes: dict[str, tuple[int, ...]]) -> str:
     """``ResNet-50: [3, 4, 6, 3] bottleneck blocks per stage``, from the names."""
-    blocks = _blocks(shapes)
-    kind = "bottleneck" if any(".conv3." in name for name in shapes) else "basic (two 3x3)"
-    return f"{DEPTHS.get((blocks, kind), 'no usual ResNet')}: {list(blocks)} {kind} blocks per stage"
+    found = architecture_of(shapes)
+    kind = "bottleneck" if found.bottleneck else "basic (two 3x3)"
+    usual = f"ResNet-{found.depth}" if found.depth else "no usual ResNet"
+    return f"{usual}: {list(found.blocks)} {kind} blocks per stage"
 
 
 def stem(shapes: dict[str, tuple[int, ...]]) -> str:

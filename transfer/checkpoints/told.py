@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pretrain.backbones import vit
 from runtime.command_line import UserError
 from runtime.read import read_json
 from transfer.checkpoints import weights
@@ -39,7 +40,7 @@ def told_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source:
         (inside.get("heads"), inside.get("heads_from") or "the file"),
         (shown, "the shape of a tensor"),
         (beside.get("heads"), "config.json beside it"),
-        (_heads_in_timm(inside.get("name", "")), f"timm's {inside.get('name', '')}, which the file names"),
+        (_heads_of(str(inside.get("name") or "")), f"the {inside.get('name', '')} that the file names"),
         (entry.heads.get(width), f"the format {entry.name}"),
     ):
         if heads:
@@ -60,10 +61,13 @@ def _inside(content: dict) -> dict[str, Any]:
     return {**told, **({"name": arch} if isinstance(arch, str) else {})}
 
 
-def _heads_in_timm(name: str) -> int | None:
+def _heads_of(name: str) -> int | None:
+    """The heads of a ViT of this suite or of timm."""
     import timm
     import torch
 
+    if name in vit.NAMES:
+        return vit.parts(name)[0].heads
     if not name.startswith(("vit_", "deit")) or not timm.is_model(name):
         return None
     with torch.device("meta"):

@@ -12,6 +12,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from pretrain import backbones
+from pretrain.config import BackboneConfig
+
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
@@ -23,11 +26,10 @@ class Count:
     """Of the square image, pixels."""
 
 
-def backbone(*, stem: str = "imagenet", side: int = 224) -> Count:
-    """The trunk that is pretrained, without projector or predictor."""
-    from pretrain.backbones.resnet import resnet50
-
-    return count(resnet50(stem=stem), torch.zeros(1, 3, side, side), side=side)
+def backbone(name: str = backbones.USUAL, *, stem: str = "imagenet", side: int = 224) -> Count:
+    """The network that is pretrained, without projector or predictor."""
+    network = backbones.build(BackboneConfig(name=name, stem=stem), side=side)
+    return count(network, torch.zeros(1, 3, side, side), side=side)
 
 
 def detector(protocol: str, *, classes: int) -> Count:

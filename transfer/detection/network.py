@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pretrain.backbones import resnet, vit
 from runtime.command_line import Faults, UserError, one_of
 from transfer.checkpoints.families import RESNET, TIMM, VIT
 
@@ -31,33 +32,20 @@ IN_VIT, IN_TIMM = "backbone.net.", "backbone.bottom_up.network."
 RECORD = "backbone"
 """What a converted file says of its network: a mapping of ``name``, and of ``heads`` for a ViT."""
 
-DEPTHS = {
-    (False, (2, 2, 2, 2)): 18,
-    (False, (3, 4, 6, 3)): 34,
-    (True, (3, 4, 6, 3)): 50,
-    (True, (3, 4, 23, 3)): 101,
-    (True, (3, 8, 36, 3)): 152,
-}
-"""Whether the blocks are bottlenecks, and how many stand in res2 to res5 -> MODEL.RESNETS.DEPTH."""
+DEPTHS = {kind: depth for kind, depth in resnet.DEPTHS.items() if depth <= 152}
+"""Whether the blocks are bottlenecks, and how many stand in res2 to res5 -> MODEL.RESNETS.DEPTH of Detectron2."""
 
 SCALES = (4, 2, 1, 0.5)
 """By which Detectron2's simple feature pyramid can scale a feature map."""
 
 
 RESNETS = {
-    **{f"resnet{depth}": {"DEPTH": depth} for depth in DEPTHS.values()},
-    **{f"wide_resnet{depth}_2": {"DEPTH": depth, "WIDTH_PER_GROUP": 128} for depth in (50, 101)},
-    "resnext50_32x4d": {"DEPTH": 50, "NUM_GROUPS": 32, "WIDTH_PER_GROUP": 4},
+    name: {"DEPTH": kind.depth, "NUM_GROUPS": kind.groups, "WIDTH_PER_GROUP": kind.width}
+    for name, kind in resnet.ARCHITECTURES.items()
 }
-"""torchvision's names -> what is not Detectron2's default in MODEL.RESNETS; basic blocks have 64 channels in res2."""
+"""torchvision's names -> MODEL.RESNETS; basic blocks have 64 channels in res2."""
 
-VITS = {
-    "tiny": {"WIDTH": 192, "DEPTH": 12, "HEADS": 3},
-    "small": {"WIDTH": 384, "DEPTH": 12, "HEADS": 6},
-    "base": {"WIDTH": 768, "DEPTH": 12, "HEADS": 12},
-    "large": {"WIDTH": 1024, "DEPTH": 24, "HEADS": 16},
-    "huge": {"WIDTH": 1280, "DEPTH": 32, "HEADS": 16},
-}
+VITS = {name: {"WIDTH": size.width, "DEPTH": size.depth, "HEADS": size.heads} for name, size in vit.SIZES.items()}
 """Sizes of a ViT; its name is vit_<size>_patch<pixels>."""
 
 
@@ -70,7 +58,7 @@ def named(name: str) -> tuple[str, dict[str, Any]]:
             "TRANSFER.VIT.PATCH": int(match[2])
         }
     one_of("backbone", name, [*RESNETS, *(f"vit_{size}_patch16" for size in VITS), "timm:convnext_tiny"])
-    values = {"NUM_GROUPS": 1, "WIDTH_PER_GROUP": 64, **RESNETS[name]}
+    values = dict(RESNETS[name])
     values["RES2_OUT_CHANNELS"] = 64 if values["DEPTH"] < 50 else 256
     return RESNET, {f"MODEL.RESNETS.{key}": value for key, value in values.items()}
 
@@ -103,17 +91,14 @@ def name(settings: Mapping[str, Any]) -> str:
     kind = family(settings)
     if kind == VIT:
         width, depth, patch = (settings[f"TRANSFER.VIT.{key}"] for key in ("WIDTH", "DEPTH", "PATCH"))
-        size = next((size for size, vit in VITS.items() if (vit["WIDTH"], vit["DEPTH"]) == (width, depth)), None)
+        size = next((name for name, size in vit.SIZES.items() if size[:2] == (width, depth)), None)
         return f"vit_{size}_patch{patch}" if size else f"ViT of width {width}, {depth} blocks, patch {patch}"
     if kind == TIMM:
         return f"timm:{settings['TRANSFER.TIMM.NAME']}"
     depth, groups, width = (settings[f"MODEL.RESNETS.{key}"] for key in ("DEPTH", "NUM_GROUPS", "WIDTH_PER_GROUP"))
-    usual, wanted = (
-        {"NUM_GROUPS": 1, "WIDTH_PER_GROUP": 64},
-        {"DEPTH": depth, "NUM_GROUPS": groups, "WIDTH_PER_GROUP": width},
-    )
+    wanted = {"DEPTH": depth, "NUM_GROUPS": groups, "WIDTH_PER_GROUP": width}
     wide = settings["MODEL.RESNETS.STEM_OUT_CHANNELS"] != 64
-    found = next((name for name, resnet in RESNETS.items() if {**usual, **resnet} == wanted and not wide), None)
+    found = next((name for name, values in RESNETS.items() if values == wanted and not wide), None)
     return found or f"resnet{depth} of {groups} x {width} channels"
 
 

@@ -12,6 +12,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from timm.layers.format import Format
 from torch import Tensor, nn
 
+from pretrain.backbones.timm import any_size
 from runtime.command_line import UserError, one_of
 
 
@@ -57,19 +58,6 @@ def created(name: str, *, drop_path: float = 0.0) -> nn.Module:
         return any_size(name, features_only=True, **options)
     except (RuntimeError, AttributeError) as error:
         raise UserError(f"timm:{name} has no feature maps ({' '.join(str(error).split())[:120]})") from error
-
-
-def any_size(name: str, **options: Any) -> nn.Module:
-    """timm's network of that name without weights, for images of any size. Raises UserError for odd ``options``."""
-    try:
-        return timm.create_model(name, pretrained=False, strict_img_size=False, **options)
-    except TypeError as error:  # it is for the networks with windows only
-        if "strict_img_size" not in str(error):
-            raise UserError(f"timm:{name}: {error}") from error
-    try:
-        return timm.create_model(name, pretrained=False, **options)
-    except TypeError as error:
-        raise UserError(f"timm:{name}: {error}") from error
 
 
 def channels_first(network: nn.Module, maps: list[Tensor]) -> list[Tensor]:

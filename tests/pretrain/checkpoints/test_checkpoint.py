@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pretrain import backbones
 from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
@@ -11,10 +12,10 @@ from runtime.files import replacing, write_text
 
 
 def test_backbone_round_trip(tmp_path):
-    network = resnet.resnet50()
+    network = resnet.resnet()
     checkpoint.export_backbone(tmp_path / "backbone.pth", network, about={"method": "x", "epochs": 1})
     content = checkpoint.read_backbone(tmp_path / "backbone.pth")
-    fresh = resnet.resnet50()
+    fresh = resnet.resnet()
     fresh.load_state_dict(content["state_dict"])
     assert content["input"]["order"] == "RGB" and content["method"] == "x"
 
@@ -67,7 +68,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def test_stages_are_the_trunk_cut_in_five():
-    network = resnet.resnet50(zero_init_residual=False).eval()
+    network = resnet.resnet(zero_init_residual=False).eval()
     images = torch.randn(1, 3, 64, 64)
     outputs = resnet.stages(network, images)
     assert [tuple(o.shape[1:]) for o in outputs.values()] == [
@@ -77,7 +78,7 @@ def test_stages_are_the_trunk_cut_in_five():
 
 
 def test_untrained_network_is_a_function_of_the_seed():
-    one, same, other = (resnet.random_resnet50(seed).conv1.weight for seed in (0, 0, 1))
+    one, same, other = (backbones.untrained(seed=seed).conv1.weight for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 

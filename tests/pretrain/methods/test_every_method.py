@@ -25,7 +25,7 @@ LABELS = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
 every_method = pytest.mark.parametrize("name", methods.available())
 
 
-def build(name: str, *, trunk=resnet.resnet50, seed: int = 0, **changes):
+def build(name: str, *, trunk=resnet.resnet, seed: int = 0, **changes):
     torch.manual_seed(seed)
     module = methods.load(name)
     known = {field.name for field in dataclasses.fields(module.Config)}
@@ -74,7 +74,7 @@ def test_takes_one_step_on_8_random_images(name):
     before = network.backbone.conv1.weight.clone()
     assert torch.isfinite(step(network, two_views()))
     assert not torch.equal(before, network.backbone.conv1.weight)
-    assert set(network.backbone.state_dict()) == set(resnet.resnet50().state_dict())  # what convert.py will read
+    assert set(network.backbone.state_dict()) == set(resnet.resnet().state_dict())  # what convert.py will read
 
 
 @every_method

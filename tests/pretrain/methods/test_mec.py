@@ -104,7 +104,7 @@ def test_converges_to_the_log_determinant():
 
 
 def test_lambda_inv_is_the_released_one_and_comes_down_in_the_warm_up():
-    network = mec.Method(resnet.resnet50(), mec.Config(projector_width=2048, predictor_width=4))
+    network = mec.Method(resnet.resnet(), mec.Config(projector_width=2048, predictor_width=4))
     assert network.lambda_inv(1024) == 256  # 8 x 32 at the start
     network.after_step(0.05)
     assert network.lambda_inv(1024) == pytest.approx(144)  # half way
@@ -116,7 +116,7 @@ def test_lambda_inv_is_the_released_one_and_comes_down_in_the_warm_up():
 
 
 def test_gradients_reach_the_online_branch_only():
-    network = mec.Method(resnet.resnet50(), mec.Config(projector_width=8, predictor_width=4))
+    network = mec.Method(resnet.resnet(), mec.Config(projector_width=8, predictor_width=4))
     p, z = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
     z.requires_grad_()
     network.loss_terms(Embeddings((p.requires_grad_(), p), (z, z)))["coding_length"].backward()

@@ -30,7 +30,7 @@ def test_loss_is_the_mean_of_both_directions_and_minus_one_when_aligned():
     """Four unit vectors in the plane: p1 = z2 (cosine 1), p2 at 60 degrees to z1 (cosine 1/2)."""
     z = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     sixty = torch.tensor([[0.5, 3**0.5 / 2]] * 2)
-    network = simsiam.Method(resnet.resnet50(), simsiam.Config(projector_width=8, predictor_width=4))
+    network = simsiam.Method(resnet.resnet(), simsiam.Config(projector_width=8, predictor_width=4))
     assert network.loss_terms(Embeddings((z, sixty), (z, z)))["similarity"].item() == pytest.approx(-0.75)
     assert network.loss_terms(Embeddings((z, z), (z, z)))["similarity"].item() == pytest.approx(-1.0)
 
@@ -45,7 +45,7 @@ def test_loss_is_half_the_squared_distance_of_unit_rows_up_to_a_constant():
 @pytest.mark.parametrize("stop", [True, False])
 def test_the_target_is_held_still_or_not(stop):
     config = simsiam.Config(projector_width=8, predictor_width=4, stop_gradient=stop)
-    network = simsiam.Method(resnet.resnet50(), config)
+    network = simsiam.Method(resnet.resnet(), config)
     p, z = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
     z.requires_grad_()
     terms = network.loss_terms(Embeddings((p.requires_grad_(), p), (z, z)))
@@ -54,7 +54,7 @@ def test_the_target_is_held_still_or_not(stop):
 
 
 def test_the_predictor_keeps_the_peak_rate_while_the_rest_follows_the_cosine():
-    network = simsiam.Method(resnet.resnet50(), simsiam.Config(projector_width=8, predictor_width=4))
+    network = simsiam.Method(resnet.resnet(), simsiam.Config(projector_width=8, predictor_width=4))
     optimizer = optimizers.build(network, optimizers.OptimConfig())
     optimizers.set_lr(optimizer, 0.01, peak=0.1)
     rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}

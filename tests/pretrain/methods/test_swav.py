@@ -15,7 +15,7 @@ def unit_rows(*shape: int, seed: int = 0) -> torch.Tensor:
 def build(**changes) -> swav.Method:
     torch.manual_seed(0)
     small = {"prototypes": 6, "projector_width": 16, "output_width": 4}
-    return swav.Method(resnet.resnet50(), swav.Config(**small | changes))
+    return swav.Method(resnet.resnet(), swav.Config(**small | changes))
 
 
 def test_codes_use_all_prototypes_equally_and_share_each_sample_out():

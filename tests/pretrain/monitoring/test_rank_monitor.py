@@ -4,8 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pretrain import train
-from pretrain.backbones import resnet
+from pretrain import backbones, train
 from pretrain.data import datasets
 from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 from pretrain.losses.class_ranks import intra_class, total
@@ -47,7 +46,7 @@ def test_without_two_such_classes_the_total_alone():
 def test_ranks_are_those_of_the_features_and_the_network_stays_as_it_was():
     pixels = torch.randint(256, (70, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(2).repeat_interleave(35)
-    network = resnet.random_resnet50(0).train()
+    network = backbones.untrained(seed=0).train()
     before, state = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
     found = RankMonitor(pixels, labels, **INPUT)(network, CPU, "fp32")
     assert network.training and torch.equal(state, torch.get_rng_state())
@@ -61,12 +60,12 @@ def test_ranks_are_those_of_the_features_and_the_network_stays_as_it_was():
 def _probe():
     import torch
 
-    from pretrain.backbones import resnet
+    from pretrain import backbones
     from pretrain.monitoring.rank_monitor import RankMonitor
 
     pixels = torch.randint(256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     probe = RankMonitor(pixels, None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return probe(resnet.random_resnet50(0).train(), torch.device("cpu"), "fp32")["rank_total"]
+    return probe(backbones.untrained(seed=0).train(), torch.device("cpu"), "fp32")["rank_total"]
 
 
 def test_two_processes_share_an_odd_number_of_images(ranks):

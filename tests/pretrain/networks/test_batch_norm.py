@@ -36,8 +36,8 @@ def test_running_statistics_follow_the_mean_over_groups_in_one_step():
 
 
 def test_it_answers_to_the_names_of_the_batch_norm_it_stands_in_for():
-    trunk = batch_norm.in_groups(resnet.resnet50(), 2)
-    plain = resnet.resnet50()
+    trunk = batch_norm.in_groups(resnet.resnet(), 2)
+    plain = resnet.resnet()
     assert list(trunk.state_dict()) == list(plain.state_dict())
     plain.load_state_dict(trunk.state_dict())
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pretrain.backbones import resnet
+from pretrain import backbones
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from transfer.backbones import frozen
@@ -19,7 +19,7 @@ def written(tmp_path):
 
     def write(**input_settings):
         content = {"format": checkpoint.BACKBONE, "method": "swav", "recipe": "r", "epochs": 1, "seed": 4}
-        content |= {"input": INPUT | input_settings, "state_dict": resnet.random_resnet50(0).state_dict()}
+        content |= {"input": INPUT | input_settings, "state_dict": backbones.untrained(seed=0).state_dict()}
         checkpoint.save(tmp_path / "backbone.pth", content)
         return tmp_path / "backbone.pth"
 
@@ -50,5 +50,5 @@ def test_a_training_checkpoint_is_no_row_of_a_table(tmp_path):
     checkpoint.save(path, {"format": checkpoint.CHECKPOINT, "method": "simsiam", "model": {}})
     with pytest.raises(UserError, match="is not a backbone.pth of this suite .found ssl-transfer-bench/checkpoint/1"):
         frozen.load(path)
-    with pytest.raises(UserError, match="lacks or garbles 'config'|is not a ResNet-50"):
+    with pytest.raises(UserError, match="lacks or garbles 'config'|is not a ResNet"):
         frozen.load(path, unfinished=True)

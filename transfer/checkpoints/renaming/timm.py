@@ -99,7 +99,8 @@ def differences(renamed: Renamed, source: Path) -> dict[str, float]:
 
     At every feature map, on one fixed image, in float32. Raises UserError for a network without intermediate maps.
     """
-    from transfer.detection.timm_fpn import any_size, channels_first, created
+    from pretrain.backbones.timm import any_size
+    from transfer.detection.timm_fpn import channels_first, created
 
     name = renamed.record["name"].removeprefix("timm:")
     whole, features = any_size(name, num_classes=0), created(name)

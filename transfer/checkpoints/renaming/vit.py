@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pretrain.backbones import vit
 from runtime.command_line import UserError
 from transfer.checkpoints.families import VIT, Wishes
 from transfer.checkpoints.renamed import Renamed, array, check_values, relative, with_weights
-from transfer.detection.network import VITS
 
 PREFIX = "backbone.net."
 
@@ -46,7 +46,7 @@ POSITIONS = [
 ]
 """Positions that Detectron2's ViT cannot hold: its own relative positions are shared by the heads."""
 
-SIZES = {vit["WIDTH"]: size for size, vit in VITS.items()}
+NAMED = {size.width: name for name, size in vit.SIZES.items()}
 
 
 def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict) -> Renamed:
@@ -134,7 +134,7 @@ def _depth(whole: dict[str, Tensor]) -> int:
 
 
 def _name(width: int, patch: int) -> str:
-    return f"vit_{SIZES[width]}_patch{patch}" if width in SIZES else f"vit_width{width}_patch{patch}"
+    return f"vit_{NAMED[width]}_patch{patch}" if width in NAMED else f"vit_width{width}_patch{patch}"
 
 
 def _check_plain(source: Path, whole: dict[str, Tensor], wishes: Wishes) -> None:

@@ -1,0 +1,85 @@
+"""Any network of timm (ConvNeXt, Swin, RegNet, ...): ``timm:NAME``, built without weights; features: pooled outputs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from runtime.command_line import UserError, one_of, shortened
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pretrain.config import BackboneConfig
+    from pretrain.networks.backbone import Backbone
+
+TITLE = "timm"
+PREFIX = "timm:"
+NAMES = ("timm:convnext_tiny", "timm:swin_tiny_patch4_window7_224", "timm:regnety_040")
+"""Examples; timm has a thousand more."""
+FEATURES = ("pooled",)
+
+
+def knows(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+def fault(settings: "BackboneConfig", sides: tuple[int, ...]) -> str | None:
+    """Which sides a network takes shows when it is built; settings of the other families are refused."""
+    del sides
+    others = {"stem": "imagenet", "registers": 0, "layer_scale": 0.0, "fixed_patch_projection": False}
+    if odd := [key for key, none in others.items() if getattr(settings, key) != none]:
+        return f"timm's networks do not read backbone.{odd[0]}; leave it out"
+    return None
+
+
+def build(settings: "BackboneConfig", *, side: int) -> "Backbone":
+    """A fresh network. Raises UserError for a name timm does not have and for images of a side it does not take."""
+    import torch
+
+    name = settings.name.removeprefix(PREFIX)
+    options = {"drop_path_rate": settings.drop_path} if settings.drop_path else {}
+    network: Any = any_size(name, num_classes=0, **options)
+    network.width = network.num_features
+    if hasattr(network, "head_hidden_size"):
+        network.width = network.head_hidden_size
+    with torch.no_grad(), torch.random.fork_rng():
+        try:
+            shape = tuple(network.eval()(torch.zeros(1, 3, side, side)).shape)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            why = shortened(" ".join(str(error).split()), 120)
+            raise UserError(f"{settings.name} does not take images of {side} pixels ({why})") from error
+    if shape != (1, network.width):
+        raise UserError(f"{settings.name} gives outputs of shape {list(shape)} instead of pooled features")
+    return network.train()
+
+
+def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mapping[str, Any]) -> "Backbone":
+    """The network ``told["name"]`` around the tensors. Raises UserError where they are not that network's."""
+    del seen
+    network: Any = any_size(str(told["name"]).removeprefix(PREFIX), num_classes=0)
+    own = network.state_dict()
+    held = {name: value for name, value in state.items() if name in own}
+    network.width = getattr(network, "head_hidden_size", network.num_features)
+    try:
+        network.load_state_dict(held)
+    except RuntimeError as error:
+        raise UserError(f"it is not {told['name']}: {shortened(' '.join(str(error).split()), 200)}") from error
+    return network.eval()
+
+
+def any_size(name: str, **options: Any) -> "nn.Module":
+    """timm's network of that name without weights, for images of any size where it can.
+
+    Raises UserError for an unknown name and for odd ``options``.
+    """
+    import timm
+
+    one_of("network of timm", name, timm.list_models() if not timm.is_model(name) else [name])
+    try:
+        return timm.create_model(name, pretrained=False, strict_img_size=False, **options)
+    except TypeError as error:  # it is for the networks with windows only
+        if "strict_img_size" not in str(error):
+            raise UserError(f"timm:{name}: {error}") from error
+    try:
+        return timm.create_model(name, pretrained=False, **options)
+    except TypeError as error:
+        raise UserError(f"timm:{name}: {error}") from error
