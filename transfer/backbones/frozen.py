@@ -45,6 +45,11 @@ class Backbone:
     views: dict = field(default_factory=lambda: VIEWS)
     """The settings of the views it was trained with."""
 
+    @property
+    def width(self) -> int:
+        """Features of an image, d."""
+        return self.network.width  # pyright: ignore[reportReturnType]
+
     def inputs(self, pixels: Tensor) -> Tensor:
         """uint8 RGB images (B, 3, H, W) -> what the network was trained on."""
         pixels = pixels.flip(1) if self.order == "BGR" else pixels
@@ -148,6 +153,7 @@ class TokenFeatures(nn.Module):
     def __init__(self, network: Any, kind: str):
         super().__init__()
         self.network, self.kind = network, kind
+        self.width = network.width * (4 if kind.startswith("last-4") else len(kind.split("+")))
 
     def forward(self, images: Tensor) -> Tensor:
         network: Any = self.network

@@ -19,7 +19,7 @@ from transfer.classification.labelled_images import Images
 def features(
     trunk: Backbone, crops: CentreCrops, *, device: torch.device, workers: int, precision: str = "fp32"
 ) -> tuple[Tensor, Tensor]:
-    """Features (n, 2048), float32, and labels (n,) of every image, in order; each rank computes its share of them."""
+    """Features (n, d), float32, and labels (n,) of every image, in order; each rank computes its share of them."""
     order = distributed.shard(len(crops))
     progress = Progress(len(order), "features", quiet=not distributed.is_main())
     rows, labels = [], []
@@ -61,7 +61,7 @@ class CropData:
 
 
 class FeatureData:
-    """Batches (features (b, 2048), labels (b,)): the central crop of every image, seen once by the frozen backbone."""
+    """Batches (features (b, d), labels (b,)): the central crop of every image, seen once by the frozen backbone."""
 
     def __init__(
         self, train: Images, val: Images, trunk: Backbone, settings: Settings, *, seed: int, device: torch.device

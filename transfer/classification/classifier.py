@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from pretrain.networks import batch_norm
 from pretrain.optimisation import schedules
-from transfer.backbones.frozen import WIDTH
 from transfer.classification.classifier_protocol import Settings
 
 AT_ONCE = 256
@@ -20,13 +19,14 @@ class Classifier(nn.Module):
     A frozen backbone stays in eval mode and keeps no gradients, whatever mode the rest is in.
     """
 
-    def __init__(self, backbone: nn.Module, classes: int, settings: Settings, *, seed: int):
+    def __init__(self, backbone: nn.Module, width: int, classes: int, settings: Settings, *, seed: int):
+        """``width``: of the backbone's features."""
         super().__init__()
         self.frozen, self.in_bf16 = settings.lr_backbone == 0, settings.precision == "bf16"
         self.backbone = backbone.requires_grad_(not self.frozen)
         # eps as in the Matrix-SSL, MEC and MAE codes
-        self.norm: nn.Module = nn.BatchNorm1d(WIDTH, affine=False, eps=1e-6) if settings.batch_norm else nn.Identity()
-        self.linear = nn.Linear(WIDTH, classes)
+        self.norm: nn.Module = nn.BatchNorm1d(width, affine=False, eps=1e-6) if settings.batch_norm else nn.Identity()
+        self.linear = nn.Linear(width, classes)
         generator = torch.Generator().manual_seed(seed)
         nn.init.normal_(self.linear.weight, std=0.01, generator=generator)
         nn.init.zeros_(self.linear.bias)
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W), or features (B, 2048) where the backbone is the identity -> (B, K)."""
+        """Normalised images (B, 3, H, W), or features (B, d) where the backbone is the identity -> (B, K)."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.in_bf16):
             if self.frozen:
                 with torch.no_grad():

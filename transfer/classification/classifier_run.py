@@ -95,7 +95,7 @@ class ClassifierRun:
             frozen.measure_statistics(trunk.network, crops, **how)
         data = data_of(self.train, self.val, trunk, settings, seed=self.seed, device=self.device)
         below = nn.Identity() if data_of is FeatureData else trunk.network
-        network = Classifier(below, len(self.val.classes), settings, seed=self.seed).to(self.device)
+        network = Classifier(below, trunk.width, len(self.val.classes), settings, seed=self.seed).to(self.device)
         training = Training(network, data, settings, self.out, label=self.label)
         history = training.run()
         if distributed.is_main():

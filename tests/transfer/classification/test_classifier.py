@@ -19,7 +19,7 @@ def trunk() -> nn.Module:
 
 def step(settings: Settings) -> tuple[Classifier, dict, dict]:
     """A classifier after one step on four images; its state before and after."""
-    network = Classifier(trunk(), 3, settings, seed=1)
+    network = Classifier(trunk(), 2048, 3, settings, seed=1)
     optimizer = classifier.optimizer(network, settings)
     classifier.set_epoch(optimizer, 0, settings)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -43,11 +43,11 @@ def test_a_frozen_backbone_does_not_move_and_its_norms_see_no_batch(batch_norm):
 
 def test_the_optimiser_holds_what_learns_and_nothing_else():
     settings = Settings(lr=0.5, batch_norm=True)
-    network = Classifier(trunk(), 3, settings, seed=0)
+    network = Classifier(trunk(), 2048, 3, settings, seed=0)
     [group] = classifier.optimizer(network, settings).param_groups
     assert [id(p) for p in group["params"]] == [id(network.linear.weight), id(network.linear.bias)]
     settings = Settings(lr=0.5, lr_backbone=0.01, batch_size=512, scale_lr=True)
-    network = Classifier(trunk(), 3, settings, seed=0)
+    network = Classifier(trunk(), 2048, 3, settings, seed=0)
     head, rest = classifier.optimizer(network, settings).param_groups
     assert (head["peak"], rest["peak"]) == (1.0, 0.02)
     assert len(head["params"]) + len(rest["params"]) == len(list(network.parameters()))
@@ -66,7 +66,7 @@ def gradients(settings: Settings) -> dict:
     from transfer.classification.classifier import Classifier, synchronise
 
     images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    network = synchronise(Classifier(trunk(), 3, settings, seed=1).double(), torch.device("cpu"))
+    network = synchronise(Classifier(trunk(), 2048, 3, settings, seed=1).double(), torch.device("cpu"))
     parallel = DistributedDataParallel(network) if distributed.world_size() > 1 else network
     mine = distributed.shard(8)
     nn.functional.cross_entropy(parallel(images[mine]), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])[mine]).backward()
@@ -85,7 +85,7 @@ def test_gradients_over_two_processes_are_those_of_the_whole_batch(ranks, lr_bac
 
 
 def test_the_norm_is_a_switch_without_parameters():
-    with_norm, without = (Classifier(nn.Identity(), 3, Settings(batch_norm=on), seed=0) for on in (True, False))
+    with_norm, without = (Classifier(nn.Identity(), 2048, 3, Settings(batch_norm=on), seed=0) for on in (True, False))
     assert {n for n, _ in with_norm.named_parameters()} == {n for n, _ in without.named_parameters()}
     rows = 5 + 3 * torch.randn(64, 2048, generator=torch.Generator().manual_seed(0))
     seen = with_norm.norm(rows)
@@ -104,14 +104,14 @@ def test_a_lars_step_is_trust_times_the_weights_norm():
 
 def test_the_first_weights_depend_on_the_seed_alone():
     torch.manual_seed(7)
-    one = Classifier(nn.Identity(), 3, Settings(), seed=0).linear.weight
+    one = Classifier(nn.Identity(), 2048, 3, Settings(), seed=0).linear.weight
     torch.manual_seed(8)
-    assert torch.equal(one, Classifier(nn.Identity(), 3, Settings(), seed=0).linear.weight)
-    assert not torch.equal(one, Classifier(nn.Identity(), 3, Settings(), seed=1).linear.weight)
+    assert torch.equal(one, Classifier(nn.Identity(), 2048, 3, Settings(), seed=0).linear.weight)
+    assert not torch.equal(one, Classifier(nn.Identity(), 2048, 3, Settings(), seed=1).linear.weight)
 
 
 def test_many_images_through_a_frozen_backbone_in_parts(monkeypatch):
-    network = Classifier(trunk(), 3, Settings(**SMALL), seed=0)
+    network = Classifier(trunk(), 2048, 3, Settings(**SMALL), seed=0)
     images = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = network(images)
     monkeypatch.setattr(classifier, "AT_ONCE", 3)

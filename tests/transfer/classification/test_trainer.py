@@ -38,7 +38,7 @@ def drawn(settings: Settings, *, classes: int = 6, wrong: bool = False) -> Featu
 
 def training(settings: Settings, folder, **drawing) -> Training:
     data = drawn(settings, **drawing)
-    network = Classifier(nn.Identity(), drawing.get("classes", 6), settings, seed=0)
+    network = Classifier(nn.Identity(), 2048, drawing.get("classes", 6), settings, seed=0)
     return Training(network, data, settings, folder, label="probe")
 
 
