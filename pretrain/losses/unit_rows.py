@@ -1,6 +1,7 @@
 """Features scaled to unit rows and centred, with the derivative written out to spare sweeps over memory."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -8,6 +9,15 @@ from torch.autograd.function import once_differentiable
 def centred_unit_rows(features: Tensor) -> Tensor:
     """(B, D) -> each row divided by its length, then the mean over rows taken off; a row of zeros stays zero first."""
     return _CentredUnitRows.apply(features)
+
+
+def smaller_gram(features: Tensor) -> Tensor:
+    """F F^T (B, B) or F^T F (D, D), the smaller, of the rows of (B, D) scaled to unit length, not centred.
+
+    Both have the same eigenvalues, but for zeros.
+    """
+    unit = F.normalize(features, dim=1)
+    return unit @ unit.T if len(unit) < unit.shape[1] else unit.T @ unit
 
 
 class _CentredUnitRows(torch.autograd.Function):

@@ -161,6 +161,7 @@ RATES = {
     "moco_v2": (256, "sgd", 0.03, 0.03, 1e-4, False, 0, 0.0),  # README
     "swav": (4096, "lars", 4.8, 4.8, 1e-6, False, 10, 0.0048),  # released command
     "barlow_twins": (2048, "lars", 1.6, 0.0384, 1e-6, True, 10, 0.0016),  # released code: 0.2 and 0.0048 x batch / 256
+    "spectral_contrastive": (384, "sgd", 0.075, 0.075, 1e-4, False, 0, 0.0),  # released config: 0.05 x batch / 256
     "vicreg": (2048, "lars", 2.4, 2.4, 1e-6, True, 10, 0.0024),  # README: 0.3 x batch / 256 for 100 epochs
     "supervised": (256, "sgd", 0.1, 0.1, 1e-4, False, 0, 0.0),  # torchvision's reference
 }
@@ -175,6 +176,7 @@ VIEWS = {
     "moco_v2": ("symmetric", 0.2, 0, "bilinear", "imagenet", False),
     "swav": ("simclr", 0.14, 6, "bilinear", "swav", False),
     "barlow_twins": BYOL_VIEWS,
+    "spectral_contrastive": ("symmetric", 0.2, 0, "bilinear", "imagenet", True),
     "vicreg": (*BYOL_VIEWS[:-1], False),
     "supervised": ("supervised", 0.08, 0, "bilinear", "imagenet", False),
 }
@@ -193,24 +195,26 @@ def test_recipes_come_to_the_numbers_of_their_sources(name):
     assert (optim.momentum, optim.trust) == (0.9, 0.001)
 
 
-# Widths; whether the last layer has a bias; whether there is a BN between layers, and one after the last.
+# Widths; whether the last layer has a bias; whether there is a BN between layers; whether one after the last is affine
+# (None: there is none).
 SIAMESE = {
-    "projector": ([2048, 2048, 2048, 2048], True, True, True),
-    "predictor": ([2048, 512, 2048], True, True, False),
+    "projector": ([2048, 2048, 2048, 2048], True, True, False),
+    "predictor": ([2048, 512, 2048], True, True, None),
 }
 HEADS = {
     "matrix_ssl": SIAMESE,
     "mec": SIAMESE,
     "simsiam": SIAMESE,
-    "simclr": {"projector": ([2048, 2048, 128], True, False, False)},
-    "moco_v2": {"projector": ([2048, 2048, 128], True, False, False)},
+    "simclr": {"projector": ([2048, 2048, 128], True, False, None)},
+    "moco_v2": {"projector": ([2048, 2048, 128], True, False, None)},
     "byol": {
-        "projector": ([2048, 4096, 256], False, True, False),
-        "predictor": ([256, 4096, 256], False, True, False),
+        "projector": ([2048, 4096, 256], False, True, None),
+        "predictor": ([256, 4096, 256], False, True, None),
     },
-    "swav": {"projector": ([2048, 2048, 128], True, True, False)},
-    "barlow_twins": {"projector": ([2048, 8192, 8192, 8192], False, True, False)},
-    "vicreg": {"projector": ([2048, 8192, 8192, 8192], False, True, False)},
+    "swav": {"projector": ([2048, 2048, 128], True, True, None)},
+    "barlow_twins": {"projector": ([2048, 8192, 8192, 8192], False, True, None)},
+    "vicreg": {"projector": ([2048, 8192, 8192, 8192], False, True, None)},
+    "spectral_contrastive": {"projector": ([2048, 8192, 8192, 8192], False, True, True)},
     "supervised": {},
 }
 
@@ -228,7 +232,9 @@ def test_heads_are_those_of_the_sources(name):
         norms = [layer for layer in heads[part] if isinstance(layer, nn.BatchNorm1d)]
         assert [linear[0].in_features, *(layer.out_features for layer in linear)] == widths
         assert (linear[-1].bias is not None) == last_bias
-        assert [norm.affine for norm in norms] == [True] * (len(linear) - 1) * norm_between + [False] * norm_last
+        assert [norm.affine for norm in norms] == [True] * (len(linear) - 1) * norm_between + [norm_last] * (
+            norm_last is not None
+        )
 
 
 @pytest.mark.parametrize("name", ["simsiam", "moco_v2", "barlow_twins"])
