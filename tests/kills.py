@@ -107,6 +107,8 @@ def _content(path: Path) -> Any:
         return digest.hexdigest()
     if path.suffix in (".json", ".jsonl"):
         text = path.read_text()
+        if not text:
+            return "empty"
         values = [json.loads(line) for line in text.splitlines()] if _is_lines(text) else json.loads(text)
         if path.name == SMOOTHED:
             return [line["iteration"] for line in ([values] if isinstance(values, dict) else values)]

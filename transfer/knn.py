@@ -2,8 +2,9 @@
 
     python transfer/knn.py --weights backbone.pth --benchmark imagenet --data DIR --out OUT
 
-Features are the pooled outputs of the backbone (a ViT: its class token) for the central crop, of unit length. A validation image gets the class
-with the largest sum of exp(cosine / T) over its k nearest training images (Wu et al., arXiv 1805.01978, section 3.4).
+Features are the pooled outputs of the backbone (of a ViT its class token) for the central crop, of unit length. A
+validation image gets the class with the largest sum of exp(cosine / T) over its k nearest training images (Wu et al.,
+arXiv 1805.01978, section 3.4).
 Two rules vote unless you say otherwise: k = 20 with T = 0.07 (the DINO evaluation, arXiv 2104.14294), recorded as
 protocol knn-20, and k = 200 with T = 0.1 (Wu et al.), recorded as knn-200-T0.1. A T other than 0.07 is in the name.
 
