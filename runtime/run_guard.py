@@ -101,9 +101,9 @@ class RunGuard:
                 there.pop(key, None)
                 here.pop(key, None)
             refuse_another(self.folder, there, here, chosen=self.chosen)
-        elif self.exclusive and not (self.folder / self.file).exists() and (foreign := _foreign(self.folder)):
+        elif self.exclusive and not (self.folder / self.file).exists() and (found := foreign(self.folder)):
             raise UserError(
-                f"{self.folder} is not empty and holds no run (no {self.file}, but {foreign}); choose another --out"
+                f"{self.folder} is not empty and holds no run (no {self.file}, but {found}); choose another --out"
             )
 
     def began_with(self, key: str) -> Any:
@@ -185,7 +185,7 @@ def refuse_another(
         )
 
 
-def _foreign(folder: Path) -> str:
+def foreign(folder: Path) -> str:
     """The name of something in ``folder`` that no killed run leaves; empty if there is none."""
     if not folder.is_dir():
         return ""

@@ -10,22 +10,23 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from pretrain.data import datasets
-from pretrain.data.decode import UnreadableImage, read_image
+from pretrain.data.decode import UnreadableImage
 from pretrain.data.image_index import NO_LABEL
-from pretrain.data.walk import check_class_folders, image_names
+from pretrain.data.walk import check_class_folders
 from runtime.command_line import UserError
 
 SPLITS = {"train", "val", "test"}
 
 
 class Folder:
-    """The images below ``root``: DIR/CLASS/... gives each its class, a tree with images at its top has no classes.
+    """The images below ``root`` or of the pack there: DIR/CLASS/... gives each its class, images at the top have none.
 
     ``csv_file`` (lines ``name,class``, names relative to ``root``) gives the classes instead.
     """
 
     def __init__(self, root: Path, csv_file: Path | None = None):
-        self.root, self.names = root, image_names(root)
+        self.source = datasets.ImageFolder(root)
+        self.names = [self.source.name(index) for index in range(len(self.source))]
         if csv_file:
             classes = _read_labels(csv_file, self.names, root)
         else:
@@ -40,7 +41,7 @@ class Folder:
         self.labels = [NO_LABEL if name is None or not labelled else index[name] for name in classes]
 
     def __getitem__(self, index: int) -> Image.Image:
-        return read_image(self.root / self.names[index])
+        return self.source[index]
 
 
 class Cifar(datasets.Cifar):

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pretrain.config import DataConfig, TrainConfig
-from pretrain.data import views
+from pretrain.data import shards, views
 from pretrain.data.backends import batched
 from pretrain.data.decode import UnreadableImage, read_image, read_pixels
 from pretrain.data.image_index import FILE, ImageIndex
@@ -39,6 +40,8 @@ class Batch(NamedTuple):
     """What is still to be done to each view on the training device; None: nothing."""
     seconds: float = 0.0
     """What it took one loader process to make this batch."""
+    fault: str = ""
+    """Why the run cannot go on; the rest is empty then."""
 
     def views_on(self, device: torch.device) -> list[Tensor]:
         """The finished views on ``device``, uint8."""
@@ -50,17 +53,33 @@ class Batch(NamedTuple):
 
 
 class ImageFolder:
-    """Every image below a folder, in sorted order.
+    """Every image below a folder, or of the pack that `pretrain/pack.py` made of one, in sorted order.
 
     Every process makes it: the first one lists the folder for all. Images are opened when they are asked for. The
     folders right below the root are the classes, as in ImageNet; a root that holds images itself has none.
     """
 
     def __init__(self, root: str | Path):
-        self.root = Path(root)
-        self.index = distributed.from_main(lambda: image_index(self.root))
+        self.root, self.shards = Path(root), None
+        found = distributed.from_main(self._looked_at)
         if not self.root.is_dir():  # on this node: the first rank may be on another
             raise UserError(f"no folder of images at {root}; give an existing one")
+        if isinstance(found, str):
+            self.shards = shards.Shards(self.root)
+            if self.shards.checksum != found:
+                raise UserError(
+                    f"{root} is another pack on {socket.gethostname()} than on the first node; copy it anew"
+                )
+        else:
+            self.listed = found
+
+    def _looked_at(self) -> ImageIndex | str:
+        """The index of a folder; of a pack its checksum, because each process maps the index itself."""
+        return shards.check(self.root) if shards.is_packed(self.root) else image_index(self.root)
+
+    @property
+    def index(self) -> ImageIndex:
+        return self.shards.index if self.shards else self.listed
 
     @property
     def classes(self) -> list[str]:
@@ -79,30 +98,35 @@ class ImageFolder:
         return len(self.index)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return read_image(self._path(index))
+        return read_image(*self._file(index))
 
     def pixels(self, index: int) -> np.ndarray:
         """The same as an array (H, W, 3), uint8, sooner."""
-        return read_pixels(self._path(index))
+        return read_pixels(*self._file(index))
 
     def name(self, index: int) -> str:
-        """Relative to the root."""
+        """Relative to the root; the same in a tree and in its pack."""
         return self.index.name(index)
 
     def map(self, folder: Path) -> None:
         """Have the index in memory once a node: all processes map a file in ``folder``, which the first one writes.
 
-        The file is a copy of what the first process has listed, or it is not used.
+        The file is a copy of what the first process has listed, or it is not used. That of a pack is mapped already.
         """
+        if self.shards:
+            return
         path = folder / FILE
-        distributed.from_main(lambda: self.index.write(path))
+        distributed.from_main(lambda: self.listed.write(path))
         with contextlib.suppress(UserError):  # a node whose file system does not show it yet keeps its own
             mapped = ImageIndex.read(path)
             if mapped.identity == self.identity:
-                self.index = mapped
+                self.listed = mapped
 
-    def _path(self, index: int) -> str:
-        return os.path.join(self.root, self.index.name(index))
+    def _file(self, index: int) -> tuple[str, bytes | None]:
+        """What to call an image in messages, and its bytes where they are not in a file of their own."""
+        if self.shards:
+            return self.shards.member(index), self.shards.read(index)
+        return os.path.join(self.root, self.index.name(index)), None
 
 
 class Cifar:
@@ -191,6 +215,8 @@ class ViewsDataset(Dataset):
             here = (index + offset) % len(self.source)  # the next readable image stands in, the same on every run
             try:
                 image = self.read(here)
+            except shards.DamagedShard:  # what was packed could be read, or was named then
+                raise
             except UnreadableImage:
                 unreadable.append(self.source.name(here))
                 continue
@@ -229,7 +255,10 @@ class _Batches(Dataset):
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
         began = time.monotonic()
-        batch = self.collate([self.views[key] for key in keys])
+        try:
+            batch = self.collate([self.views[key] for key in keys])
+        except UserError as error:  # raised here, it would arrive with a traceback in its message
+            return Batch([], torch.empty(0, dtype=torch.long), [], fault=str(error))
         return batch._replace(seconds=time.monotonic() - began)
 
 

@@ -11,6 +11,7 @@ The rules, which for ordinary 8-bit files give exactly what Pillow's ``convert("
 """
 
 import contextlib
+import io
 import os
 import stat
 import warnings
@@ -80,12 +81,14 @@ def pixel_limit() -> int:
     return int(text)
 
 
-def read_image(path: str | Path) -> Image.Image:
+def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
     """The picture in the file ``path`` as an RGB image of 8 bits a channel, turned upright.
+
+    ``content`` are the file's bytes where they are at hand; ``path`` is what errors call it then.
 
     Raises UnreadableImage, one line that names the file, if it cannot be read whole.
     """
-    with _opened(path) as image:
+    with _opened(path, content) as image:
         image.load()
         _check(path, image)
         turn = TURNS.get(_orientation(image))
@@ -93,14 +96,14 @@ def read_image(path: str | Path) -> Image.Image:
         return (_upper_bits(turned) if _is_sixteen_bit(image) else turned).convert("RGB")
 
 
-def read_pixels(path: str | Path) -> np.ndarray:
+def read_pixels(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """The picture that `read_image` gives, as an array (H, W, 3), uint8; of ordinary JPEG files sooner."""
-    with _opened(path) as image:
+    with _opened(path, content) as image:
         plain = image.format == "JPEG" and image.mode in ("RGB", "L") and _orientation(image) == 1
     if plain:
         with contextlib.suppress(ValueError):  # what libjpeg-turbo finds wrong, Pillow names
-            return simplejpeg.decode_jpeg(Path(path).read_bytes(), "RGB")
-    return np.asarray(read_image(path))
+            return simplejpeg.decode_jpeg(Path(path).read_bytes() if content is None else content, "RGB")
+    return np.asarray(read_image(path, content))
 
 
 def read_numbers(path: str | Path) -> np.ndarray:
@@ -133,13 +136,13 @@ def read_header(path: str | Path, *, decode: bool = False) -> Header:
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def _opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """The image of a file, not yet decoded; whatever goes wrong inside the block is an UnreadableImage."""
     limit = pixel_limit()
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+        if content is None and not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
             raise UnreadableImage(f"{path} is no file; give an image")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
             if width * height > limit:
                 raise _too_large(path, f"{width} x {height} pixels")

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from runtime.command_line import UserError
 from runtime.files import replacing
 
-KINDS = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
+KINDS = {"U8": np.uint8, "U32": np.uint32, "I32": np.int32, "I64": np.int64}
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> str:
@@ -26,7 +26,9 @@ def checksum(arrays: Mapping[str, np.ndarray]) -> str:
 def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
     """Write arrays of one dimension and what is said of them, as a whole file. Raises UserError where it cannot."""
     with replacing(path) as temporary:
-        save_file(dict(arrays), temporary, {**about, "checksum": checksum(arrays)})
+        # One entry, because `save` writes several in any order; and not `save_file`, whose files others may not read.
+        metadata = {"about": json.dumps({**about, "checksum": checksum(arrays)})}
+        temporary.write_bytes(save(dict(arrays), metadata))
 
 
 def read(path: Path, *, check: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -41,7 +43,7 @@ def read(path: Path, *, check: bool) -> tuple[dict[str, np.ndarray], dict[str, s
         whole = np.memmap(path, np.uint8, "r")
         length = int.from_bytes(whole[:8].tobytes(), "little")
         header = json.loads(whole[8 : 8 + length].tobytes())
-        about, content = header.pop("__metadata__"), whole[8 + length :]
+        about, content = json.loads(header.pop("__metadata__")["about"]), whole[8 + length :]
         arrays = {
             name: content[slice(*entry["data_offsets"])].view(KINDS[entry["dtype"]]) for name, entry in header.items()
         }
