@@ -33,8 +33,8 @@ DATASET_FORMATS = ("folder", "cifar100", "cifar10")
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     root: str = ""
-    """Folder of the training images (required): ImageNet's layout or any tree of images; for CIFAR, the folder that
-    holds cifar-10-batches-py or cifar-100-python."""
+    """Folder of the training images (required): ImageNet's layout, any tree of images, or what pretrain/pack.py made of
+    one; for CIFAR, the folder that holds cifar-10-batches-py or cifar-100-python."""
 
     format: str = field(default="folder", metadata=choice(*DATASET_FORMATS))
     """folder, cifar100 or cifar10 (the published archives, unpacked; nothing is downloaded)."""

@@ -21,7 +21,7 @@ from pretrain.data import mapped_arrays, shards
 from pretrain.data.image_index import FILE, ImageIndex
 from pretrain.data.shards import FORMAT, RECORD, REMEDY, Places, Shards, shard_name
 from pretrain.data.walk import image_index
-from runtime import run_guard
+from runtime import folder_lock, run_guard
 from runtime.command_line import Faults, UserError
 from runtime.files import replacing
 from runtime.progress import Progress
@@ -135,9 +135,9 @@ def pack(root: Path, out: Path, *, shard_bytes: int) -> None:
     else, where there is no space, and for a pack whose tree has changed since.
     """
     source = Source.of(root, shard_bytes)
-    with run_guard.locked(out):
+    with folder_lock.locked(out):
         _check_folder(out, source.record)
-        run_guard.sweep(out)
+        folder_lock.sweep(out)
         run_guard.write(out, source.record, file=RECORD)
         parts = _known(out, source)
         if None in parts or not (out / FILE).exists():

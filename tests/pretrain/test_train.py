@@ -14,6 +14,7 @@ import yaml
 
 from pretrain import train
 from pretrain.checkpoints import checkpoint
+from pretrain.data import packing
 from runtime import precision
 from runtime.provenance import ROOT
 
@@ -76,12 +77,14 @@ def test_log_carries_each_loss_term_rank_rate_and_speed(finished):
 
 
 def test_killed_at_any_moment_and_resumed_gives_bit_identical_weights(finished, command, scenes, tmp_path):
-    """kill -9 in the middle, SIGTERM in what resumed, a newest checkpoint torn in two: as if nothing had happened."""
+    """kill -9 in the middle, SIGTERM in what resumed with the images packed, a newest checkpoint torn in two: as if
+    nothing had happened."""
     out = tmp_path / "run"
     arguments = small(scenes, out, "epochs=2")
+    packing.pack(scenes / "unlabelled", tmp_path / "packed", shard_bytes=20_000)
 
-    def until(step: int, number: int) -> int:
-        process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT), *arguments], stderr=subprocess.DEVNULL)
+    def until(step: int, number: int, *more: str) -> int:
+        process = subprocess.Popen([sys.executable, str(ROOT / SCRIPT), *arguments, *more], stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while not (out / "log.jsonl").exists() or len(steps_so_far(out)) < step:
             assert process.poll() is None and time.monotonic() < deadline
@@ -91,7 +94,9 @@ def test_killed_at_any_moment_and_resumed_gives_bit_identical_weights(finished, 
 
     assert until(5, signal.SIGKILL) == -signal.SIGKILL
     assert checkpoint.read(out / "checkpoint.pth")["step"] in (4, 6)
-    assert until(8, signal.SIGTERM) == 75  # saved where it stood, and asks to be called again
+    assert (
+        until(8, signal.SIGTERM, f"data.root={tmp_path / 'packed'}") == 75
+    )  # saved where it stood, and asks to be called again
     newest = out / "checkpoint.pth"
     newest.write_bytes(newest.read_bytes()[:100_000])
     last = command(SCRIPT, *arguments)
