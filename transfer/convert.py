@@ -18,7 +18,7 @@ import math
 import re
 from pathlib import Path
 
-from runtime.command_line import Parser, UserError, one_of, run
+from runtime.command_line import Parser, UserError, one_of, printable, run
 from transfer.checkpoints.formats import AUTO, FORMATS
 
 CHANNELS = "three numbers, as 103.53,116.28,123.675"
@@ -143,10 +143,11 @@ def main(argv: list[str] | None = None) -> int:
     kept = sum("to" in entry for entry in ledger["tensors"].values())
     dropped = len(ledger["tensors"]) - kept
     others = f"; it also holds {', '.join(ledger['not_taken'])} (--encoder)" if ledger.get("not_taken") else ""
-    print(
+    said = (
         f"{ledger['format']}, {ledger.get('take', 'online')}: {kept} tensors converted, {dropped} dropped by rule, "
         f"largest difference {max(ledger['parity'].values()):.1e} -> {arguments.destination}{others}"
     )
+    print(printable(said))
     return 0
 
 

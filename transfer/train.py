@@ -30,7 +30,7 @@ MOST_SEED = 2**31 - 1
 
 def parser() -> Parser:
     """The options of this command."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--protocol", required=True, metavar="P", help=f"one of {', '.join(protocol.available())}")
     names = ", ".join(benchmarks.available())
     parser.add_argument("--benchmark", required=True, metavar="B", help=f"{names}, or a name for your four paths")

@@ -14,7 +14,7 @@ from transfer.checkpoints import weights
 from transfer.checkpoints.families import RESNET, TIMM, VIT
 from transfer.checkpoints.format_spec import Format, address_of, at, begins, below
 from transfer.checkpoints.formats import AUTO, FORMATS
-from transfer.checkpoints.origin import ORIGIN
+from transfer.checkpoints.origin import ORIGIN, checked, is_count
 from transfer.checkpoints.vit_formats import ANY_OF_TIMM
 
 COUNTER = ("BatchNorm's step counter, which inference never reads", r"\.num_batches_tracked$")
@@ -101,7 +101,8 @@ def find_trunk(
     other_keys = sorted(
         str(key) for key in content if not any(c.split("/")[0] == key for c in read) and key not in tensors
     )
-    return Trunk(entry, chosen, candidates, tensors, names, dropped, _about(entry, content, addresses), other_keys)
+    about = _about(entry, content, addresses, path)
+    return Trunk(entry, chosen, candidates, tensors, names, dropped, about, other_keys)
 
 
 def state_dicts(content: dict, path: Path) -> dict[str, dict[str, Tensor]]:
@@ -207,11 +208,11 @@ def _check_distinct(path: Path, names: dict[str, str]) -> None:
         seen[new] = source
 
 
-def _about(entry: Format, content: dict, addresses: set[str]) -> dict:
+def _about(entry: Format, content: dict, addresses: set[str], path: Path) -> dict:
     if weights.ABOUT in content:  # converted before: its origin is that of the file it was made from
-        return {**ORIGIN, "input": entry.input, **content[weights.ABOUT]}
+        return {**ORIGIN, "input": entry.input, **checked(content[weights.ABOUT], path)}
     method = entry.method(addresses) if callable(entry.method) else entry.method
     key, offset = entry.epochs
     epoch = at(content, key)
-    told = {"method": method, **({"epochs": int(epoch) + offset} if isinstance(epoch, int) else {})}
-    return {**ORIGIN, "input": entry.input, **told, **entry.origin(content)}
+    told = {"method": method, **({"epochs": epoch + offset} if is_count(epoch) else {})}
+    return checked({**ORIGIN, "input": entry.input, **told, **entry.origin(content)}, path)

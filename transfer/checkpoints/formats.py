@@ -5,10 +5,11 @@ one entry.
 """
 
 import re
+from typing import Any
 
 from transfer.checkpoints.format_spec import IMAGENET, Format
 from transfer.checkpoints.openmmlab import origin as origin_of_openmmlab
-from transfer.checkpoints.origin import SUITE, of_suite
+from transfer.checkpoints.origin import SUITE, is_count, of_suite
 from transfer.checkpoints.renaming.resnet import from_sequential, to_torchvision
 from transfer.checkpoints.vit_formats import TIMMS, VITS
 
@@ -36,8 +37,8 @@ def _solo_learn(content: dict) -> dict:
 
 def _torchvision(content: dict) -> dict:
     """torchvision's reference script counts epochs from 0 (under ``model``), PyTorch's examples from 1."""
-    epoch = content.get("epoch")
-    return {"epochs": epoch + ("model" in content)} if isinstance(epoch, int) else {}
+    epoch: Any = content.get("epoch")
+    return {"epochs": epoch + ("model" in content)} if is_count(epoch) else {}
 
 
 def _hugging_face(name: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from runtime.command_line import UserError
+from runtime.command_line import UserError, printable
 from transfer.checkpoints import conversion, read, resnet
 from transfer.checkpoints.families import RESNET, VIT, Wishes
 from transfer.checkpoints.find_backbone import Trunk, find_trunk, state_dicts
@@ -26,8 +26,12 @@ def report(path: Path, *, format: str = AUTO, encoder: str | None = None, wishes
     except UserError as error:
         dicts = state_dicts(file.content, path)
         lines += [f"tensors     {_where(container, tensors)}" for container, tensors in dicts.items()]
-        return "\n".join([*lines, f"refused     {error}"])
-    return "\n".join([*lines, *_of_trunk(trunk), *_verdict(path, trunk, file.content, wishes)])
+        return _text([*lines, *(f"refused     {fault}" for fault in error.faults)])
+    return _text([*lines, *_of_trunk(trunk), *_verdict(path, trunk, file.content, wishes)])
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(map(printable, lines))
 
 
 def formats_table() -> str:

@@ -8,8 +8,10 @@ Source: open-mmlab/mmengine, mmengine/runner/runner.py (save_checkpoint); mmpret
 
 import ast
 from collections.abc import Mapping
+from typing import Any
 
 from transfer.checkpoints.format_spec import IMAGENET
+from transfer.checkpoints.origin import are_channels
 
 MOST_TEXT = 1_000_000
 """Characters of a configuration that are looked at; a long one has some 50,000."""
@@ -80,8 +82,9 @@ def _input(config: Mapping, model: Mapping) -> dict | None:
     caffe = _mapping(model.get("backbone")).get("style") == "caffe"  # the stride of a stage in its 1x1 convolution
     candidates = (model.get("data_preprocessor"), config.get("data_preprocessor"), config.get("img_norm_cfg"))
     for scale in map(_mapping, candidates):
-        mean, std = scale.get("mean"), scale.get("std")
-        if mean and std and _channels(mean) and _channels(std):
+        mean: Any = scale.get("mean")
+        std: Any = scale.get("std")
+        if are_channels(mean) and are_channels(std, above=0):
             in_bytes = max(mean) > 1  # version 0 scaled what PIL read, RGB in 0..1; mmcv's reader gives BGR in 0..255
             turned = any(scale.get(key) is True for key in ("to_rgb", "bgr_to_rgb"))
             return {
@@ -95,9 +98,3 @@ def _input(config: Mapping, model: Mapping) -> dict | None:
 
 def _mapping(value) -> Mapping:
     return value if isinstance(value, Mapping) else {}
-
-
-def _channels(value) -> bool:
-    """Whether ``value`` is three finite numbers."""
-    numbers = value if isinstance(value, list | tuple) else []
-    return len(numbers) == 3 and all(type(number) in (int, float) and abs(number) < 1e6 for number in numbers)

@@ -12,9 +12,19 @@ from runtime.read import read_json
 from transfer.checkpoints import weights
 from transfer.checkpoints.families import TIMM, VIT
 from transfer.checkpoints.format_spec import Format, at
+from transfer.checkpoints.origin import EPSILON, HEADS, MEAN, OF_NETWORK, STD, TEXT, check
 
 BESIDE = ("config.json", "preprocessor_config.json")
 """What Hugging Face's and timm's ``save_pretrained`` write next to the weights."""
+
+OF_CONFIG = {
+    **dict.fromkeys(("image_mean", "mean"), MEAN),
+    **dict.fromkeys(("image_std", "std"), STD),
+    "num_attention_heads": HEADS,
+    "layer_norm_eps": EPSILON,
+    "architecture": TEXT,
+}
+REMEDY = "correct it, or move it away and say what is needed"
 
 
 def told_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source: Path) -> dict[str, Any]:
@@ -28,7 +38,7 @@ def told_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source:
     """
     if entry.family not in (VIT, TIMM):
         return {}
-    inside = _inside(content)
+    inside = _inside(content, source)
     kernel = tensors.get("patch_embed.proj.weight")
     width = max(kernel.shape[-1], kernel.shape[0]) if kernel is not None and kernel.ndim == 4 else 0
     beside = _beside(source, width)
@@ -44,21 +54,21 @@ def told_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source:
         (entry.heads.get(width), f"the format {entry.name}"),
     ):
         if heads:
-            return {**told, "heads": int(heads), "heads_from": known}
+            return {**told, "heads": heads, "heads_from": known}
     return told
 
 
-def _inside(content: dict) -> dict[str, Any]:
+TOLD = ("heads", "heads_from", "layer_norm_eps", "name")
+
+
+def _inside(content: dict, source: Path) -> dict[str, Any]:
     """What the file's own record, configuration or arguments say."""
-    record = at(content, f"{weights.ABOUT}/backbone")
-    if isinstance(record, Mapping):
-        return {**record, "name": str(record.get("name", "")).removeprefix("timm:")}
-    told: dict[str, Any] = {}
-    config = at(content, "config/backbone")
-    if isinstance(config, Mapping):
-        told = {"heads": config.get("heads"), "name": str(config.get("name", "")).removeprefix("timm:")}
+    record = at(content, f"{weights.ABOUT}/backbone") or at(content, "config/backbone") or {}
+    told = {key: value for key, value in record.items() if key in TOLD} if isinstance(record, Mapping) else {}
+    told = check(told, OF_NETWORK, source)
     arch = content.get("arch")
-    return {**told, **({"name": arch} if isinstance(arch, str) else {})}
+    told |= {"name": arch} if isinstance(arch, str) and "heads_from" not in told else {}
+    return {**told, "name": told.get("name", "").removeprefix("timm:")}
 
 
 def _heads_of(name: str) -> int | None:
@@ -80,14 +90,15 @@ def _beside(source: Path, width: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in BESIDE:
         if source.suffix in (".safetensors", ".bin") and (path := source.with_name(name)).is_file():
-            found |= _mapping(read_json(path))
+            told = {key: value for key, value in check(read_json(path), {}, path).items() if value is not None}
+            found |= check(told, OF_CONFIG, path, remedy=REMEDY)
     if found.get("hidden_size", width) != width and width:
         raise UserError(
             f"{source.with_name(BESIDE[0])} is of another network: hidden_size {found['hidden_size']}, "
             f"{width} in {source.name}"
         )
     told: dict[str, Any] = {"heads": found.get("num_attention_heads"), "layer_norm_eps": found.get("layer_norm_eps")}
-    scale = found if "image_mean" in found else _mapping(found.get("pretrained_cfg"))
+    scale = found if "image_mean" in found else check(found.get("pretrained_cfg", {}), OF_CONFIG, BESIDE[0])
     mean, std = scale.get("image_mean", scale.get("mean")), scale.get("image_std", scale.get("std"))
     if mean and std:
         told["input"] = {
@@ -97,9 +108,5 @@ def _beside(source: Path, width: int) -> dict[str, Any]:
             "stride_in_1x1": False,
         }
     if "architecture" in found:
-        told["name"] = str(found["architecture"])
+        told["name"] = found["architecture"]
     return {key: value for key, value in told.items() if value}
-
-
-def _mapping(value: Any) -> dict:
-    return dict(value) if isinstance(value, Mapping) else {}

@@ -18,6 +18,7 @@ from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from runtime.files import replacing
 from runtime.memory import growth_limited
+from transfer.checkpoints.origin import checked
 from transfer.checkpoints.renamed import Renamed
 
 AUTHOR = "ssl-transfer-bench"
@@ -66,7 +67,7 @@ def read(path: str | Path) -> dict:
     """Read a Detectron2 ``.pkl`` that holds only arrays, strings, numbers, dictionaries and lists.
 
     Returns the whole dictionary. Raises UserError for a missing or truncated file, one that is not such a pickle,
-    and one that wants to run code (the code is named and not run).
+    one that wants to run code (the code is named and not run), and one that garbles what it says of its origin.
     """
     if not Path(path).is_file():
         raise UserError(f"weights {path} do not exist; give a .pkl of transfer/convert.py, or random")
@@ -75,6 +76,8 @@ def read(path: str | Path) -> dict:
         raise UserError(f"{path} lacks Detectron2's keys 'model' and '__author__'; convert it with transfer/convert.py")
     if bad := [name for name, value in content["model"].items() if not isinstance(value, np.ndarray)]:
         raise UserError(f"{path}: {bad[0]} is not an array of numbers; convert the source with transfer/convert.py")
+    if ABOUT in content:
+        content[ABOUT] = checked(content[ABOUT], path)
     return content
 
 
