@@ -17,6 +17,7 @@ from pretrain.checkpoints import checkpoint
 from pretrain.checkpoints.retention import Checkpoints
 from pretrain.config import TrainConfig
 from pretrain.data import datasets, views
+from pretrain.data.device_copy import on_device
 from pretrain.monitoring import rank_monitor
 from pretrain.monitoring.data_wait import DataClock, advice
 from pretrain.monitoring.health import Watch, embedding_rank
@@ -66,16 +67,20 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
 def embed(
     network: nn.Module, batch: datasets.Batch, settings: TrainConfig, device: torch.device, *, labelled: bool
 ) -> methods.Embeddings:
-    """The views of this rank -> Embeddings of the global batch, float32, with gradients; and its labels if asked."""
+    """The views of this rank -> Embeddings of the global batch, float32, with gradients; and its labels if asked.
+
+    A network with a ``prepare`` makes of the uint8 views what its forward takes: views, and tensors that are not
+    normalised.
+    """
+    batch = batch.to(device)
     mean, std = views.NORMALISATIONS[settings.views.normalisation]
-    inputs = [
-        views.normalise(view, mean, std).contiguous(memory_format=torch.channels_last)
-        for view in batch.views_on(device)
-    ]
+    prepare = getattr(getattr(network, "module", network), "prepare", None)
+    seen, *others = prepare(batch.finished_views()) if prepare else (batch.finished_views(),)
+    inputs = [views.normalise(view, mean, std) for view in seen]
     with autocast(settings.precision, device):
-        local = network(inputs)
+        local = network(inputs, *others)
     online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
-    return methods.Embeddings(online, target, distributed.gather(batch.labels.to(device)) if labelled else None)
+    return methods.Embeddings(online, target, distributed.gather(batch.labels) if labelled else None)
 
 
 def check_classes(network: nn.Module, source: datasets.ImageFolder | datasets.Cifar) -> None:
@@ -225,7 +230,7 @@ def train(
     logger = StepLogger(state, total, warmup, rank_monitor.from_settings(settings, source), batches)
     stop_vote, loss_check = StopVote(), LossCheck()
     peak = optimizers.peak_lr(settings.optim, settings.batch_size)
-    for batch in batches:
+    for batch in on_device(batches, device):
         if batch.fault:
             raise UserError(batch.fault)
         state.note_unreadable(batch.unreadable, len(source))

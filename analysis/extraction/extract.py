@@ -46,7 +46,7 @@ def extract(
         wanted = [crops] if drawn.shape[1] == 0 else [crops, drawn.flatten(0, 1)]
         for rows, pixels in zip(parts, wanted, strict=False):
             with mixed:
-                inputs = normalise(pixels.to(device)).contiguous(memory_format=torch.channels_last)
+                inputs = normalise(pixels.to(device))
                 h = network(inputs).float()
             rows.append(distributed.gather(h.unflatten(0, (len(crops), -1))).to("cpu", dtype))
         progress.update(min(done * batch, n))

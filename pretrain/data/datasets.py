@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     """What one rank sees in one step."""
 
     views: list[Tensor]
-    """(b, 3, H, W) uint8 each."""
+    """(b, 3, H, W) uint8 each, channels_last."""
     labels: Tensor
     """(b,) class numbers, NO_LABEL where the images have no classes."""
     unreadable: list[str]
@@ -43,13 +43,25 @@ class Batch(NamedTuple):
     fault: str = ""
     """Why the run cannot go on; the rest is empty then."""
 
-    def views_on(self, device: torch.device) -> list[Tensor]:
-        """The finished views on ``device``, uint8."""
+    def to(self, device: torch.device) -> "Batch":
+        """The same with its tensors on ``device``, without waiting for it."""
         views = [view.to(device, non_blocking=True) for view in self.views]
+        todo = self.operations and [operations.to(device) for operations in self.operations]
+        return self._replace(views=views, labels=self.labels.to(device, non_blocking=True), operations=todo)
+
+    def tensors(self) -> list[Tensor]:
+        """All that are in it."""
+        return [
+            *self.views,
+            self.labels,
+            *(tensor for operations in self.operations or () for tensor in operations[:3]),
+        ]
+
+    def finished_views(self) -> list[Tensor]:
+        """The views with all operations done to them, uint8; they are overwritten."""
         if self.operations is None:
-            return views
-        todo = (operations.to(device) for operations in self.operations)
-        return [batched.apply(view, operations) for view, operations in zip(views, todo, strict=True)]
+            return self.views
+        return [batched.apply(view, todo) for view, todo in zip(self.views, self.operations, strict=True)]
 
 
 class ImageFolder:
@@ -226,7 +238,8 @@ class ViewsDataset(Dataset):
 
 def _collate(samples: list) -> Batch:
     views, labels, unreadable = zip(*samples, strict=True)
-    stacked = [torch.stack(view) for view in zip(*views, strict=True)]
+    # (b, S, S, 3) in memory: channels_last, as the backends make them and the network wants them.
+    stacked = [torch.stack([x.permute(1, 2, 0) for x in view]).permute(0, 3, 1, 2) for view in zip(*views, strict=True)]
     return Batch(stacked, torch.tensor(labels), [name for names in unreadable for name in names])
 
 

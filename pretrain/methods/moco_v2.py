@@ -54,13 +54,23 @@ class Method(nn.Module):
         self.done = HostCopy(self, "steps")
         self.newest: Tensor | None = None  # keys of the step under way, one (B, D) for each queue
 
-    def forward(self, views: list[Tensor]) -> Embeddings:
-        """Two views (b, 3, H, W) -> queries and their keys, (b, D), float32: one of each, or two if symmetric."""
-        batch = len(views[0]) * distributed.world_size()
+    def prepare(self, views: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Two views (b, 3, H, W) -> those that ask, then those of their keys in shuffled groups; and the order (B,).
+
+        Images are shuffled over the ranks while they are bytes.
+        """
         asking, others = views[: len(self.queue)], views[::-1][: len(self.queue)]
-        queries = tuple(self.projector(self.backbone(view)).float() for view in asking)
+        batch = len(views[0]) * distributed.world_size()
         order = batch_shuffle.random_order(batch, seed=int(self.done.value))
-        return Embeddings(queries, tuple(self._keys(view, order) for view in others))
+        order = order.to(views[0].device, non_blocking=True)
+        return [*asking, *(batch_shuffle.shuffled(view, order) for view in others)], order
+
+    def forward(self, views: list[Tensor], order: Tensor) -> Embeddings:
+        """What `prepare` made -> queries and the keys of their images, (b, D), float32: one of each, or two if
+        symmetric."""
+        asking, shuffled = views[: len(self.queue)], views[len(self.queue) :]
+        queries = tuple(self.projector(self.backbone(view)).float() for view in asking)
+        return Embeddings(queries, tuple(self._keys(view, order) for view in shuffled))
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
         """The mean over the views that ask, each against its queue as earlier steps left it."""
@@ -84,6 +94,5 @@ class Method(nn.Module):
         batch_norm.average_statistics(self)
 
     @torch.no_grad()
-    def _keys(self, view: Tensor, order: Tensor) -> Tensor:
-        images = batch_shuffle.shuffled(view, order).contiguous(memory_format=torch.channels_last)
+    def _keys(self, images: Tensor, order: Tensor) -> Tensor:
         return batch_shuffle.restored(self.teacher["projector"](self.teacher["backbone"](images)).float(), order)

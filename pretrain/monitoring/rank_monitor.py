@@ -47,7 +47,7 @@ class RankMonitor:
         for pixels in self.pixels[distributed.shard(len(self.pixels))].split(CHUNK):
             with autocast(precision, device):
                 inputs = normalise(pixels.to(device), self.mean, self.std)
-                rows.append(backbone(inputs.contiguous(memory_format=torch.channels_last)).float())
+                rows.append(backbone(inputs).float())
         backbone.train(was_training)
         h = distributed.gather_shards(torch.cat(rows), len(self.pixels)).double().cpu()
         ranks = {"rank_total": total(h)}

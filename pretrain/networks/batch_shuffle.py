@@ -16,9 +16,8 @@ def random_order(count: int, seed: int) -> Tensor:
 
 
 def shuffled(rows: Tensor, order: Tensor) -> Tensor:
-    """(b, ...) on each rank -> this rank's (b, ...) of the global batch taken in ``order`` (B,)."""
-    whole = distributed.gather(rows.contiguous())  # a channels_last tensor cannot be gathered
-    return whole[order.to(rows.device).chunk(distributed.world_size())[distributed.rank()]]
+    """(b, ...) on each rank -> this rank's (b, ...) of the global batch taken in ``order`` (B,), on their device."""
+    return distributed.gather(rows)[order.chunk(distributed.world_size())[distributed.rank()]]
 
 
 def restored(rows: Tensor, order: Tensor) -> Tensor:

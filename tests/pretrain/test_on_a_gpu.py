@@ -1,4 +1,5 @@
 """Where no GPU is: a step of every method on pretended tensors, which know their device and shape and hold no numbers.
+And where one is: that the host does not wait for it.
 
 torch refuses to combine two devices as it would on a real GPU, so a tensor that a method makes on the CPU by mistake
 is found here. Not found is what only a GPU does: the backward pass there, NCCL, bf16's rounding.
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pretrain import config, methods, training_loop
 from pretrain.data import views
@@ -33,6 +35,23 @@ def pretended(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
     return network
 
 
+class Waits(TorchDispatchMode):
+    """Notes copies between host and GPU that the host waits for."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        copies = function.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+        places = {x.device.type for x in (*args[:2], result) if isinstance(x, torch.Tensor)}
+        if copies and len(places) > 1 and not (kwargs.get("non_blocking") or args[2:] == (True,)):
+            self.found.append((function, args, kwargs))
+        return result
+
+
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 @pytest.mark.parametrize("name", methods.available())
 @pytest.mark.slow
@@ -48,12 +67,15 @@ def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
         seen = [torch.zeros(BATCH, 3, v.size, v.size, dtype=torch.uint8) for v in views.random_views(settings.views)]
         batch = Batch(seen, torch.zeros(BATCH, dtype=torch.long), [])
         for progress in (0.25, 0.75):
-            embeddings = training_loop.embed(network, batch, settings, GPU, labelled=methods.learns_from_labels(name))
-            terms = network.loss_terms(embeddings)
+            with Waits() as waits:
+                labelled = methods.learns_from_labels(name)
+                embeddings = training_loop.embed(network, batch, settings, GPU, labelled=labelled)
+                terms = network.loss_terms(embeddings)
+                for parameter in network.parameters():
+                    parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+                optimizers.set_lr(optimizer, 0.1, peak=0.1)
+                optimizer.step()
+                network.after_step(progress)
             assert {z.device for z in [*embeddings.online, *embeddings.target, *terms.values()]} == {GPU}
-            for parameter in network.parameters():
-                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-            optimizers.set_lr(optimizer, 0.1, peak=0.1)
-            optimizer.step()
-            network.after_step(progress)
         assert {tensor.device for tensor in network.state_dict().values()} == {GPU}
+    assert waits.found == []  # of the second step, with an optimiser that has its state

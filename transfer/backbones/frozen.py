@@ -53,7 +53,7 @@ class Backbone:
     def inputs(self, pixels: Tensor) -> Tensor:
         """uint8 RGB images (B, 3, H, W) -> what the network was trained on."""
         pixels = pixels.flip(1) if self.order == "BGR" else pixels
-        return normalise(pixels, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+        return normalise(pixels, self.mean, self.std)
 
 
 def load(

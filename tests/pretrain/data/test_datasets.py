@@ -63,6 +63,18 @@ def test_normalise_maps_the_mean_to_zero_and_one_deviation_to_one():
     assert torch.allclose(views.normalise(pixel + 57)[0, 1], views.normalise(pixel)[0, 1] + 57 / 255 / 0.224)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalised_views_are_those_of_the_formula_to_the_last_bit(layout):
+    """(x / 255 - mean) / std in float32, laid out as the network wants it, whatever the layout of the bytes."""
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(6).view(2, 3, 16, 16)
+    kept = pixels.clone().contiguous(memory_format=layout)
+    found = views.normalise(kept)
+    mean, std = views.NORMALISATIONS["imagenet"]
+    expected = [(pixels[:, k].float() / 255 - mean[k]) / std[k] for k in range(3)]
+    assert torch.equal(found, torch.stack(expected, 1)) and torch.equal(kept, pixels)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_unreadable_image_is_named_and_the_next_one_stands_in(tmp_path):
     gradient_image().save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff not a picture")

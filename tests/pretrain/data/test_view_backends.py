@@ -109,7 +109,7 @@ def _first_batches(root: str, backend: str, workers: int, start: int):
     source = datasets.images(settings.data)
     cpu = torch.device("cpu")
     loader = datasets.batches(source, settings, total_steps=start + 2, start=start, device=cpu)
-    return [batch.views_on(cpu) for batch in loader]
+    return [batch.to(cpu).finished_views() for batch in loader]
 
 
 @pytest.mark.parametrize("backend", ["pil", "cv2", "torch"])

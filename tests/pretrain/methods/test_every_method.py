@@ -55,7 +55,8 @@ def two_views(n: int = 8, *, size: int = 32, seed: int = 1) -> list[torch.Tensor
 
 def loss_of(network: nn.Module, views: list[torch.Tensor], *, parallel: nn.Module | None = None) -> torch.Tensor:
     """What the training loop does between a batch and its loss."""
-    online, target = (tuple(distributed.gather(z) for z in branch) for branch in (parallel or network)(views)[:2])
+    prepared = network.prepare(views) if hasattr(network, "prepare") else (views,)
+    online, target = (tuple(distributed.gather(z) for z in branch) for branch in (parallel or network)(*prepared)[:2])
     return sum(network.loss_terms(methods.Embeddings(online, target, LABELS)).values())
 
 
