@@ -36,6 +36,10 @@ class DataConfig:
     """Folder of the training images (required): ImageNet's layout, any tree of images, or what pretrain/pack.py made of
     one; for CIFAR, the folder that holds cifar-10-batches-py or cifar-100-python."""
 
+    stage: str = ""
+    """Folder on each node's own disk, like $TMPDIR, to which packed images are copied first, once a node; empty: they
+    are read where they are."""
+
     format: str = field(default="folder", metadata=choice(*DATASET_FORMATS))
     """folder, cifar100 or cifar10 (the published archives, unpacked; nothing is downloaded)."""
 
@@ -273,6 +277,8 @@ def check(method: str, config: TrainConfig) -> None:
             f"views.small_min_scale={views.small_min_scale} must be at most views.small_max_scale="
             f"{views.small_max_scale}; change one of them"
         )
+    if config.data.stage and config.data.format != "folder":
+        faults.append(f"data.stage copies packed images, data.format={config.data.format} has none; leave one out")
     if log.probe_every % log.every:
         faults.append(f"log.probe_every={log.probe_every} must be a multiple of log.every={log.every}")
     with faults.collected():

@@ -6,7 +6,7 @@ environment which.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -24,6 +24,9 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 WAIT = timedelta(hours=1)
 """How long a collective waits: the first rank may evaluate COCO for a while. A dead rank is noticed by its lifeline."""
+
+LONG_WAIT = timedelta(days=2)
+"""How long a collective waits for what has no common measure, like the copy of a data set."""
 
 _lifelines: Lifelines | None = None
 
@@ -126,6 +129,29 @@ def from_main(function: Callable[[], Value]) -> Value:
     dist.broadcast_object_list(answer)
     if answer[1]:
         raise UserError.of(answer[1])
+    return answer[0]
+
+
+def on_every_rank(function: Callable[[], Value]) -> Value:
+    """What ``function`` gives in each process, once it has ended in all; a UserError in one is raised in all of them.
+
+    It may take longer than collectives wait otherwise.
+    """
+    if world_size() == 1:
+        return function()
+    group: Any = dist.new_group(timeout=LONG_WAIT)
+    dist.barrier(group)  # NCCL connects at the first collective, and waits for that no longer than elsewhere
+    answer: list[Value] = []
+    faults: Sequence[str] = ()
+    try:
+        answer.append(function())
+    except UserError as error:
+        faults = error.faults
+    found: list[Any] = [()] * world_size()
+    dist.all_gather_object(found, faults, group=group)
+    dist.destroy_process_group(group)
+    if any(found):
+        raise UserError.of(fault for faults in found for fault in faults)
     return answer[0]
 
 

@@ -32,12 +32,15 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _held: dict[Path, TextIO] = {}
 
 
-def lock(folder: Path) -> None:
+def lock(folder: Path, *, wait: bool = False) -> None:
     """Hold ``folder`` for this process, until `release`; a process that holds it already goes on holding it.
+
+    Args:
+        wait: for the process that holds it, however long that takes.
 
     Raises UserError that names the process that holds it, after OTHER_NODE_S if that runs on another node.
     """
-    key, began = _key(folder), time.monotonic()
+    key, began, told = _key(folder), time.monotonic(), False
     while key not in _held:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,13 +59,14 @@ def lock(folder: Path) -> None:
         if holder is None:  # the process before this one removed the file that it held: try again
             continue
         host, pid = holder
-        if host == socket.gethostname() or time.monotonic() - began > OTHER_NODE_S:
+        if not wait and (host == socket.gethostname() or time.monotonic() - began > OTHER_NODE_S):
             raise UserError(
                 f"{folder} is in use by another run (process {pid} on {host}); wait for its end, or give another --out"
             )
-        if time.monotonic() - began < 1:
+        if not told:
+            told = True
             print(f"waiting for process {pid} on {host}, which holds {folder}", file=sys.stderr)
-        time.sleep(2)
+        time.sleep(0.5 if wait else 2)
 
 
 def release(folder: Path) -> None:
@@ -82,9 +86,9 @@ def release_all() -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold ``folder`` inside the block, as `lock` does."""
-    lock(folder)
+    lock(folder, wait=wait)
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pretrain.config import DataConfig, TrainConfig
-from pretrain.data import shards, views
+from pretrain.data import shards, staging, views
 from pretrain.data.backends import batched
 from pretrain.data.decode import UnreadableImage, read_image, read_pixels
 from pretrain.data.image_index import FILE, ImageIndex
@@ -69,19 +69,28 @@ class ImageFolder:
 
     Every process makes it: the first one lists the folder for all. Images are opened when they are asked for. The
     folders right below the root are the classes, as in ImageNet; a root that holds images itself has none.
+
+    Args:
+        root: the folder.
+        stage: a folder on each node's own disk to which a pack is copied first; empty: none.
     """
 
-    def __init__(self, root: str | Path):
+    def __init__(self, root: str | Path, *, stage: str = ""):
         self.root, self.shards = Path(root), None
         found = distributed.from_main(self._looked_at)
         if not self.root.is_dir():  # on this node: the first rank may be on another
             raise UserError(f"no folder of images at {root}; give an existing one")
         if isinstance(found, str):
-            self.shards = shards.Shards(self.root)
+            copied = distributed.on_every_rank(lambda: staging.staged(self.root, stage)) if stage else self.root
+            self.shards = shards.Shards(copied)
             if self.shards.checksum != found:
                 raise UserError(
                     f"{root} is another pack on {socket.gethostname()} than on the first node; copy it anew"
                 )
+        elif stage:
+            raise UserError(
+                f"data.stage copies packed images, {root} holds files; pack it: pretrain/pack.py {root} OUT"
+            )
         else:
             self.listed = found
 
@@ -182,7 +191,7 @@ class Cifar:
 def images(config: DataConfig) -> ImageFolder | Cifar:
     """The training images a config names. Every process calls this."""
     if config.format == "folder":
-        return ImageFolder(config.root)
+        return ImageFolder(config.root, stage=config.stage)
     return Cifar(config.root, config.format)
 
 

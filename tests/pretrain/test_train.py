@@ -94,9 +94,9 @@ def test_killed_at_any_moment_and_resumed_gives_bit_identical_weights(finished, 
 
     assert until(5, signal.SIGKILL) == -signal.SIGKILL
     assert checkpoint.read(out / "checkpoint.pth")["step"] in (4, 6)
-    assert (
-        until(8, signal.SIGTERM, f"data.root={tmp_path / 'packed'}") == 75
-    )  # saved where it stood, and asks to be called again
+    packed = [f"data.root={tmp_path / 'packed'}", f"data.stage={tmp_path / 'disk'}"]
+    assert until(8, signal.SIGTERM, *packed) == 75  # saved where it stood, and asks to be called again
+    assert len(list((tmp_path / "disk").glob("packed-*/*.tar"))) > 2
     newest = out / "checkpoint.pth"
     newest.write_bytes(newest.read_bytes()[:100_000])
     last = command(SCRIPT, *arguments)
