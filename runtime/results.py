@@ -53,8 +53,8 @@ class Record:
     """Percent, 0 to 100; of a ``representation``, in the unit of its metric."""
     seed: int
     commit: str
-    backbone: str = "resnet50"
-    """Name of the network (pretrain/backbones)."""
+    backbone: str = ""
+    """Name of the network (pretrain/backbones); empty in results from before there was a choice, and of language."""
     weights_sha256: str
     """Hash of the weights file that was evaluated; empty for ``random``."""
     n: int

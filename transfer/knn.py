@@ -19,8 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from pretrain import backbones
+from pretrain.config import BackboneConfig
 from runtime.command_line import Faults, Parser, UserError, run
-from transfer.backbones import RANDOM
+from transfer.backbones import RANDOM, USUAL, check_features, feature_kinds
 from transfer.classification.classifier_protocol import check_seed
 
 Number = TypeVar("Number", int, float)
@@ -55,6 +57,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         arguments.voting = voting(arguments.k, arguments.temperature)
     with faults.collected():
         check_seed(arguments.seed)
+    with faults.collected():
+        check_features(arguments.features)
+    with faults.collected():
+        backbones.check(BackboneConfig(name=arguments.network), [arguments.size or 224])
     for option, least in (("size", 1), ("resize", 1), ("workers", 0)):
         value = getattr(arguments, option)
         if value is not None and value < least:
@@ -78,6 +84,8 @@ def main(argv: list[str] | None = None) -> None:
             benchmark=arguments.benchmark,
             data=arguments.data,
             voting=arguments.voting,
+            features=arguments.features,
+            network=arguments.network,
             size=arguments.size,
             resize=arguments.resize,
             bn_statistics=arguments.bn_statistics,
@@ -119,6 +127,15 @@ def parser() -> Parser:
     parser.add_argument("--size", type=int, help="side of the centre crop, pixels (default 224; 32 for a CIFAR stem)")
     parser.add_argument(
         "--resize", type=int, help="short side before the crop (default size * 8 / 7; CIFAR stem: size)"
+    )
+    parser.add_argument(
+        "--features",
+        default=USUAL,
+        metavar="F",
+        help=f"{', '.join(feature_kinds())} (default: pooled, of a ViT class-token); others are in the protocol's name",
+    )
+    parser.add_argument(
+        "--network", default=backbones.USUAL, metavar="NAME", help="network of --weights random (default %(default)s)"
     )
     parser.add_argument(
         "--bn-statistics",

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,13 +12,13 @@ from analysis.extraction import feature_file
 from analysis.extraction.choice import choose
 from analysis.extraction.images import Prepared, RandomViews, open_images
 from analysis.extraction.options import ImageOptions
-from pretrain.backbones import USUAL
+from pretrain import backbones
 from pretrain.data import views
 from runtime import distributed
 from runtime.command_line import UserError
 from runtime.progress import Progress
 from runtime.provenance import commit
-from transfer.backbones import RANDOM
+from transfer.backbones import RANDOM, USUAL, with_features
 from transfer.backbones.frozen import Backbone, load, measure_statistics
 
 BATCH = 64
@@ -64,7 +65,8 @@ def random_views(backbone: Backbone, *, size: int, count: int, seed: int) -> Ran
 
 def refuse_other_features(out: Path, about: dict) -> None:
     """Raise UserError if the features in ``out`` come from other weights, images or settings than ``about`` says."""
-    there = {"backbone": USUAL, **feature_file.read(out).about}  # files from before there was a choice do not say it
+    # Files from before there was a choice do not name the network.
+    there = {"backbone": backbones.USUAL, **feature_file.read(out).about}
     if differing := [key for key, value in about.items() if there.get(key) != value]:
         raise UserError(f"{out} holds other features ({', '.join(differing)}); choose another --out")
 
@@ -83,6 +85,8 @@ def write_features(
     device: str = "auto",
     seed: int = 0,
     sample_seed: int = 0,
+    kind: str = USUAL,
+    network: str = backbones.USUAL,
 ) -> None:
     """Extract the features of ``options``' images into ``out``; at once where the same features are there already.
 
@@ -91,17 +95,19 @@ def write_features(
         limit_per_class: at most so many images of a class, drawn by ``sample_seed``.
         views: random views of each image besides.
         half: store float16, and compute in it on a GPU.
-        seed: of the untrained network, for ``weights`` random.
+        seed, network: of the untrained network, for ``weights`` random.
+        kind: which features of the network's family.
 
     Raises UserError if ``out`` holds other features.
     """
     images = open_images(options.data, options.format, split=options.split, labels=options.labels)
-    everything = list(range(len(images.labels)))
-    chosen = choose(images.labels, limit_per_class, sample_seed) if limit_per_class else everything
+    chosen = choose(images.labels, limit_per_class or len(images.labels), sample_seed)
     labels, names = [images.labels[i] for i in chosen], [images.names[i] for i in chosen]
-    backbone = load(weights, layer, seed=seed, unfinished=True)
+    untrained: dict[str, Any] = {"seed": seed, "name": network, "side": options.size}
+    backbone = load(weights, layer, unfinished=True, features=kind, **untrained)
+    layer = with_features(layer, kind)
     about = {**backbone.about, "seed": backbone.seed, "step": backbone.step, "layer": layer, "classes": images.classes}
-    about["benchmark"] = benchmark or (options.format if options.format != "folder" else options.data.resolve().name)
+    about["benchmark"] = benchmark or options.default_benchmark
     about["settings"] = {
         "format": options.format,
         "split": options.split,
@@ -119,10 +125,10 @@ def write_features(
     on = distributed.init(device)
     augment = random_views(backbone, size=options.size, count=views, seed=sample_seed) if views else None
     prepared = Prepared(images, chosen, size=options.size, resize=options.resize, augment=augment)
-    network = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if weights == RANDOM:
-        measure_statistics(network, prepared, seed=seed, device=on, prepare=backbone.inputs)
-    h, drawn = extract(network, prepared, normalise=backbone.inputs, device=on, workers=workers, half=half)
+        measure_statistics(model, prepared, seed=seed, device=on, prepare=backbone.inputs)
+    h, drawn = extract(model, prepared, normalise=backbone.inputs, device=on, workers=workers, half=half)
     if distributed.is_main():
         feature_file.refuse_bad_rows(h, names, where=weights)
         about |= {"commit": commit()}

@@ -130,7 +130,8 @@ def read(path: str | Path) -> Features:
 
 
 ABOUT = {
-    "classes": list, "layer": str, "benchmark": str, "method": str, "recipe": str, "variant": str, "epochs": int,
+    "classes": list, "layer": str, "backbone": str, "benchmark": str,
+    "method": str, "recipe": str, "variant": str, "epochs": int,
     "seed": int, "step": int, "weights_sha256": str, "images_sha256": str, "n": int, "commit": str, "settings": dict,
 }  # fmt: skip
 """What the metadata says, if it says it, and of which type."""

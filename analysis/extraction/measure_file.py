@@ -42,9 +42,8 @@ def write(
         if any(there.get(key) != source[key] for key in SOURCE[:3]):
             raise UserError(f"{path} measures other features than {features.about['path']}; choose another --out")
         kept = [record for record in measured if record.metric not in values]
-    run: dict[str, Any] = {key: features.about[key] for key in RUN} | {
-        "protocol": f"features-{features.about['layer']}"
-    }
+    run: dict[str, Any] = {key: features.about[key] for key in RUN}
+    run |= {"protocol": f"features-{features.about['layer']}", "backbone": features.about.get("backbone", "")}
     n_of = {metric: count for metric, count in (other_n or {}).items() if count != n}
     made = [
         Record(task="representation", metric=metric, value=value, commit=commit(), n=n_of.get(metric, n), **run)

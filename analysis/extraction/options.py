@@ -27,6 +27,11 @@ class ImageOptions:
     resize: int = 256
     """Short side before the crop, pixels."""
 
+    @property
+    def default_benchmark(self) -> str:
+        """The name of the data set where the user gives none: the folder's, or CIFAR's."""
+        return self.format if self.format != "folder" else self.data.resolve().name
+
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser ``--data``, ``--format`` and the others that `image_options` reads, and ``--device``."""

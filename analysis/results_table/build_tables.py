@@ -179,7 +179,7 @@ def representation_tables(benchmark: str, entries: list[Measurement]) -> list[Ta
 def sweep_of(record: Record) -> Sweep | None:
     """The sweep that a record may belong to, by the setting of its ``key=value`` variant."""
     key, equals, _ = record.variant.rpartition("=")
-    if not equals or "," in key or "=" in key:
+    if not equals or "," in key or "=" in key or key == "backbone.name":  # networks have a column of their own
         return None
     return Sweep(record.method, record.recipe, record.epochs, key.rpartition(".")[2])
 
@@ -279,7 +279,7 @@ def published_cells(numbers: list[tuple[Column, Published]]) -> dict[CellKey, Ce
     cells: dict[CellKey, Cell] = {}
     for (method, variant, epochs, _), group in same_numbers.items():
         sources = unique(entry.source for printed in group for entries in printed.values() for entry in entries)
-        row = Row(method=method, recipe="", variant=variant, epochs=epochs, source="; ".join(sources))
+        row = Row(method=method, recipe="", variant=variant, epochs=epochs, backbone="", source="; ".join(sources))
         for column in group[0]:
             cells[row, column] = Cell(published=tuple(entry for printed in group for entry in printed[column]))
     return cells

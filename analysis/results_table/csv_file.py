@@ -9,7 +9,7 @@ from analysis.results_table.measurements import unique
 from analysis.results_table.model import MISSING, Cell, Column, Row, Table
 from analysis.results_table.quote import for_csv
 
-ROW_FIELDS = ("method", "name", "recipe", "variant", "epochs")
+ROW_FIELDS = ("method", "name", "recipe", "variant", "backbone", "epochs")
 COLUMN_FIELDS = ("benchmark", "protocol", "version", "task", "metric")
 CELL_FIELDS = ("mean", "std", "n", "seeds", "values", "images", "commits", "weights_sha256")
 FIELDS = (*ROW_FIELDS, *COLUMN_FIELDS, *CELL_FIELDS, "changed", "source", "caveat")
@@ -37,6 +37,7 @@ def cell_provenance(table: Table, row: Row, column: Column) -> dict[str, object]
         "name": row.name,
         "recipe": row.recipe,
         "variant": row.variant,
+        "backbone": row.backbone,
         "epochs": row.epochs,
         "benchmark": table.benchmark,
         "protocol": column.protocol,

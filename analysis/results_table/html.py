@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from analysis.results_table.explain import cell_address, explain
-from analysis.results_table.model import TEXT_COLUMNS, Column, Row, Table
+from analysis.results_table.model import Column, Row, Table
 from analysis.results_table.quote import for_html
 from analysis.results_table.significance import BEST, CLOSE
 
@@ -69,18 +69,18 @@ def _heads(table: Table) -> str:
         ]
         lines.append(f'<tr><th colspan="{len(table.row_heads)}"></th>{"".join(cells)}<th></th></tr>')
     names = [*table.row_heads, *(column.label for column in table.columns), "seeds"]
-    heads = [f'<th{_text_class(k)} scope="col">{for_html(name)}</th>' for k, name in enumerate(names)]
+    heads = [f'<th{_text_class(table, k)} scope="col">{for_html(name)}</th>' for k, name in enumerate(names)]
     return _joined([*lines, f"<tr>{''.join(heads)}</tr>"])
 
 
-def _text_class(column: int) -> str:
-    return ' class="word"' if column < TEXT_COLUMNS else ""
+def _text_class(table: Table, column: int) -> str:
+    return ' class="word"' if column < table.text_columns else ""
 
 
 def _line(table: Table, row: Row, provenance: bool) -> str:
     name, *labels = map(for_html, table.row_labels(row))
     cells = [f'<th class="word" scope="row">{name}</th>']
-    cells += [f"<td{_text_class(k)}>{label}</td>" for k, label in enumerate(labels, 1)]
+    cells += [f"<td{_text_class(table, k)}>{label}</td>" for k, label in enumerate(labels, 1)]
     cells += [_cell(table, row, column, provenance) for column in table.columns]
     kind = ' class="published"' if row.source else ""
     return f"<tr{kind}>{''.join(cells)}<td>{for_html(table.seeds(row))}</td></tr>"

@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from analysis.results_table.model import MISSING, TEXT_COLUMNS, Column, Row, Table
+from analysis.results_table.model import MISSING, Column, Row, Table
 from analysis.results_table.quote import for_latex
 from analysis.results_table.significance import BEST, CLOSE
 
@@ -15,7 +15,7 @@ def latex(table: Table) -> str:
         r"  \centering",
         rf"  \caption{{{for_latex(table.caption)}.}}",
         rf"  \label{{tab:{table.name}}}",
-        rf"  \begin{{tabular}}{{{'l' * TEXT_COLUMNS + 'r' * (count - TEXT_COLUMNS)}}}",
+        rf"  \begin{{tabular}}{{{'l' * table.text_columns + 'r' * (count - table.text_columns)}}}",
         r"    \toprule",
         *_heads(table),
         r"    \midrule",
@@ -55,6 +55,6 @@ def _line(table: Table, row: Row) -> str:
             return rf"\textbf{{{text}}}"
         return text + for_latex("†") if mark == CLOSE else italic(text)
 
-    name, recipe, epochs = map(for_latex, table.row_labels(row))
-    cells = [italic(name), recipe, italic(epochs), *map(cell, table.columns), for_latex(table.seeds(row))]
+    name, *names, epochs = map(for_latex, table.row_labels(row))
+    cells = [italic(name), *names, italic(epochs), *map(cell, table.columns), for_latex(table.seeds(row))]
     return f"    {' & '.join(cells)} \\\\"

@@ -1,6 +1,6 @@
 """Tables for a README: Markdown with numbers flush right, published rows in italics, footnotes below."""
 
-from analysis.results_table.model import MISSING, TEXT_COLUMNS, Column, Row, Table
+from analysis.results_table.model import MISSING, Column, Row, Table
 from analysis.results_table.quote import for_markdown
 from analysis.results_table.significance import BEST, CLOSE
 
@@ -12,7 +12,7 @@ def markdown(table: Table) -> str:
     """The table and its footnotes."""
     lines = [
         list(map(for_markdown, table.heads)),
-        ["---" if k < TEXT_COLUMNS else "---:" for k in range(len(table.heads))],
+        ["---" if k < table.text_columns else "---:" for k in range(len(table.heads))],
         *(_line(table, row) for row in table.rows),
     ]
     notes = [f"{for_markdown(note)}  " for note in table.footnotes]

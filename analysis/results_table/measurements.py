@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
+from pretrain.backbones import USUAL
 from runtime.command_line import UserError
 from runtime.results import DamagedResult, NoResult, Record, read_result
 
@@ -41,7 +42,8 @@ class Measurement(NamedTuple):
         """What tells two measurements apart."""
         record = self.record
         column = (record.benchmark, record.protocol, self.version, record.task, record.metric)
-        return (record.method, record.recipe, record.variant, record.epochs, record.seed, record.source, *column)
+        row = (record.method, record.recipe, record.variant, record.epochs, record.backbone or USUAL)
+        return (*row, record.seed, record.source, *column)
 
 
 @dataclass

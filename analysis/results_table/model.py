@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from analysis.results_table import deviations, significance
 from analysis.results_table.measurements import FIRST_VERSION, Measurement, unique, versioned
 from analysis.results_table.published import FOREIGN_METHODS, Published
+from pretrain.backbones import USUAL
 from pretrain.methods import available, title
 
 MISSING = "–"
@@ -26,9 +27,6 @@ METRICS = {"AP50": "AP50", "AP": "AP", "AP75": "AP75", "top1": "top-1", "top5": 
 
 ITALICS = "In italics: published, not measured here; a dash for seeds where the source does not say."
 
-TEXT_COLUMNS = 2
-"""Columns, from the left, that name the row in words and are flush left; numbers are flush right."""
-
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -46,6 +44,8 @@ class Row:
     recipe: str
     variant: str
     epochs: int
+    backbone: str = USUAL
+    """Name of the network; empty for a paper's row."""
     source: str = ""
     """Every place in which a paper's row was read; empty for a measured row."""
 
@@ -54,9 +54,8 @@ class Row:
         """The row of a measurement."""
         record = measurement.record
         source = "" if record.source == "measured" else record.source
-        return cls(
-            method=record.method, recipe=record.recipe, variant=record.variant, epochs=record.epochs, source=source
-        )
+        row = {"method": record.method, "recipe": record.recipe, "variant": record.variant, "epochs": record.epochs}
+        return cls(**row, backbone=record.backbone or USUAL, source=source)
 
     @property
     def name(self) -> str:
@@ -70,7 +69,9 @@ class Row:
     @property
     def address(self) -> str:
         """``Matrix-SSL/demo/8ep``."""
-        return "/".join(part for part in (self.label, self.recipe, f"{self.epochs}ep" if self.epochs else "") if part)
+        network = "" if self.backbone == USUAL else self.backbone
+        parts = (self.label, network, self.recipe, f"{self.epochs}ep" if self.epochs else "")
+        return "/".join(part for part in parts if part)
 
     @property
     def sort_key(self) -> tuple:
@@ -79,6 +80,8 @@ class Row:
             bool(self.source),
             self.method != "random",
             self.name.lower(),
+            self.backbone != USUAL,
+            self.backbone,
             self.epochs,
             variant_sort_key(self.variant),
         )
@@ -207,7 +210,17 @@ class Table:
     @property
     def row_heads(self) -> list[str]:
         """The heads of the columns that say which row it is."""
-        return [self.swept_setting or "method", "recipe", "epochs"]
+        return [self.swept_setting or "method", *["backbone"] * self.names_backbones, "recipe", "epochs"]
+
+    @cached_property
+    def names_backbones(self) -> bool:
+        """Whether the measured rows are of several networks."""
+        return len({row.backbone for row in self.measured_rows}) > 1
+
+    @property
+    def text_columns(self) -> int:
+        """Columns, from the left, that name the row in words and are flush left; numbers are flush right."""
+        return len(self.row_heads) - 1
 
     @property
     def heads(self) -> list[str]:
@@ -235,7 +248,8 @@ class Table:
         if self.swept_setting:
             name = row.variant.rpartition("=")[2] or "recipe's own"
         recipe = f"published [{footnote_letter(self._source_numbers[row])}]" if row.source else row.recipe or MISSING
-        return [name, recipe, str(row.epochs) if row.epochs else MISSING]
+        network = [row.backbone or MISSING] if self.names_backbones else []
+        return [name, *network, recipe, str(row.epochs) if row.epochs else MISSING]
 
     # Cells
 

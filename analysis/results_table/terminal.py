@@ -1,6 +1,6 @@
 """Tables for a terminal: columns aligned, the best with a star, published rows below a line of their own."""
 
-from analysis.results_table.model import ITALICS, TEXT_COLUMNS, Column, Row, Table
+from analysis.results_table.model import ITALICS, Column, Row, Table
 from analysis.results_table.significance import BEST, CLOSE, RULE
 from runtime.command_line import printable
 from runtime.text_grid import aligned
@@ -15,7 +15,7 @@ def text(table: Table, *, most_rows: int = MOST_ROWS) -> str:
     """The table as text; of one with more than ``most_rows`` rows the first, and a line that says how many more."""
     rows = table.rows[:most_rows]
     marked = {column for _, column in table.marks}
-    lines = aligned([table.heads, *(_line(table, row, marked) for row in rows)], left=TEXT_COLUMNS)
+    lines = aligned([table.heads, *(_line(table, row, marked) for row in rows)], left=table.text_columns)
     rule = "-" * len(lines[0])
     measured = [line for row, line in zip(rows, lines[1:], strict=True) if not row.source]
     published = lines[1 + len(measured) :]

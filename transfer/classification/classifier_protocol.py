@@ -9,6 +9,8 @@ import argparse
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pretrain import backbones
+from pretrain.config import BackboneConfig
 from runtime.command_line import Faults, Parser, UserError, one_of
 from runtime.read import read_yaml
 from runtime.settings import (
@@ -23,6 +25,7 @@ from runtime.settings import (
     parse_pairs,
     updated,
 )
+from transfer.backbones import USUAL, feature_kinds
 
 FOLDER = Path(__file__).resolve().parent.parent / "classification_protocols"
 INCIDENTAL = ("workers", "device")
@@ -88,6 +91,13 @@ class Settings:
     evaluate_every: int = field(default=1, metadata=AT_LEAST_1)
     """Epochs between two looks at the validation images; the last epoch is always looked at."""
 
+    features: str = field(default=USUAL, metadata=choice(*feature_kinds()))
+    """What the classifier sees of an image: usual is pooled of ResNets and timm's networks, class-token of ViTs, which
+    also have patches (their mean), class-token+patches and last-4-class-tokens."""
+
+    network: str = backbones.USUAL
+    """That of --weights random, by its name; a file names its own."""
+
     workers: int = field(default=4, metadata=NOT_NEGATIVE)
     """Loader processes per rank; 0 loads in the training process."""
 
@@ -133,6 +143,8 @@ def _check(settings: Settings) -> None:
     faults = Faults()
     if settings.resize < settings.size:
         faults.append(f"resize={settings.resize} must not be below size={settings.size}: the crop lies inside")
+    with faults.collected():
+        backbones.check(BackboneConfig(name=settings.network), [settings.size])
     if settings.optimizer == "nesterov" and not settings.momentum:
         faults.append("optimizer=nesterov needs a momentum above 0; with momentum=0 give optimizer=sgd")
     faults.check()

@@ -58,7 +58,8 @@ class ClassifierRun:
         begun = guard_of(out).began_with("precision")
         self.settings = replace(settings, precision=chosen(settings.precision, self.device, begun=begun))
         self.changed = {key: getattr(self.settings, key) for key in changed}
-        self.trunk = frozen.load(weights, seed=seed)
+        untrained = {"name": settings.network, "side": settings.size}
+        self.trunk = frozen.load(weights, seed=seed, features=settings.features, **untrained)
         self.train, self.val = labelled_images.load(benchmark, data)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():
             advice = (
@@ -126,6 +127,7 @@ class ClassifierRun:
             train_images=len(self.train),
             train_sha256=self.train.fingerprint(),
             val_sha256=self.val.fingerprint(),
+            features_of=self.trunk.features,
             bn_statistics="measured" if self.weights == RANDOM else "stored",
             precision=self.settings.precision,
             processes=distributed.world_size(),

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from pretrain import backbones
 from runtime import distributed, results
 from runtime.command_line import UserError
 from runtime.precision import chosen
 from runtime.provenance import commit
 from runtime.results import Record
-from transfer.backbones import frozen
+from transfer.backbones import USUAL, frozen, with_features
 from transfer.backbones.frozen import Backbone
-from transfer.classification import accuracy, labelled_images, nearest_neighbours
-from transfer.classification.batches import features
+from transfer.classification import accuracy, batches, labelled_images, nearest_neighbours
 from transfer.classification.crops import CentreCrops
 from transfer.classification.labelled_images import Images
 from transfer.classification.run_guard import claim, guard_of, is_complete
@@ -40,25 +40,29 @@ def run(
     workers: int,
     device: str,
     seed: int,
+    features: str = USUAL,
+    network: str = backbones.USUAL,
 ) -> None:
     """Classify the validation images and write ``out``/result.json, unless it is there already.
 
     Args:
-        weights: a backbone.pth, or ``random``.
+        weights, network: a backbone.pth, or ``random``, the untrained ``network``.
         voting: the rules (k, T); None: the published ones that there are enough training images for.
-        size: side of the crops, pixels; None: what suits the network.
-        resize: short side before the crop, pixels; None: size * 8 / 7, or what suits the network.
+        size, resize: side of the crops and short side before the crop, pixels; None: what suits the network.
         bn_statistics: ``stored``, ``measured`` on training images, or ``initial``.
+        features: which of its family's; others than the ``usual`` ones are in the names of the protocols.
     """
     began, where = time.monotonic(), distributed.init(device)
     precision = chosen(precision, where, begun=guard_of(out).began_with("precision"))
-    trunk = frozen.load(weights, seed=seed)
+    trunk = frozen.load(weights, seed=seed, features=features, name=network, side=size or 224)
     size, resize = crop_sizes(size, resize, stem=trunk.stem)
     train, val = labelled_images.load(benchmark, data)
     rules = voting_rules(voting, len(train))
     identity = {
         "benchmark": benchmark,
         "seed": seed,
+        "features": features,
+        "network": network,
         "size": size,
         "resize": resize,
         "precision": precision,
@@ -85,6 +89,7 @@ def run(
     )
     if distributed.is_main():
         about = {**trunk.about, "benchmark": benchmark, "seed": seed, "commit": commit(), "n": len(val)}
+        figures = {with_features(name, features): values for name, values in figures.items()}
         write_result(out, figures, about, settings=identity, device=where.type, wall_s=time.monotonic() - began)
 
 
@@ -121,7 +126,7 @@ def classify(
     if bn_statistics == "measured":
         frozen.measure_statistics(trunk.network, train, seed=seed, device=device, prepare=trunk.inputs)
     (bank, bank_labels), (rows, labels) = (
-        features(trunk, crops, device=device, workers=workers, precision=precision) for crops in (train, val)
+        batches.features(trunk, crops, device=device, workers=workers, precision=precision) for crops in (train, val)
     )
     share, classes = distributed.shard(len(val)), len(val.images.classes)
     bank, rows = F.normalize(bank, dim=1), F.normalize(rows[share], dim=1)

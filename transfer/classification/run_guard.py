@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
+from pretrain import backbones
 from runtime import distributed, run_guard
 from runtime.command_line import printable, shortened
 from runtime.results import DamagedResult, NoResult, read_result
+from transfer.backbones import USUAL
 
 CHECKPOINT = "checkpoint.pth"
 
@@ -21,7 +23,8 @@ def claim(folder: Path, identity: dict) -> None:
 
 def guard_of(folder: Path) -> run_guard.RunGuard:
     """The guard of a classification run's folder."""
-    return run_guard.RunGuard(folder=folder, outputs=(CHECKPOINT, "result.json"))
+    before = {"features": USUAL, "network": backbones.USUAL}  # of runs from before there was a choice
+    return run_guard.RunGuard(folder=folder, outputs=(CHECKPOINT, "result.json"), defaults=before)
 
 
 def is_complete(folder: Path) -> bool:

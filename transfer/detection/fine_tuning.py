@@ -288,6 +288,7 @@ class Run:
             protocol=self.spec.label or self.spec.protocol,
             seed=self.spec.seed,
             commit=provenance.commit(),
+            backbone=self.backbone,
             weights_sha256=self.weights_sha256,
             n=self.val.images,
         )

@@ -51,6 +51,13 @@ def backbone(experiment: Experiment, row: Row) -> Path:
     return experiment.runs / row.folder(experiment.recipe) / "pretrain" / "backbone.pth"
 
 
+def untrained(experiment: Experiment, row: Row) -> str:
+    """The network of the row from scratch, where the others are not of the usual one; else nothing."""
+    if row.method != RANDOM:
+        return ""
+    return experiment.settings_for("pretrain").get("backbone.name", "")
+
+
 def weights_of(experiment: Experiment, row: Row) -> tuple[str, tuple[Path, ...]]:
     """A row's backbone on a command line, and the file it stands for."""
     source = backbone(experiment, row)

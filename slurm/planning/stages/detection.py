@@ -8,6 +8,7 @@ from runtime.read import read_yaml
 from slurm.planning.experiment import Experiment
 from slurm.planning.rows import RANDOM, Row
 from slurm.planning.stage import Invocation
+from slurm.planning.stages.backbones import untrained
 
 TRIALS = "TRANSFER.TRIALS"
 
@@ -15,6 +16,8 @@ TRIALS = "TRANSFER.TRIALS"
 def transfer(experiment: Experiment, row: Row) -> list[Invocation]:
     """Fine-tune Mask R-CNN, once per protocol and benchmark, or as many times as the protocol's literature does."""
     settings = experiment.settings_for("transfer", row)
+    if network := untrained(experiment, row):
+        settings = {"TRANSFER.BACKBONE": network, **settings}
     row_folder = row.folder(experiment.recipe)
     converted = experiment.runs / row_folder / "convert" / "backbone.pkl"
     weights, inputs = (RANDOM, ()) if row.method == RANDOM else (str(converted), (converted,))

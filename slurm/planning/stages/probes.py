@@ -3,7 +3,7 @@
 from slurm.planning.experiment import Experiment
 from slurm.planning.rows import Row
 from slurm.planning.stage import Invocation
-from slurm.planning.stages.backbones import weights_of
+from slurm.planning.stages.backbones import untrained, weights_of
 
 
 def knn(experiment: Experiment, row: Row) -> list[Invocation]:
@@ -42,5 +42,7 @@ def probe(experiment: Experiment, row: Row, stage: str, benchmark: str, leaf: st
     argv = [*choice, "--weights", weights, "--benchmark", benchmark]
     argv += ["--data", str(embedded.classification)] if embedded else []
     argv += ["--out", str(experiment.runs / folder), "--seed", str(row.seed)]
+    if network := untrained(experiment, row):
+        settings = {"network": network, **settings}
     needs = (*inputs, embedded.manifest) if embedded else inputs
     return Invocation(folder=folder, argv=argv, settings=settings, inputs=needs)

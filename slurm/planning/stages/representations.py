@@ -5,7 +5,7 @@ from pathlib import Path
 from slurm.planning.experiment import Experiment
 from slurm.planning.rows import RANDOM, Row
 from slurm.planning.stage import Invocation
-from slurm.planning.stages.backbones import backbone, weights_of
+from slurm.planning.stages.backbones import backbone, untrained, weights_of
 
 OF_THE_IMAGES = ("images", "data", "format", "split", "size", "resize", "layer")
 """Settings of `features` that hold for `curves` too."""
@@ -24,6 +24,7 @@ def features(experiment: Experiment, row: Row) -> list[Invocation]:
         argv = ["--weights", weights]
         argv += ["--data", str(embedded.classification / "val")] if embedded else []
         argv += ["--benchmark", benchmark, "--seed", str(row.seed), "--out", str(file)]
+        argv += ["--network", network] if (network := untrained(experiment, row)) else []
         folder = file.parent.relative_to(experiment.runs).as_posix()
         needs = (*inputs, embedded.manifest) if embedded else inputs
         invocations.append(Invocation(folder=folder, argv=argv, settings=settings, inputs=needs))
