@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,31 @@ from language.config import ModelConfig
 from language.examples import Example, read_examples, references
 from language.prompts import evaluation_prompt, until_stop
 from language.word_problems import problems
-from runtime import distributed, results
+from runtime import distributed, results, run_guard, typed_json
 from runtime.command_line import UserError, one_of
 from runtime.files import sha256, write_json, write_text
 from runtime.progress import Progress
 from runtime.provenance import commit
-from runtime.read import read_json, read_jsonl
+from runtime.read import read_jsonl
 from runtime.results import Record
+from runtime.settings import flat
 
 ITEMS = "items.jsonl"
 """Every question's answer, one a line: index, right, expected, generated."""
 
 WORD_PROBLEMS = 1000
 """Embedded questions where the command line gives no number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a run of language/train.py says of the model it made; of any other model nothing is known."""
+
+    recipe: str = ""
+    variant: str = ""
+    seed: int = 0
+    epochs: int = 0
+    prompt: str = ""
 
 
 def questions(name: str, data: str | Path | None, *, count: int, most: int) -> list[Example]:
@@ -102,7 +115,7 @@ def evaluate(
     asked = questions(benchmark, data, count=count or WORD_PROBLEMS * bool(BENCHMARKS[benchmark].split), most=most)
     expected = references(asked, data or benchmark)
     about, folder = source_of(source)
-    form = about.get("config", {}).get("text", {}).get("prompt") or form or "metamath"
+    form = about.prompt or form or "metamath"
     identity = {"weights_sha256": weights_hash(folder), "benchmark": benchmark, "prompt": form, "n": len(asked)}
     out.mkdir(parents=True, exist_ok=True)
     items = begun(partial, identity, batch)
@@ -123,15 +136,15 @@ def evaluate(
     share, error = accuracy([item["right"] for item in items])
     record = Record(
         method="llm",
-        recipe=Path(about.get("recipe", "")).stem,
-        variant=about.get("variant", ""),
-        epochs=about.get("config", {}).get("epochs", 0),
+        recipe=Path(about.recipe).stem,
+        variant=about.variant,
+        epochs=about.epochs,
         benchmark=benchmark,
         protocol=kind.protocol,
         task="language",
         metric="accuracy",
         value=share,
-        seed=about.get("seed", 0),
+        seed=about.seed,
         commit=commit(),
         weights_sha256=identity["weights_sha256"],
         n=len(items),
@@ -141,16 +154,22 @@ def evaluate(
     return 0
 
 
-def source_of(path: Path) -> tuple[dict, Path]:
+def source_of(path: Path) -> tuple[Origin, Path]:
     """What a run says of itself, and the folder of its model; of a plain model nothing. UserError where neither is."""
     folder = path / "model" if (path / "model").is_dir() else path
-    if (folder / "run.json").is_file():
-        return read_json(folder / "run.json"), folder
+    if (folder / run_guard.FILE).is_file():
+        said = flat(run_guard.read(folder))
+        said |= {name: said[key] for name, key in SETTINGS.items() if key in said}
+        return typed_json.parse(Origin, said, where=str(folder / run_guard.FILE), remedy="restore it"), folder
     if (path / "checkpoint.pth").is_file():
         raise UserError(f"the run in {path} has no model yet; let language/train.py come to its end")
     if folder.suffix != ".gguf":
         models.check_folder(folder)
-    return {}, folder
+    return Origin(), folder
+
+
+SETTINGS = {"epochs": "config.epochs", "prompt": "config.text.prompt"}
+"""Fields of `Origin` -> where run.json has them."""
 
 
 def weights_hash(folder: Path) -> str:
@@ -164,12 +183,13 @@ def begun(partial: Path, identity: dict, batch: int) -> list[dict]:
 
     Raises UserError then: the folder is another run's.
     """
-    path = partial.with_name("run.json")
-    if path.is_file() and (before := read_json(path)) != identity:
+    if (before := run_guard.read(partial.parent)) and before != identity:
         differing = ", ".join(key for key in identity if before.get(key) != identity[key])
-        raise UserError(f"{path.parent} is of another evaluation ({differing} differ); choose another --out")
-    write_json(path, identity)
+        raise UserError(f"{partial.parent} is of another evaluation ({differing} differ); choose another --out")
+    write_json(partial.with_name(run_guard.FILE), identity)
     items = read_jsonl(partial) if partial.is_file() else []
+    if not all(item.get("index") == k and type(item.get("right")) is bool for k, item in enumerate(items)):
+        raise UserError(f"{partial} is damaged; delete it, and every question is answered again")
     items = items[: len(items) // batch * batch]
     write_text(partial, "".join(json.dumps(item) + "\n" for item in items))
     return items

@@ -40,7 +40,7 @@ def read_examples(path: str | Path) -> list[Example]:
     if text.lstrip().startswith("["):
         entries = parse_json(text, path)
         return _checked(path, "entry", enumerate(entries, start=1))
-    lines = ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
     return _checked(path, "line", ((number, _parsed(path, number, line)) for number, line in lines))
 
 
@@ -62,10 +62,21 @@ def _checked(path: str | Path, unit: str, entries: Iterable[tuple[int, object]])
         if form is None or not all(isinstance(entry.get(name), str) for name in form):
             lacking = ", ".join(name for name in form or () if not isinstance(entry.get(name), str)) or _expected()
             raise UserError(f"{path} {unit} {number} has no text in {lacking}; correct it or take it out")
-        examples.append(Example(entry[form[0]], entry[form[1]]))
+        example = Example(entry[form[0]], entry[form[1]])
+        if not all(map(_is_whole, example)):
+            raise UserError(f"{path} {unit} {number} holds half of a character (\\ud800 to \\udfff); correct it")
+        examples.append(example)
     if not examples:
         raise UserError(f"{path} holds no examples; expected objects with {_expected()}")
     return examples
+
+
+def _is_whole(text: str) -> bool:
+    """Whether no character of a text is half of a pair, which no tokenizer takes."""
+    try:
+        return text.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _expected() -> str:

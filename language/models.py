@@ -6,8 +6,15 @@ from typing import Any
 from language.config import ModelConfig
 from language.word_problems import NAMES, SPLITS, THINGS, problems
 from runtime.command_line import UserError
+from runtime.memory import growth_limited, size_bytes
 
 EXTRA = "the language extra is not installed; pip install -e '.[language]', or make setup EXTRAS=language"
+
+UNPACKED = 40
+"""How many times the size of its files reading a model takes at most: of 2 bits a weight, float32 and a copy."""
+
+LAYER_BYTES = 1000
+"""Fewer than any layer has."""
 
 UNKNOWN, PAD, END = "<unk>", "<pad>", "</s>"
 PIECES = r" ?[^\s\d]+| ?\d|\n| "
@@ -64,14 +71,30 @@ def _from_files(folder: Path, source: Path, **options: Any) -> tuple[Any, Any]:
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     naming = {key: value for key, value in options.items() if key == "gguf_file"}
     try:
-        tokenizer = library.AutoTokenizer.from_pretrained(folder, **local, **naming)
-        model = library.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **local, **options)
+        with growth_limited(source, times=UNPACKED):
+            config = library.AutoConfig.from_pretrained(folder, **local, **naming)
+            _refuse_more_layers(config, source)
+            tokenizer = library.AutoTokenizer.from_pretrained(folder, **local, **naming)
+            model, found = library.AutoModelForCausalLM.from_pretrained(
+                folder, config=config, dtype=torch.float32, output_loading_info=True, **local, **options
+            )
+    except UserError:
+        raise
     except Exception as error:  # what the libraries raise for a faulty file has no common type
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{source} cannot be loaded as a causal language model: {reason}") from error
+    if absent := sorted(found["missing_keys"]):  # which transformers would fill with random numbers
+        raise UserError(f"{source} lacks {absent[0]} ({len(absent)} tensors in all); download the model whole")
     if tokenizer.pad_token is None:
         _add_padding(model, tokenizer)
     return model, tokenizer
+
+
+def _refuse_more_layers(config: Any, source: Path) -> None:
+    """Raise UserError for more layers than the weights can have: each is built before the weights are looked at."""
+    layers = config.get_text_config().num_hidden_layers
+    if not isinstance(layers, int) or layers * LAYER_BYTES > size_bytes(source):
+        raise UserError(f"{source} names {layers!r} layers, more than its weights can hold; download the model whole")
 
 
 def _add_padding(model: Any, tokenizer: Any) -> None:

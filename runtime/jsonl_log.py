@@ -73,7 +73,7 @@ def _cut_back(path: Path, step: int) -> None:
 
 def _step(line: bytes) -> int | None:
     try:
-        step = json.loads(line)["step"]
+        step = json.loads(line.decode())["step"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return step if type(step) is int else None

@@ -13,12 +13,19 @@ HEADROOM_BYTES = 256 << 20
 STATUS = Path("/proc/self/status")
 
 
-@contextlib.contextmanager
-def growth_limited(path: str | Path) -> Iterator[None]:
-    """Raise UserError once the process, inside the block, has allocated far more than the file ``path`` holds.
+def size_bytes(path: str | Path) -> int:
+    """The size of a file, or of the files in a folder."""
+    path = Path(path)
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
-    Four times its size and 256 MiB are allowed. Without effect where the system does not tell or limit what a process
-    has allocated (anything but Linux), and in one that has a lower limit already.
+
+@contextlib.contextmanager
+def growth_limited(path: str | Path, *, times: int = 4) -> Iterator[None]:
+    """Raise UserError once the process, inside the block, has allocated far more than ``path`` holds.
+
+    So many ``times`` its size and 256 MiB are allowed. Without effect where the system does not tell or limit what a
+    process has allocated (anything but Linux), and in one that has a lower limit already.
     """
     try:
         import resource
@@ -30,7 +37,7 @@ def growth_limited(path: str | Path) -> Iterator[None]:
     if allocated is None:
         yield
         return
-    limit = (int(allocated[1]) << 10) + 4 * Path(path).stat().st_size + HEADROOM_BYTES
+    limit = (int(allocated[1]) << 10) + times * size_bytes(path) + HEADROOM_BYTES
     limit = min([limit, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     try:

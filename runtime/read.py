@@ -42,8 +42,10 @@ def read_bytes(path: str | Path, *, limit_bytes: int, remedy: str = REMEDY) -> b
         if not path.is_file():
             found = "is no file" if path.exists() else "does not exist"
             raise UserError(f"{path} {found}; {remedy}")
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(limit_bytes + 1)
+        packed = path.suffix == ".gz"
+        most = limit_bytes if packed else min(limit_bytes, path.stat().st_size)
+        with gzip.open(path) if packed else path.open("rb") as file:
+            content = file.read(most + 1)  # which sets aside so much first
     except UserError:
         raise
     except (OSError, EOFError, ValueError, zlib.error) as error:

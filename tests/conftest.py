@@ -78,6 +78,12 @@ def coco_set(module_at):
 
 
 @pytest.fixture(scope="session")
+def changes(module_at):
+    """The functions of changes.py: ``contents`` that a file may have, ``readable_or_refused`` whatever it holds."""
+    return module_at(TESTS / "changes.py")
+
+
+@pytest.fixture(scope="session")
 def kills(module_at):
     """The functions of kills.py: ``survives(function, folder)`` kills a function at its file events."""
     return module_at(TESTS / "kills.py")

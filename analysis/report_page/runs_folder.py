@@ -126,7 +126,7 @@ class RunsFolder:
     def log(self, path: Path) -> list[dict]:
         """The lines of a log of JSON objects; a damaged line is named, the last is left out while it is written."""
         try:
-            lines = read_text(path).splitlines()
+            lines = read_text(path).rstrip("\n").split("\n")
         except UserError as error:
             if path.exists():
                 self.fault(path, str(error))

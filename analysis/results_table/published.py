@@ -5,6 +5,7 @@ was read in a transcript of a paper only says so in its caveat; what nobody read
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from pretrain.methods import available
 from runtime.command_line import UserError, one_of
+from runtime.read import read_text
 
 FILE = Path(__file__).resolve().parent.parent / "published.csv"
 
@@ -84,20 +86,24 @@ def load(path: str | Path = FILE, *, protocols: Iterable[str] = ()) -> list[Publ
     percentage, for a missing source, and for a number that stands there twice.
     """
     protocols, found, seen = set(protocols), [], {}
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        for number, line in enumerate(csv.DictReader(file), 2):
-            try:
-                entry = _entry(line, protocols)
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{path} line {number}: {error}") from error
-            first = seen.setdefault(_place(entry), number)
-            if first != number:
-                raise UserError(f"{path} line {number} repeats line {first} ({entry.source}); keep one of them")
+    lines = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        if set(lines.fieldnames or ()) != set(Published.__dataclass_fields__):
+            raise ValueError(f"the head is not {','.join(Published.__dataclass_fields__)}")
+        for line in lines:
+            entry = _entry(line, protocols)
+            first = seen.setdefault(_place(entry), lines.line_num)
+            if first != lines.line_num:
+                raise ValueError(f"repeats line {first} ({entry.source}); keep one of them")
             found.append(entry)
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"{path} line {lines.line_num}: {error}") from error
     return found
 
 
 def _entry(line: dict[str, str], protocols: set[str]) -> Published:
+    if None in line or None in line.values():
+        raise ValueError("more cells than the head has, or fewer")
     known = [*available(), *FOREIGN_METHODS]
     if line["task"] != "language":
         one_of("method", line["method"], known)

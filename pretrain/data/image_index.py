@@ -14,6 +14,7 @@ import numpy as np
 
 from pretrain.data import mapped_arrays
 from runtime.command_line import UserError
+from runtime.read import parse_json
 
 NO_LABEL = -1
 
@@ -76,8 +77,18 @@ class ImageIndex:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], about: dict[str, str]) -> "ImageIndex":
-        made = cls(arrays["names"], arrays["ends"], arrays["labels"], json.loads(about["classes"]))
-        made.__dict__["identity"] = json.loads(about["identity"])
+        """An index of mapped arrays. Raises ValueError or LookupError where they do not belong together."""
+        made = cls(arrays["names"], arrays["ends"], arrays["labels"], parse_json(about["classes"], "classes"))
+        if not isinstance(made.classes, list) or not all(isinstance(name, str) for name in made.classes):
+            raise ValueError("classes without names")
+        kinds = [array.dtype for array in (made.names, made.ends, made.labels)]
+        if kinds != [np.uint8, np.int64, np.int32] or not len(made.ends):
+            raise ValueError("other arrays")
+        if len(made.labels) != len(made) or not NO_LABEL <= made.labels.min() <= made.labels.max() < len(made.classes):
+            raise ValueError("labels of no class")
+        if made.ends[0] < 0 or (np.diff(made.ends) < 0).any() or made.ends[-1] != len(made.names):
+            raise ValueError("names without an end")
+        made.__dict__["identity"] = parse_json(about["identity"], "identity")
         return made
 
     def write(self, path: Path) -> None:
@@ -96,4 +107,8 @@ class ImageIndex:
     @classmethod
     def read(cls, path: Path, *, check: bool = False) -> "ImageIndex":
         """The index in a file, mapped. Raises UserError as `mapped_arrays.read` does."""
-        return cls.from_arrays(*mapped_arrays.read(path, check=check))
+        arrays, about = mapped_arrays.read(path, check=check)
+        try:
+            return cls.from_arrays(arrays, about)
+        except (ValueError, LookupError) as error:
+            raise UserError(f"{path} is damaged ({error}); remove it") from error

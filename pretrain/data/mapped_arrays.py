@@ -10,6 +10,7 @@ from safetensors.numpy import save
 
 from runtime.command_line import UserError
 from runtime.files import replacing
+from runtime.read import parse_json
 
 KINDS = {"U8": np.uint8, "U32": np.uint32, "I32": np.int32, "I64": np.int64}
 
@@ -42,13 +43,15 @@ def read(path: Path, *, check: bool) -> tuple[dict[str, np.ndarray], dict[str, s
     try:
         whole = np.memmap(path, np.uint8, "r")
         length = int.from_bytes(whole[:8].tobytes(), "little")
-        header = json.loads(whole[8 : 8 + length].tobytes())
-        about, content = json.loads(header.pop("__metadata__")["about"]), whole[8 + length :]
+        header = parse_json(whole[8 : 8 + length].tobytes(), path)
+        about, content = parse_json(header.pop("__metadata__")["about"], path), whole[8 + length :]
         arrays = {
             name: content[slice(*entry["data_offsets"])].view(KINDS[entry["dtype"]]) for name, entry in header.items()
         }
         if any(len(arrays[name]) != entry["shape"][0] for name, entry in header.items()):
             raise ValueError("cut off")
+        if not {"checksum"} <= about.keys() or not all(isinstance(text, str) for text in about.values()):
+            raise ValueError("no checksum")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; the run writes it when it starts") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -139,9 +139,10 @@ def test_files_of_every_form_are_read(tmp_path):
     for number, (question, answer) in enumerate(
         (("query", "response"), ("question", "answer"), ("problem", "solution"))
     ):
-        entries = [{question: f"q{k}", answer: f"#### {k}", "type": "x"} for k in range(3)]
+        entries = [{question: f"q\u2028{k}", answer: f"#### {k}", "type": "x"} for k in range(3)]
+        lines = [json.dumps(entry, ensure_ascii=False) for entry in entries]  # U+2028 ends no line of a file
         (tmp_path / f"{number}.json").write_text(json.dumps(entries))
-        (tmp_path / f"{number}.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, entries)))
+        (tmp_path / f"{number}.jsonl").write_text("\ufeff" + "\n".join(lines))
         assert read_examples(tmp_path / f"{number}.json") == read_examples(tmp_path / f"{number}.jsonl")
 
 

@@ -113,14 +113,15 @@ def available(kind: str) -> list[str]:
 def load(name: str, pairs: list[str], *, fraction: int | None = None) -> tuple[Settings, dict]:
     """The settings of a protocol with KEY=VALUE ``pairs`` on top, and those that differ from the protocol's.
 
-    Raises UserError for a fraction or key that is not known and for a value of another type or outside its limits.
+    Raises UserError for a yaml that is no protocol, for a fraction or key that is not known, and for a value of another
+    type or outside its limits.
     """
     values = _read(name)
     values.pop("version")
     by_fraction = values.pop("fractions", {})
     if fraction is not None:
-        one_of(f"fraction of {name}", str(fraction), map(str, by_fraction))
-        values |= by_fraction[fraction]
+        by_text = {str(percent): group for percent, group in by_fraction.items()}
+        values |= by_text[one_of(f"fraction of {name}", str(fraction), by_text)]
     published = updated(Settings(), values, name)
     settings = updated(published, parse_pairs(pairs), "the command line")
     _check(settings)
@@ -135,7 +136,14 @@ def version(name: str) -> int:
 
 
 def _read(name: str) -> dict:
-    return read_yaml(FOLDER / f"{name}.yaml")
+    path = FOLDER / f"{name}.yaml"
+    values = read_yaml(path)
+    if not isinstance(values, dict) or type(values.get("version")) is not int:
+        raise UserError(f"{path} holds no protocol; expected settings, and a whole number as 'version'")
+    fractions = values.get("fractions", {})
+    if not isinstance(fractions, dict) or not all(isinstance(group, dict) for group in fractions.values()):
+        raise UserError(f"{path}: fractions must be a group of settings for each percentage of labels")
+    return values
 
 
 def _check(settings: Settings) -> None:

@@ -142,7 +142,7 @@ def test_a_drawn_data_set_has_no_published_numbers(numbers):
         ("byol,,100,imagenet,linear-moco,classification,top1,,,,A,", "line 2: could not convert"),
         ("byol,,100,imagenet,linear-moco,classification,top1,66.5,,,,", "without a source"),
         ("byol,,100,imagenet,linear-moco,classification,top1,66.5,0.1,,A,", "needs the number of runs"),
-        ("byol,,100,imagenet,linear-moco,classification,top1,66.5,,,A,\n" * 2, "line 3 repeats line 2"),
+        ("byol,,100,imagenet,linear-moco,classification,top1,66.5,,,A,\n" * 2, "line 3: repeats line 2"),
     ],
 )
 def test_a_faulty_line_is_named(tmp_path, line, message):
