@@ -184,7 +184,7 @@ class _Fit:
     def scalar(self, value: Any, kind: type, name: str, metadata: Mapping) -> Any:
         try:
             value = _typed(value, kind) if isinstance(value, Text) else _plain(value, kind)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             hint = "; put it in quotes" if kind is str else ""
             self.fault(f"{name} must be {KINDS.get(kind, kind.__name__)}, got {_shown(value)}{hint}")
             return value

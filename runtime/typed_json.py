@@ -46,7 +46,7 @@ def parse(kind: type[Record], content, *, where: str, remedy: str, given: Mappin
             continue
         try:
             values[name] = _typed(content[name], hint)
-        except TypeError:
+        except (TypeError, OverflowError):  # the latter for a number beyond the floats
             found = f"{content[name]!r:.60}"
             raise UserError(f"{where}: {name} is {found}, expected {_name(hint)}; {remedy}") from None
     return kind(**values)

@@ -91,7 +91,7 @@ def edited(draw, content: Any) -> Any:
         elif change == "rename" and isinstance(holder, dict):
             holder[draw(st.text(max_size=4) | st.integers() | st.none())] = holder.pop(key)
         else:
-            holder[key] = draw(ODD)
+            holder[key] = copy.deepcopy(draw(ODD))
     return root[0]
 
 

@@ -303,6 +303,10 @@ BROKEN = {
     "answers": [b'{"index": 0, "right": null}\n', b'{"index": 5, "right": true}\n'],
     "config beside weights": [b'{"pretrained_cfg": {"mean": [1, 1, 1], "std": true}}', b'{"num_attention_heads": "x"}'],
     "word problems": [b'{"query": "\\ud800", "response": "#### 1"}\n'],
+    "cluster": [b"executor: slurm\nhours: 1" + b"0" * 400],
+    "recipe": [b"optim: {lr: 1" + b"0" * 400 + b"}"],
+    "job": [b'{"argv": [], "seconds": 1' + b"0" * 400 + b"}"],
+    "curves": [b'{"setting": {}, "runs": {"a": [{"step": Infinity, "weights_sha256": "", "values": {}}]}}'],
     "log": [b'{"step": 1, "a": "\xed\xa0\x80"}\n'],
     "image index": [
         index_file(labels=np.array([0, 1, 2], np.int32)),

@@ -62,7 +62,7 @@ def _read(path: Path) -> tuple[dict, dict[str, list[dict]]]:
     try:
         runs = {str(name): [_point(entry) for entry in points] for name, points in content["runs"].items()}
         return dict(content["setting"]), runs
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} is no curves.json, or a damaged one ({error!r}); {remedy}") from error
 
 
