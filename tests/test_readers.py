@@ -32,7 +32,7 @@ from language import evaluation, examples
 from pretrain import config
 from pretrain.checkpoints import checkpoint
 from pretrain.checkpoints.retention import Checkpoints
-from pretrain.data import decode, image_index, scenes
+from pretrain.data import decode, image_index, mapped_arrays, scenes, shards
 from runtime import job_graph, job_records, jsonl_log, results, run_guard, typed_json
 from runtime.command_line import UserError
 from slurm.planning import presets
@@ -136,6 +136,17 @@ def index_file(**changes) -> bytes:
         return path.read_bytes()
 
 
+def pack_file(**changes) -> bytes:
+    index, digest = image_index.ImageIndex.of(["cat/1.jpg", "dog/3.jpg"]), np.zeros(shards.HASH_BYTES, np.uint8)
+    ints = {"offset": [512, 1536], "size": [9, 9], "count": [2], "shard_size": [3072]} | changes
+    arrays = {name: np.array(values, np.int64) for name, values in ints.items()}
+    hashes = {"crc": np.zeros(2, np.uint32), "shard_sha256": digest, "source_sha256": digest}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / image_index.FILE
+        mapped_arrays.write(path, index.arrays() | arrays | hashes, index.about())
+        return path.read_bytes()
+
+
 def feature_bytes() -> bytes:
     about = {"format": feature_file.FORMAT, "classes": ["cat", "dog"], "method": "mec"}
     names = torch.tensor(list(b"a\nb\nc"), dtype=torch.uint8)
@@ -202,6 +213,12 @@ def read_index(path: Path) -> None:
         index = image_index.ImageIndex.read(path, check=check)
         names, labels = [index.name(k) for k in range(len(index))], [index.classes[k] for k in index.labels if k >= 0]
         assert len(names) == len(index) >= len(labels)
+
+
+def read_pack(path: Path) -> None:
+    for check in (False, True):
+        index, places, _ = shards.read_index(path.parent, check=check)
+        assert len(index) == len(places.offset) and places.of_shard(places.shards - 1).shards == 1
 
 
 def read_answers(path: Path) -> None:
@@ -290,6 +307,7 @@ READERS = {
     "npz": Reader("a.npz", npz_file(), read_checkpoint),
     "pkl": Reader("a.pkl", pickle.dumps({"model": {"stem.conv1.weight": np.ones(6)}}, protocol=4), read_checkpoint),
     "image index": Reader("i.safetensors", index_file(), read_index),
+    "pack": Reader(image_index.FILE, pack_file(), read_pack),
     "features": Reader("f.safetensors", feature_bytes(), feature_file.read),
     **{kind: Reader("a.img", picture(kind), read_picture) for kind in decode.FORMATS},
 }
@@ -308,6 +326,7 @@ BROKEN = {
     "job": [b'{"argv": [], "seconds": 1' + b"0" * 400 + b"}"],
     "curves": [b'{"setting": {}, "runs": {"a": [{"step": Infinity, "weights_sha256": "", "values": {}}]}}'],
     "log": [b'{"step": 1, "a": "\xed\xa0\x80"}\n'],
+    "pack": [pack_file(size=[9, 2**62]), pack_file(count=[3]), pack_file(shard_size=[3072, 1]), index_file()],
     "image index": [
         index_file(labels=np.array([0, 1, 2], np.int32)),
         index_file(ends=np.array([9, 5, 27])),

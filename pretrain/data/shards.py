@@ -8,7 +8,6 @@ An image is one ``pread``, compared with its CRC-32. The order and the names are
 go from files to shards and back.
 """
 
-import json
 import os
 import zlib
 from dataclasses import dataclass
@@ -89,9 +88,24 @@ def read_places(path: Path, *, check: bool = False) -> tuple[Places, dict[str, n
     """The places in a file, and all it holds. Raises UserError as `mapped_arrays.read` does, and for another file."""
     arrays, about = mapped_arrays.read(path, check=check)
     try:
-        return Places(**{name: arrays[name] for name in Places.__dataclass_fields__}), arrays, about
-    except LookupError as error:
+        places = Places(**{name: arrays[name] for name in Places.__dataclass_fields__})
+        if not _is_whole(places):
+            raise ValueError
+    except (LookupError, ValueError) as error:
         raise UserError(f"{path} is no index of shards; {REMEDY}") from error
+    return places, arrays, about
+
+
+def _is_whole(places: Places) -> bool:
+    """Whether the arrays belong together, and every image lies inside its shard."""
+    n, s = len(places.offset), places.shards
+    if [len(array) for array in vars(places).values()] != [n, n, n, s, s, s * HASH_BYTES, s * HASH_BYTES] or not n:
+        return False
+    if [array.dtype.str for array in vars(places).values()] != ["<i8", "<i8", "<u4", "<i8", "<i8", "|u1", "|u1"]:
+        return False
+    if min(array.min() for array in (places.offset, places.size, places.count)) < 0 or places.count.sum() != n:
+        return False
+    return bool((places.size <= np.repeat(places.shard_size, places.count) - places.offset).all())
 
 
 def read_index(root: Path, *, check: bool = False) -> tuple[ImageIndex, Places, str]:
@@ -106,7 +120,7 @@ def read_index(root: Path, *, check: bool = False) -> tuple[ImageIndex, Places, 
     places, arrays, about = read_places(path, check=check)
     try:
         return ImageIndex.from_arrays(arrays, about), places, about["checksum"]
-    except (LookupError, json.JSONDecodeError) as error:
+    except (LookupError, ValueError) as error:
         raise UserError(f"{path} is no index of shards; {REMEDY}") from error
 
 
