@@ -109,10 +109,7 @@ def write_features(
     about = {**backbone.about, "seed": backbone.seed, "step": backbone.step, "layer": layer, "classes": images.classes}
     about["benchmark"] = benchmark or options.default_benchmark
     about["settings"] = {
-        "format": options.format,
-        "split": options.split,
-        "size": options.size,
-        "resize": options.resize,
+        **options.settings,
         "limit_per_class": limit_per_class,
         "sample_seed": sample_seed,
         "views": views,

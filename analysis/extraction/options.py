@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pretrain.config import DATASET_FORMATS as FORMATS
 from runtime.command_line import UserError, one_of
@@ -26,6 +27,11 @@ class ImageOptions:
     """Side of the crop, pixels."""
     resize: int = 256
     """Short side before the crop, pixels."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How images become squares, as a feature file records it."""
+        return {"format": self.format, "split": self.split, "size": self.size, "resize": self.resize}
 
     @property
     def default_benchmark(self) -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,15 +59,13 @@ def run(
     size, resize = crop_sizes(size, resize, stem=trunk.stem)
     train, val = labelled_images.load(benchmark, data)
     rules = voting_rules(voting, len(train))
+    how: dict[str, Any] = {"size": size, "resize": resize, "bn_statistics": bn_statistics}
+    how |= {"precision": precision, "seed": seed}
     identity = {
+        **how,
         "benchmark": benchmark,
-        "seed": seed,
         "features": features,
         "network": network,
-        "size": size,
-        "resize": resize,
-        "precision": precision,
-        "bn_statistics": bn_statistics,
         "weights_sha256": trunk.about["weights_sha256"],
         "voting": [list(rule) for rule in rules],
         "train_sha256": train.fingerprint(),
@@ -75,18 +74,7 @@ def run(
     claim(out, identity)
     if is_complete(out):
         return
-    figures = classify(
-        trunk,
-        (train, val),
-        where,
-        voting=rules,
-        size=size,
-        resize=resize,
-        bn_statistics=bn_statistics,
-        precision=precision,
-        workers=workers,
-        seed=seed,
-    )
+    figures = classify(trunk, (train, val), where, voting=rules, workers=workers, **how)
     if distributed.is_main():
         about = {**trunk.about, "benchmark": benchmark, "seed": seed, "commit": commit(), "n": len(val)}
         figures = {with_features(name, features): values for name, values in figures.items()}
