@@ -7,6 +7,7 @@ from typing import Any
 
 from pretrain import backbones, methods
 from pretrain.data import view_recipes
+from pretrain.networks import masked_settings
 from runtime.command_line import Faults, UserError
 from runtime.cores import AUTO_WORKERS
 from runtime.provenance import ROOT, as_submitted
@@ -54,8 +55,8 @@ class DataConfig:
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:
     recipe: str = field(default="asymmetric", metadata=choice(*view_recipes.RECIPES))
-    """Named recipe of random views (pretrain/data/views.py): asymmetric, symmetric, simclr, supervised, cifar,
-    cifar-asymmetric, cifar-solarize or scenes."""
+    """Named recipe of random views (pretrain/data/views.py): asymmetric, symmetric, simclr, supervised, masked,
+    cifar, cifar-asymmetric, cifar-solarize or scenes."""
 
     backend: str = field(default="auto", metadata=choice(*BACKENDS))
     """What makes the views. auto: torch on a GPU, cv2 elsewhere; a run goes on with the one it began with. pil, cv2 or
@@ -103,6 +104,9 @@ class OptimConfig:
 
     momentum: float = field(default=0.9, metadata=BELOW_1)
     """SGD's and LARS's momentum; AdamW's first beta."""
+
+    beta2: float = field(default=0.999, metadata=BELOW_1)
+    """AdamW's second beta (MAE: 0.95)."""
 
     weight_decay: float = field(default=1e-5, metadata=NOT_NEGATIVE)
     """On every parameter, biases and norms included, unless exclude_1d says otherwise."""
@@ -283,6 +287,9 @@ def check(method: str, config: TrainConfig) -> None:
         faults.append(f"log.probe_every={log.probe_every} must be a multiple of log.every={log.every}")
     with faults.collected():
         backbones.check(config.backbone, [views.size, *[views.small_size] * bool(views.small)])
+    if methods.masks_patches(method):
+        with faults.collected():
+            masked_settings.check_network(method, config)
     with faults.collected():
         methods.check_settings(method, config.method, config.batch_size)
     faults.check()

@@ -1,5 +1,6 @@
 """The training loop, in `train`: views -> embeddings -> terms -> step; and the state of a run around it."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from pretrain.checkpoints.retention import Checkpoints
 from pretrain.config import TrainConfig
 from pretrain.data import datasets, views
 from pretrain.data.device_copy import on_device
-from pretrain.monitoring import rank_monitor
+from pretrain.monitoring import rank_monitor, reconstructions
 from pretrain.monitoring.data_wait import DataClock, advice
 from pretrain.monitoring.health import Watch, embedding_rank
 from pretrain.monitoring.late_reads import LossCheck, StopVote
@@ -66,12 +67,18 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
 
 
 def embed(
-    network: nn.Module, batch: datasets.Batch, settings: TrainConfig, device: torch.device, *, labelled: bool
+    network: nn.Module,
+    batch: datasets.Batch,
+    settings: TrainConfig,
+    device: torch.device,
+    *,
+    labelled: bool,
+    masked: bool = False,
 ) -> methods.Embeddings:
     """The views of this rank -> Embeddings of the global batch, float32, with gradients; and its labels if asked.
 
     A network with a ``prepare`` makes of the uint8 views what its forward takes: views, and tensors that are not
-    normalised.
+    normalised. A ``masked`` auto-encoder gets the keys of the images besides, from which it draws their masks.
     """
     batch = batch.to(device)
     mean, std = views.NORMALISATIONS[settings.views.normalisation]
@@ -79,7 +86,7 @@ def embed(
     seen, *others = prepare(batch.finished_views()) if prepare else (batch.finished_views(),)
     inputs = [views.normalise(view, mean, std) for view in seen]
     with autocast(settings.precision, device):
-        local = network(inputs, *others)
+        local = network(inputs, batch.keys) if masked else network(inputs, *others)
     online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
     return methods.Embeddings(online, target, distributed.gather(batch.labels) if labelled else None)
 
@@ -130,10 +137,12 @@ class Run:
             state |= {"images": self.images}
             self.checkpoints.save({"format": checkpoint.CHECKPOINT, **self.about, **state})
 
-    def finish(self) -> None:
-        """Write backbone.pth and say what could not be read."""
+    def finish(self, source: datasets.ImageFolder | datasets.Cifar) -> None:
+        """Write backbone.pth, after what a masked auto-encoder makes of its images; say what could not be read."""
         if not distributed.is_main():
             return
+        if methods.masks_patches(str(self.about["method"])):
+            reconstructions.write(self.folder, self.network, source, self.settings)
         path = self.folder / "backbone.pth"
         mean, std = views.NORMALISATIONS[self.settings.views.normalisation]
         checkpoint.export_backbone(path, self.network.backbone, about=self.about, mean=mean, std=std)
@@ -188,7 +197,7 @@ class StepLogger:
         if self.probe and step % settings.log.probe_every == 0:
             values |= self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
         speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
-        values |= {"effective_rank": rank, "lr": lr, "images_per_s": speed}
+        values |= {"effective_rank": rank, "matrix_entropy": math.log(rank), "lr": lr, "images_per_s": speed}
         note, limit = f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s", ""
         if speeds := self.clock.speeds():
             values |= {"data_wait": speeds.wait, "step_images_per_s": speeds.step}
@@ -218,6 +227,7 @@ def train(
     per_epoch = steps_per_epoch(len(source), settings)
     total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
     network = build(name, settings, device)
+    masked = methods.masks_patches(name)
     if labelled := methods.learns_from_labels(name):
         check_classes(network, source)
     claim(settings, source.identity)
@@ -237,7 +247,7 @@ def train(
         state.note_unreadable(batch.unreadable, len(source))
         lr = optimizers.lr_at(state.step, settings.optim, peak=peak, warmup_steps=warmup, total_steps=total)
         optimizers.set_lr(state.optimizer, lr, peak=peak)
-        embeddings = embed(state.parallel, batch, settings, device, labelled=labelled)
+        embeddings = embed(state.parallel, batch, settings, device, labelled=labelled, masked=masked)
         terms = state.network.loss_terms(embeddings)
         loss_check.note(terms, state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)
@@ -256,7 +266,7 @@ def train(
             if distributed.is_main():
                 print(f"stopped at step {state.step} of {total}; the same command goes on from there", file=sys.stderr)
             return stop.exit_code
-    state.finish()
+    state.finish(source)
     return 0
 
 

@@ -273,10 +273,10 @@ def describe(config: Any, prefix: str = "") -> str:
 
 
 def _sentences(cls: type) -> dict[str, str]:
-    """The string under each field of a dataclass; a field without one is a mistake of ours."""
+    """The string under each field of a dataclass, inherited ones too; a field without one is a mistake of ours."""
+    found = _sentences(base) if dataclasses.is_dataclass(base := cls.__base__) else {}
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
-    found = {}
     for statement, after in zip(definition.body, definition.body[1:], strict=False):
         if (
             isinstance(statement, ast.AnnAssign)

@@ -105,17 +105,24 @@ def _vit(size: Size, patch: int, *, grid: int, **options: Any) -> Any:
     return network
 
 
-def _fix_positions(network: Any, width: int, grid: int) -> None:
-    """Sines and cosines of columns, then of rows, in place of learnt positions (MoCo v3, arXiv 2104.02057; MAE)."""
+def sincos_positions(width: int, grid: int) -> "Tensor":
+    """Sines and cosines of columns, then of rows, (grid * grid, width) for a width that 4 divides: fixed positions of
+    patches (MoCo v3, arXiv 2104.02057; MAE)."""
     import torch
 
     places = torch.arange(grid, dtype=torch.float64)
     angles = places[:, None] / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))
     along = torch.cat([angles.sin(), angles.cos()], dim=1)
-    table = torch.cat([along.repeat(grid, 1), along.repeat_interleave(grid, 0)], dim=1)
+    return torch.cat([along.repeat(grid, 1), along.repeat_interleave(grid, 0)], dim=1).float()
+
+
+def _fix_positions(network: Any, width: int, grid: int) -> None:
+    """Fixed positions in place of learnt ones; none for class token and registers."""
+    import torch
+
     with torch.no_grad():
         network.pos_embed.zero_()
-        network.pos_embed[0, -grid * grid :] = table.float()
+        network.pos_embed[0, -grid * grid :] = sincos_positions(width, grid)
     network.pos_embed.requires_grad_(False)
 
 

@@ -42,6 +42,8 @@ class Batch(NamedTuple):
     """What it took one loader process to make this batch."""
     fault: str = ""
     """Why the run cannot go on; the rest is empty then."""
+    keys: Tensor | None = None
+    """(b, 3) seed, epoch and index of each image, from which its views are drawn, and its masks."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same with its tensors on ``device``, without waiting for it."""
@@ -281,7 +283,8 @@ class _Batches(Dataset):
             batch = self.collate([self.views[key] for key in keys])
         except UserError as error:  # raised here, it would arrive with a traceback in its message
             return Batch([], torch.empty(0, dtype=torch.long), [], fault=str(error))
-        return batch._replace(seconds=time.monotonic() - began)
+        drawn_from = torch.tensor([(self.views.seed, *key) for key in keys])
+        return batch._replace(seconds=time.monotonic() - began, keys=drawn_from)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -59,6 +59,8 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "simclr": (replace(_FIRST, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),) * 2,
     # torchvision's reference for training with labels: one view, a crop and a flip.
     "supervised": (replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0),),
+    # MAE: the same, its crop bicubic and no smaller than 0.2 (main_pretrain.py).
+    "masked": (replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0),),
     # CIFAR without blur: SimSiam (appendix D), MoCo's notebook, SimCLR at half its strength (appendix B.9); BYOL and
     # Barlow Twins, VICReg in solo-learn.
     "cifar": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.0),) * 2,

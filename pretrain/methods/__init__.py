@@ -19,7 +19,10 @@ FOLDER = Path(__file__).parent
 
 
 class Embeddings(NamedTuple):
-    """What a network makes of the views, and all a loss may see: one (B, D) float32 tensor per view in each tuple."""
+    """What a network makes of the views, and all a loss may see: one (B, D) float32 tensor per view in each tuple.
+
+    A masked auto-encoder gives two of its one view: class tokens, and the error of each image, (B, 1).
+    """
 
     online: tuple
     target: tuple
@@ -53,6 +56,11 @@ def title(name: str) -> str:
 def learns_from_labels(name: str) -> bool:
     """Whether the loss of a method reads labels."""
     return settings_of(name).LEARNS_FROM_LABELS
+
+
+def masks_patches(name: str) -> bool:
+    """Whether the network of a method takes, beside the views, the keys of the images, from which it draws masks."""
+    return getattr(settings_of(name), "MASKS_PATCHES", False)
 
 
 def takes_views(name: str) -> tuple[int, int | None]:

@@ -3,10 +3,17 @@
 Letters: m samples in the global batch, d features.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from pretrain.losses.unit_rows import smaller_gram
+from pretrain.methods import Embeddings
+from pretrain.methods.settings.m_mae import Config
+from pretrain.networks.masked_autoencoder import Regularised
+
+__all__ = ["Config", "Method", "regulariser"]
 
 
 def regulariser(f: Tensor, *, mu: float, scale: str = "width") -> Tensor:
@@ -25,3 +32,20 @@ def regulariser(f: Tensor, *, mu: float, scale: str = "width") -> Tensor:
     A = torch.eye(len(K), dtype=K.dtype, device=K.device) + mu / (d if scale == "width" else m) * K
     # All eigenvalues are 1 or more: nothing to check, for which a GPU would be waited for.
     return -2 * torch.linalg.cholesky_ex(A).L.diagonal().log().sum()
+
+
+class Method(Regularised):
+    """The masked auto-encoder with that regulariser; the released code's online classifier, which it only watches, is
+    left out."""
+
+    def __init__(self, backbone: Any, config: Config):
+        super().__init__(backbone, config)
+        self.mu, self.scale = config.mu, config.scale
+
+    def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:
+        """The mean error of the masked patches, and the weighted regulariser over the global batch."""
+        f, errors = embeddings.online
+        return {
+            "reconstruction": errors.mean(),
+            "regulariser": self.weight * regulariser(f, mu=self.mu, scale=self.scale),
+        }

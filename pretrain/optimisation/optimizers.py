@@ -41,7 +41,7 @@ def _optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer
         clip = config.name == "larc"
         options: dict[str, Any] = {"momentum": config.momentum, "trust_coeff": config.trust, "trust_clip": clip}
         return Lars(groups, lr=0.0, **options)
-    return torch.optim.AdamW(groups, lr=0.0, betas=(config.momentum, 0.999))
+    return torch.optim.AdamW(groups, lr=0.0, betas=(config.momentum, config.beta2))
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, *, peak: float) -> None:

@@ -57,19 +57,22 @@ class Waits(TorchDispatchMode):
 @pytest.mark.slow
 def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
     pairs = [f"batch_size={BATCH}", "views.size=32", "views.small_size=32", "precision=bf16"]
+    if methods.masks_patches(name):
+        pairs += ["backbone.name=vit_mini_patch8", "method.decoder_width=16", "method.decoder_depth=1"]
     settings = config.resolve(name, "imagenet-100ep", pairs)
     network = training_loop.build(name, settings, torch.device("cpu"))
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1)  # there is no number to be had
+    how = {"labelled": methods.learns_from_labels(name), "masked": methods.masks_patches(name)}
     mode = FakeTensorMode()
     network = pretended(network, mode)
     with mode:
+        keys = torch.zeros(BATCH, 3, dtype=torch.long)
         optimizer = optimizers.build(network, settings.optim)
         seen = [torch.zeros(BATCH, 3, v.size, v.size, dtype=torch.uint8) for v in views.random_views(settings.views)]
-        batch = Batch(seen, torch.zeros(BATCH, dtype=torch.long), [])
+        batch = Batch(seen, torch.zeros(BATCH, dtype=torch.long), [], keys=keys)
         for progress in (0.25, 0.75):
             with Waits() as waits:
-                labelled = methods.learns_from_labels(name)
-                embeddings = training_loop.embed(network, batch, settings, GPU, labelled=labelled)
+                embeddings = training_loop.embed(network, batch, settings, GPU, **how)
                 terms = network.loss_terms(embeddings)
                 for parameter in network.parameters():
                     parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None

@@ -36,6 +36,7 @@ class Waits(TorchDispatchMode):
 
 def settings_of(name: str) -> TrainConfig:
     pairs = ["batch_size=8", "views.size=32", "precision=fp32"]
+    pairs += ["backbone.name=vit_mini_patch8"] if methods.masks_patches(name) else []
     pairs += ["views.small_size=16"] if name == "swav" else []
     pairs += ["method.classes=4"] if name == "supervised" else []
     return resolve(name, "demo", pairs)
@@ -43,10 +44,10 @@ def settings_of(name: str) -> TrainConfig:
 
 def batch_of(name: str, settings: TrainConfig, seed: int = 0) -> datasets.Batch:
     generator = torch.Generator().manual_seed(seed)
-    large, small = (2, settings.views.small) if name != "supervised" else (1, 0)
+    large, small = methods.takes_views(name)[0], settings.views.small
     sizes = [32] * large + [16] * small
     views = [torch.randint(256, (8, 3, size, size), generator=generator, dtype=torch.uint8) for size in sizes]
-    return datasets.Batch(views, torch.arange(8) % 4, [])
+    return datasets.Batch(views, torch.arange(8) % 4, [], keys=torch.arange(24).reshape(8, 3))
 
 
 @pytest.mark.parametrize("name", methods.available())
@@ -59,7 +60,8 @@ def test_a_steady_step_of_every_method_reads_no_number_from_the_device(name):
     optimizer = optimizers.build(network, replace(optim, name="sgd") if optim.name == "adamw" else optim)
     for step in range(1, 4):  # the first ones also look at what is looked at now and then
         with Waits() as waits:
-            embeddings = embed(network, batch_of(name, settings), settings, CPU, labelled=name == "supervised")
+            how = {"labelled": methods.learns_from_labels(name), "masked": methods.masks_patches(name)}
+            embeddings = embed(network, batch_of(name, settings), settings, CPU, **how)
             terms = network.loss_terms(embeddings)
             check.note(terms, step)
             optimizers.set_lr(optimizer, 0.01, peak=0.01)
