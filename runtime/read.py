@@ -6,7 +6,9 @@ Each reader accepts a byte order mark. An error names the file, the place in it 
 import codecs
 import gzip
 import json
+import re
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,15 @@ YAML_NODES = 100_000
 """Most values of a yaml file after its aliases are put in (64 characters of a text count as one more): 500 bytes of
 aliases can stand for 10^9 values."""
 
+BLOCK = 1 << 20
+"""Bytes that are read at a time of a json list that need not fit into memory."""
+
+LARGEST_ITEM = 64 << 20
+"""Characters of its largest item; a list with a larger one is read at once."""
+
 REMEDY = "restore it, or write it again"
+
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -98,6 +108,55 @@ def parse_json(text: str | bytes, source: object, *, limit_depth: int = DEPTH, r
         if not level:
             return value
     raise UserError(f"{source} nests more than {limit_depth} levels; {remedy}")
+
+
+def read_json_items(path: str | Path, *, limit_bytes: int = JSON_BYTES, remedy: str = REMEDY) -> Iterator[Any]:
+    """The items of a json list, one after the other, so that the list need not fit into memory.
+
+    Raises UserError as `read_json` does, if only when it comes to the damaged place, and for what is no list.
+    """
+    count = 0
+    try:
+        for item in _items(path, limit_bytes):
+            count += 1
+            yield item
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error):
+        content = read_json(path, limit_bytes=limit_bytes, remedy=remedy)  # knows what is wrong, and all encodings
+        if not isinstance(content, list):
+            raise UserError(f"{path} holds a {type(content).__name__}, expected a list; {remedy}") from None
+        yield from content[count:]
+
+
+def _items(path: str | Path, limit_bytes: int) -> Iterator[Any]:
+    """The items of a json list in a UTF-8 file. Raises one of many errors where it is anything else."""
+    text, begin, opened, closed, total = "", 0, False, False, 0
+    to_text, item_at = codecs.getincrementaldecoder("utf-8-sig")().decode, json.JSONDecoder().raw_decode
+    with gzip.open(path) if Path(path).suffix == ".gz" else Path(path).open("rb") as file:
+        while block := file.read(BLOCK):
+            total += len(block)
+            text, begin = text[begin:] + to_text(block), 0
+            if total > limit_bytes or len(text) > LARGEST_ITEM:
+                raise ValueError("too large")
+            while (start := _SPACE.match(text, begin).end()) < len(text):  # pyright: ignore[reportOptionalMemberAccess]
+                if closed or (not opened and text[start] != "["):
+                    raise ValueError("no list")
+                if not opened:
+                    opened, begin = True, start + 1
+                    continue
+                try:
+                    item, end = item_at(text, start)
+                except ValueError:
+                    break  # its end may be in the next block
+                end = _SPACE.match(text, end).end()  # pyright: ignore[reportOptionalMemberAccess]
+                if end == len(text):
+                    break
+                if text[end] not in ",]":
+                    raise ValueError("no comma")
+                yield item
+                begin, closed = end + 1, text[end] == "]"
+    to_text(b"", True)
+    if not closed or text[begin:].strip(" \t\n\r"):
+        raise ValueError("no end")
 
 
 def read_jsonl(path: str | Path, *, limit_bytes: int = JSON_BYTES, remedy: str = REMEDY) -> list[dict]:

@@ -5,6 +5,7 @@ an image drawn twice counts twice. AP of a resample is then three cumulative sum
 """
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,7 +100,7 @@ def _within(values: np.ndarray, segment: np.ndarray) -> np.ndarray:
     return total - np.repeat(offset, np.diff(starts, append=len(segment)))
 
 
-def match(truth: str | Path, predictions: list[dict], task: str) -> Matches:
+def match(truth: str | Path, predictions: Sequence[dict], task: str) -> Matches:
     """Match ``predictions`` with the objects of ``truth`` at COCO's ten thresholds, all sizes, 100 an image."""
     judge = evaluator(truth, predictions, task)
     images, categories = (sorted(known) for known in (judge.coco_gt.get_img_ids(), judge.coco_gt.get_cat_ids()))

@@ -12,6 +12,7 @@ from runtime.command_line import UserError
 from runtime.files import sha256
 from transfer import evaluate
 from transfer.metrics import coco
+from transfer.metrics.coco_results import CocoResults
 from transfer.metrics.predictions import check_against
 
 pytestmark = pytest.mark.slow
@@ -100,10 +101,10 @@ def test_predictions_of_unknown_origin_must_fit_the_images_and_categories(kept, 
         evaluate.main(arguments(loose, **{"--val-json": few}))
     content = json.loads(gzip.decompress(loose.read_bytes()))
     with pytest.raises(UserError, match="for category_id 5, which"):
-        check_against(loose, [{**content[0], "category_id": 5}], kept / "truth.json")
+        check_against(loose, CocoResults([{**content[0], "category_id": 5}]), kept / "truth.json")
     content[0]["segmentation"] = {"size": [10, 10], "counts": "d3"}
     with pytest.raises(UserError, match=r"entry 0 has run lengths of another size than its image \[10, 10\]"):
-        check_against(loose, content, kept / "truth.json")
+        check_against(loose, CocoResults(content), kept / "truth.json")
 
 
 PREDICTED = b'[{"image_id": 1, "category_id": 1, "bbox": %s}]'

@@ -1,7 +1,8 @@
 """A detector's predictions on a data set, as COCO results, and the file that keeps them."""
 
 import gzip
-import json
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from runtime.files import replacing
 from runtime.progress import Progress
 from runtime.stopping import StopRequest
 from transfer.detection.masks import packed_in_boxes
+from transfer.metrics.coco import write_json_list
+from transfer.metrics.coco_results import CocoResults
 
 
 @torch.inference_mode()
-def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: StopRequest) -> list[dict]:
+def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: StopRequest) -> CocoResults:
     """Run ``model`` over ``loader`` and return COCO results (image_id, category_id, bbox, score, segmentation).
 
     Args:
@@ -29,16 +32,22 @@ def predict(model: torch.nn.Module, loader, *, category_ids: list[int], stop: St
     was_training = model.training
     model.eval()
     progress = Progress(len(loader), "evaluate", quiet=not distributed.is_main())
-    found = []
+    found = CocoResults()
     for done, inputs in enumerate(loader, 1):
         for image, output in zip(inputs, model(inputs), strict=True):
             entries = coco_results(output["instances"].to("cpu"), image["image_id"])
-            found += [{**entry, "category_id": category_ids[entry["category_id"]]} for entry in entries]
+            for entry in entries:
+                found.append({**entry, "category_id": category_ids[entry["category_id"]]})
         progress.update(done)
         stop.check()
     model.train(was_training)
     parts: Any = comm.gather(found)  # annotated as if it returned nothing
-    return [entry for part in parts for entry in part]
+    if len(parts) == 1:
+        return found
+    whole = CocoResults()
+    for part in parts:
+        whole.extend(part)
+    return whole
 
 
 def coco_results(instances: Instances, image_id: int) -> list[dict]:
@@ -51,11 +60,12 @@ def coco_results(instances: Instances, image_id: int) -> list[dict]:
     return [{**entry, "segmentation": mask} for entry, mask in zip(entries, masks, strict=True)]
 
 
-def write_predictions(path: Path, predictions: list[dict]) -> None:
+def write_predictions(path: Path, predictions: Sequence[dict]) -> None:
     """Write COCO results as gzipped json, as a whole; equal predictions make equal files."""
     with (
         replacing(path) as temporary,
         temporary.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
     ):
-        file.write(json.dumps(predictions).encode())
+        with io.BufferedWriter(file, 1 << 20) as buffered:
+            write_json_list(buffered, predictions)

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from transfer.detection.launch import join, main_first
 from transfer.detection.scaling import described
 from transfer.detection.trainer import Trainer
 from transfer.metrics import error_plot, ground_truth, pictures, scorers
+from transfer.metrics.coco_results import CocoResults
 
 MIXED = "SOLVER.AMP.ENABLED"
 
@@ -243,13 +244,13 @@ class Run:
             reason = " ".join(str(error).split())
             raise Diverged(f"fine-tuning diverged ({reason}); lower SOLVER.BASE_LR or warm up longer") from error
 
-    def predict(self, model: torch.nn.Module) -> list[dict]:
+    def predict(self, model: torch.nn.Module) -> CocoResults:
         """The predictions on the validation images, on the main process; empty on the others."""
         loader = Trainer.build_test_loader(self.cfg, self.cfg.DATASETS.TEST[0])
         found = predict(model, loader, category_ids=list(self.val.categories), stop=self.stop)
-        return found if distributed.is_main() else []
+        return found if distributed.is_main() else CocoResults()
 
-    def score(self, predictions: list[dict]) -> dict[str, dict]:
+    def score(self, predictions: Sequence[dict]) -> dict[str, dict]:
         """The data set's figures for ``predictions``, ``{task: {metric: value}}``."""
         tasks, engine = run_config.tasks(self.cfg), self.cfg.TRANSFER.EVALUATION_ENGINE
         return scorers.score(self.spec.paths.val.json, predictions, tasks=tasks, engine=engine)

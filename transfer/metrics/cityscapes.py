@@ -6,6 +6,7 @@ threshold lies on void, on a group, or on objects under 100 pixels. A test holds
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Image:
     """(O,) whether the object is to be found: no group, large enough."""
 
 
-def score(truth: str | Path, predictions: list[dict]) -> dict[str, dict[str, float | None]]:
+def score(truth: str | Path, predictions: Sequence[dict]) -> dict[str, dict[str, float | None]]:
     """AP, AP50 and AP of each category, in percent; None for a category without an object to find.
 
     Args:

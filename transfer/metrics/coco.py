@@ -7,10 +7,12 @@ faster (docs/evaluation.md), and is the default for that reason only; a test hol
 
 import contextlib
 import io
+import json
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -46,7 +48,7 @@ AGREEMENT = 1e-6
 """How far two engines may differ in any figure, in percent."""
 
 
-def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engine: str) -> dict[str, dict]:
+def score(truth: str | Path, predictions: Sequence[dict], *, tasks: list[str], engine: str) -> dict[str, dict]:
     """COCO's figures for each task, in percent, and AP per category.
 
     Args:
@@ -65,7 +67,7 @@ def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engin
         return {task: _score_task(known, ground, predictions, task, engine) for task in tasks}
 
 
-def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
+def errors(truth: str | Path, predictions: Sequence[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
     """TIDE's breakdown at IoU 0.5: by how many points AP50 would rise without the errors of one kind.
 
     Returns ``{"bbox": {"Cls": 3.4, "Loc": ..., ...}}`` in percent, for boxes and masks; empty without predictions.
@@ -79,12 +81,17 @@ def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> d
     with engine_call(known):
         ground = _loaded(known, "hotcoco")
         for task in sorted(set(tasks) & {"bbox", "segm"}):
-            gain = _evaluated(known, ground, predictions, task, "hotcoco").tide_errors()["delta_ap"]
+            result = _evaluator(known, ground, predictions, task, "hotcoco")
+            # What the breakdown looks at, and no more: the rest would cost memory.
+            result.params.iouThrs, result.params.maxDets = [0.5], [100]
+            result.params.areaRng, result.params.areaRngLbl = [[0.0, 1e10]], ["all"]
+            result.evaluate()
+            gain = result.tide_errors()["delta_ap"]
             gains[task] = {kind: 100 * float(gain[kind]) for kind in ERRORS}
     return gains
 
 
-def cross_check(truth: str | Path, predictions: list[dict], figures: dict[str, dict]) -> float:
+def cross_check(truth: str | Path, predictions: Sequence[dict], figures: dict[str, dict]) -> float:
     """Recompute ``figures`` with pycocotools; the largest difference, in percent.
 
     Raises UserError that names the figure if one differs by more than ``AGREEMENT``.
@@ -105,14 +112,11 @@ def cross_check(truth: str | Path, predictions: list[dict], figures: dict[str, d
     return largest
 
 
-def evaluator(truth: str | Path, predictions: list[dict], task: str):
+def evaluator(truth: str | Path, predictions: Sequence[dict], task: str):
     """hotcoco's evaluator of ``predictions``, ready for ``params`` to be changed and ``evaluate()`` to be called."""
-    from hotcoco import COCOeval
-
     known = ground_truth.read(truth)
     with engine_call(known):
-        ground = _loaded(known, "hotcoco")
-        return COCOeval(ground, ground.load_res(_reading(known, predictions, task)), task)
+        return _evaluator(known, _loaded(known, "hotcoco"), predictions, task, "hotcoco")
 
 
 @contextlib.contextmanager
@@ -143,37 +147,56 @@ def _loaded(known: GroundTruth, engine: str) -> Any:
     return ground
 
 
-def _reading(known: GroundTruth, predictions: list[dict], task: str) -> list[dict]:
+def reading(known: GroundTruth, predictions: Sequence[dict], task: str) -> Iterator[dict]:
     """Copies with only what ``task`` reads, numbered as the engine's ground truth is.
 
     With a box beside a mask, COCO would take the box's area for the object's, and small, medium and large would mean
     something else.
     """
-    return [
-        {
+    for entry in predictions:
+        yield {
             "image_id": known.images[entry["image_id"]],
             "category_id": known.categories[entry["category_id"]],
             "score": entry["score"],
             KEYS[task]: entry[KEYS[task]],
         }
-        for entry in predictions
-    ]
 
 
-def _evaluated(known: GroundTruth, ground, predictions: list[dict], task: str, engine: str) -> Any:
-    COCOeval: Any
+def write_json_list(file: IO[bytes], entries: Iterable[dict]) -> None:
+    """Write a json list as ``json.dumps`` would, an entry at a time."""
+    comma = b"["
+    for entry in entries:
+        file.write(comma + json.dumps(entry).encode())
+        comma = b", "
+    file.write(b"[]" if comma == b"[" else b"]")
+
+
+def _evaluator(known: GroundTruth, ground, predictions: Sequence[dict], task: str, engine: str) -> Any:
+    """The engine's evaluator. hotcoco reads predictions from a file: as dictionaries they take more memory than it."""
+    entries = reading(known, predictions, task)
     if engine == "pycocotools":
         from pycocotools.cocoeval import COCOeval
-    else:
-        from hotcoco import COCOeval
-    result = COCOeval(ground, ground.loadRes(_reading(known, predictions, task)), task)
+
+        return COCOeval(ground, ground.loadRes(list(entries)), task)
+    from hotcoco import COCOeval
+
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        write_json_list(file, entries)
+        file.flush()
+        return COCOeval(ground, ground.load_res(file.name), task)
+
+
+def _evaluated(known: GroundTruth, ground, predictions: Sequence[dict], task: str, engine: str) -> Any:
+    result = _evaluator(known, ground, predictions, task, engine)
     result.evaluate()
     result.accumulate()
     result.summarize()
     return result
 
 
-def _score_task(known: GroundTruth, ground, predictions: list[dict], task: str, engine: str) -> dict[str, float | None]:
+def _score_task(
+    known: GroundTruth, ground, predictions: Sequence[dict], task: str, engine: str
+) -> dict[str, float | None]:
     names = dict(sorted(known.names.items()))
     if not predictions:
         counted = [entry for entry in known.content["annotations"] if not entry["iscrowd"]]

@@ -1,5 +1,6 @@
 """predictions.png: a few validation images, ground truth above, prediction below."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ COLOURS = [(66, 133, 244), (219, 68, 55), (244, 180, 0), (15, 157, 88), (171, 71
 """RGB, by category, in turn."""
 
 
-def draw(path: str | Path, split: Split, predictions: list[dict], *, count: int) -> None:
+def draw(path: str | Path, split: Split, predictions: Sequence[dict], *, count: int) -> None:
     """Write a contact sheet of the first ``count`` images of ``split``, annotated ones if there are any.
 
     Args:
@@ -29,11 +30,13 @@ def draw(path: str | Path, split: Split, predictions: list[dict], *, count: int)
     """
     content = coco_json.clean(coco_json.read(split.json))
     names = {category["id"]: category["name"] for category in content["categories"]}
-    truth, predicted = _by_image(content["annotations"]), _by_image(predictions)
+    truth = _by_image(content["annotations"])
     everything = sorted(content["images"], key=lambda image: image["id"])
-    images = [image for image in everything if image["id"] in truth] or everything
+    images = ([image for image in everything if image["id"] in truth] or everything)[:count]
+    drawn = {image["id"] for image in images}
+    predicted = _by_image(entry for entry in predictions if entry["image_id"] in drawn)
     columns = []
-    for image in images[:count]:
+    for image in images:
         pixels = np.asarray(read_image(split.images / image["file_name"]))
         above = tile(pixels, truth.get(image["id"], []), names, title="ground truth")
         below = tile(pixels, _confident(predicted.get(image["id"], [])), names, title="prediction")
@@ -49,14 +52,14 @@ def write(path: str | Path, sheet: np.ndarray) -> None:
         temporary.write_bytes(png.tobytes())
 
 
-def _by_image(entries: list[dict]) -> dict[int, list[dict]]:
+def _by_image(entries: Iterable[dict]) -> dict[int, list[dict]]:
     groups: dict[int, list[dict]] = {}
     for entry in entries:
         groups.setdefault(entry["image_id"], []).append(entry)
     return groups
 
 
-def _confident(predictions: list[dict]) -> list[dict]:
+def _confident(predictions: Sequence[dict]) -> list[dict]:
     ordered = sorted(predictions, key=lambda entry: -entry["score"])
     return [entry for entry in ordered if entry["score"] >= SCORE_SHOWN] or ordered[:1]
 

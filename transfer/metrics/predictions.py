@@ -5,13 +5,14 @@ from pathlib import Path
 from runtime import run_guard
 from runtime.command_line import UserError
 from runtime.files import sha256
-from runtime.read import read_json
+from runtime.read import read_json, read_json_items
 from transfer.datasets.coco_json import KEYPOINTS, run_lengths, size_limit
 from transfer.datasets.coco_types import is_number, is_whole
 from transfer.datasets.faults import shown
 from transfer.datasets.validate_coco import mask_fault
 from transfer.metrics import ground_truth
 from transfer.metrics.coco import KEYS
+from transfer.metrics.coco_results import LARGEST_ID, CocoResults
 
 FILE = "predictions.json.gz"
 
@@ -27,19 +28,19 @@ def find(results: str | Path) -> Path:
     return path
 
 
-def read(path: str | Path) -> list[dict]:
+def read(path: str | Path) -> CocoResults:
     """COCO results from a json file, compressed if its name ends in .gz. Raises UserError if it holds anything else."""
-    content = read_json(path, limit_bytes=size_limit(path), remedy="it cannot be read as COCO results")
-    if not isinstance(content, list):
-        raise UserError(f"{path} holds a {type(content).__name__}, expected a list of COCO results")
-    for position, entry in enumerate(content):
+    found = CocoResults()
+    items = read_json_items(path, limit_bytes=size_limit(path), remedy="it cannot be read as COCO results")
+    for position, entry in enumerate(items):
         if fault := _fault(entry):
             raise UserError(f"{path}: entry {position} {fault}")
-    for key in KEYS.values():
-        lacking = next((position for position, entry in enumerate(content) if key not in entry), None)
-        if lacking is not None and any(key in entry for entry in content):
-            raise UserError(f"{path}: entry {lacking} has no {key}, others have one; predict it for all or none")
-    return content
+        for key in KEYS.values():
+            if position and (key in entry) != (key in found.kinds):
+                lacking = 0 if key in entry else position
+                raise UserError(f"{path}: entry {lacking} has no {key}, others have one; predict it for all or none")
+        found.append(entry)
+    return found
 
 
 def _fault(entry) -> str | None:
@@ -47,7 +48,7 @@ def _fault(entry) -> str | None:
     if not (isinstance(entry, dict) and entry.keys() >= set(NEEDED) and not entry.keys().isdisjoint(KEYS.values())):
         return f"is no COCO result; expected {', '.join(NEEDED)} and one of {', '.join(KEYS.values())}"
     for key in ("image_id", "category_id"):
-        if not is_whole(entry[key]):
+        if not (is_whole(entry[key]) and abs(entry[key]) <= LARGEST_ID):
             return f"has {key} {shown(entry[key])}, expected a whole number"
     if not is_number(entry["score"]):
         return f"has score {shown(entry['score'])}, expected a number"
@@ -66,9 +67,9 @@ def _fault(entry) -> str | None:
     return None
 
 
-def tasks(predictions: list[dict]) -> list[str]:
+def tasks(predictions: CocoResults) -> list[str]:
     """The tasks that all of ``predictions`` can be scored on."""
-    return [task for task, key in KEYS.items() if all(key in entry for entry in predictions)] if predictions else []
+    return [task for task, key in KEYS.items() if key in predictions.kinds]
 
 
 def check_origin(path: Path, benchmark: str, truth: Path) -> None:
@@ -91,14 +92,14 @@ def check_origin(path: Path, benchmark: str, truth: Path) -> None:
         )
 
 
-def check_against(path: Path, predictions: list[dict], truth: Path) -> None:
+def check_against(path: Path, predictions: CocoResults, truth: Path) -> None:
     """Make the masks of ``predictions`` packed run lengths, the only kind that every engine takes.
 
     Raises UserError if a prediction is for an image or category that ``truth`` lacks, or its mask does not fit.
     """
     known = ground_truth.read(truth)
     for key, kind, ids in (("image_id", "images", known.images), ("category_id", "categories", known.categories)):
-        if strange := {entry[key] for entry in predictions} - ids.keys():
+        if strange := predictions.ids(key) - ids.keys():
             raise UserError(
                 f"{path} has predictions for {key} {min(strange)}, which {truth} does not have "
                 f"({len(strange)} unknown of {len(ids)} {kind}); was it another data set?"
@@ -116,4 +117,4 @@ def check_against(path: Path, predictions: list[dict], truth: Path) -> None:
         if mask and not (isinstance(mask, dict) and isinstance(mask["counts"], str)):
             width, height = sizes[entry["image_id"]]
             packed = run_lengths(mask, height, width)
-            entry["segmentation"] = {"size": [height, width], "counts": packed["counts"].decode()}
+            predictions.replace_mask(position, {"size": [height, width], "counts": packed["counts"].decode()})

@@ -1,5 +1,7 @@
 """Predictions -> figures, by the metric that the data set's own papers use."""
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.command_line import UserError
@@ -19,7 +21,7 @@ LVIS_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
 """LVIS adds rare, common and frequent categories; it looks at 300 detections of an image."""
 
 
-def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engine: str) -> dict[str, dict]:
+def score(truth: str | Path, predictions: Sequence[dict], *, tasks: list[str], engine: str) -> dict[str, dict]:
     """The figures of each task in percent, and AP per category, by the metric that ``truth`` names.
 
     Args:
@@ -42,7 +44,7 @@ def score(truth: str | Path, predictions: list[dict], *, tasks: list[str], engin
     return coco.score(truth, predictions, tasks=tasks, engine=engine)
 
 
-def errors(truth: str | Path, predictions: list[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
+def errors(truth: str | Path, predictions: Sequence[dict], *, tasks: list[str]) -> dict[str, dict[str, float]]:
     """What each kind of error costs (``coco.errors``); empty on a data set with a metric of its own."""
     known = ground_truth.read(truth)
     tasks = [task for task in tasks if task in scored_tasks(known)]
@@ -88,7 +90,7 @@ def _as_prediction(known: GroundTruth) -> dict:
     return kept | {"score": 1.0, "segmentation": mask, "keypoints": points}
 
 
-def _lvis(known: GroundTruth, predictions: list[dict], tasks: list[str]) -> dict[str, dict]:
+def _lvis(known: GroundTruth, predictions: Sequence[dict], tasks: list[str]) -> dict[str, dict]:
     from hotcoco import LVIS, LVISEval, LVISResults
 
     if not predictions:
@@ -98,8 +100,10 @@ def _lvis(known: GroundTruth, predictions: list[dict], tasks: list[str]) -> dict
         ground = LVIS({key: known.content[key] for key in coco_json.LISTS})
         for task in tasks:
             keys = ("image_id", "category_id", "score", coco.KEYS[task])
-            reading = [{key: entry[key] for key in keys} for entry in predictions]
-            result = LVISEval(ground, LVISResults(ground, reading), task)
+            with tempfile.NamedTemporaryFile(suffix=".json") as file:
+                coco.write_json_list(file, ({key: entry[key] for key in keys} for entry in predictions))
+                file.flush()
+                result = LVISEval(ground, LVISResults(ground, file.name), task)
             result.run()
             values = result.get_results()
             figures[task] = {name: _percent(values[name]) for name in LVIS_FIGURES}

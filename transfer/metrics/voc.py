@@ -6,6 +6,7 @@ score keep their order; Detectron2 leaves that to the sort.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from transfer.metrics import ground_truth
 THRESHOLDS = [threshold / 100 for threshold in range(50, 100, 5)]
 
 
-def score(truth: str | Path, predictions: list[dict]) -> dict[str, dict[str, float | None]]:
+def score(truth: str | Path, predictions: Sequence[dict]) -> dict[str, dict[str, float | None]]:
     """AP (mean over IoU 0.50 to 0.95), AP50, AP75 and AP of each category, in percent.
 
     Args:
