@@ -2,13 +2,14 @@
 
 import codecs
 import functools
+import os
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 
 from runtime.command_line import UserError
-from runtime.read import parse_json
+from runtime.read import JSON_BYTES, parse_json
 
 Record = typing.TypeVar("Record")
 
@@ -21,11 +22,15 @@ def read(path: str | Path, kind: type[Record], remedy: str) -> Record | None:
 def read_json(path: str | Path, remedy: str):
     """The content of a json file; None if there is none. It may go at any moment, so it is opened without a look."""
     try:
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read() if size <= JSON_BYTES else b""
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if size > JSON_BYTES:
+        raise UserError(f"{path} holds more than {JSON_BYTES >> 20} MiB; {remedy}")
     value = parse_json(content.removeprefix(codecs.BOM_UTF8), path, remedy=remedy)
     if value is None:
         raise UserError(f"{path} holds null; {remedy}")

@@ -6,10 +6,14 @@ reader stands in BROKEN by name. What a reader makes of values that are of the r
 """
 
 import contextlib
+import gzip
 import io
 import json
+import os
 import pickle
+import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -374,3 +378,54 @@ def test_a_whole_file_is_read(folder, changes, name):
 def test_what_once_broke_a_reader_does_no_more(folder, changes, capsys, name):
     for content in BROKEN[name]:
         changes.readable_or_refused(READERS[name].read, placed(folder, name, content))
+
+
+def npz_of(claimed: int) -> bytes:
+    """An archive of arrays, of which one claims so many bytes."""
+    content = bytearray(npz_file())
+    at = content.index(b"PK\x01\x02") + 24
+    content[at : at + 4] = struct.pack("<I", claimed)
+    return bytes(content)
+
+
+def png_of(side: int) -> bytes:
+    """A picture whose header says that it is so large."""
+    content = bytearray(picture("PNG"))
+    content[16:24] = struct.pack(">II", side, side)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+YAML = "\n".join(f"{y}: &{y} [{', '.join([f'*{x}'] * 9)}]" for x, y in zip("abcdefgh", "bcdefghi", strict=True))
+LAUGHS = "".join(f'<!ENTITY {y} "{f"&{x};" * 9}">' for x, y in zip("abcdefgh", "bcdefghi", strict=True))
+BOMBS = {
+    "aliases of a preset": ("preset", f"a: &a [x]\n{YAML}".encode(), "more than 100,000 values"),
+    "aliases of a protocol": ("protocol", f"a: &a [x]\n{YAML}".encode(), "more than 100,000 values"),
+    "a protocol that is its own base": ("protocol", b"_BASE_: mine.yaml", "is not another file"),
+    "a base elsewhere": ("protocol", b"_BASE_: ../../etc/passwd.yaml", "is not another file"),
+    "levels of a result": ("result", b"[" * 10**6, "nests more than 64 levels"),
+    "levels of a record": ("job", b"[" * 10**6, "nests more than 64 levels"),
+    "levels of annotations": ("coco", b"[" * 10**6, "nests more than 64 levels"),
+    "packed predictions": ("predictions", lambda: gzip.compress(b" " * (65 << 20), 1), "more than 65,536 KiB"),
+    "a large record": ("job", 1 << 40, "more than 64 MiB"),
+    "a large result": ("result", 1 << 40, "more than 65,536 KiB"),
+    "a large recipe": ("recipe", 1 << 40, "more than 1,024 KiB"),
+    "entities": ("voc", f'<!DOCTYPE x [<!ENTITY a "x">{LAUGHS}]><x>&i;</x>'.encode(), "no VOC annotation"),
+    "a packed archive": ("npz", npz_of(1 << 30), "claims to unfold to 1.1 GB"),
+    "a header of features": ("features", struct.pack("<Q", 1 << 60) + b"{" + bytes(50), "no feature file"),
+    "a header of an index": ("image index", struct.pack("<Q", 1 << 60) + b"{" + bytes(50), "damaged"),
+    "a header of tensors": ("safetensors", struct.pack("<Q", 1 << 60) + b"{" + bytes(50), "damaged safetensors"),
+    "pixels": ("PNG", png_of(60_000), "the limit is"),
+    "far more pixels": ("PNG", png_of(2_000_000), "pixels"),
+}
+"""What a small file can claim, or a sparse one of so many bytes hold -> the words of the line that refuses it."""
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_file_that_claims_much_is_refused_before_anything_is_set_aside_for_it(tmp_path, changes, bomb):
+    name, content, words = BOMBS[bomb]
+    path = placed(tmp_path, name, b"" if isinstance(content, int) else content() if callable(content) else content)
+    if isinstance(content, int):
+        os.truncate(path, content)
+    with changes.modest(), pytest.raises(UserError, match=words):
+        READERS[name].read(path)

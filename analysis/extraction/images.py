@@ -1,6 +1,7 @@
 """Images to look at a representation with: class folders, any tree, a CSV of labels, or CIFAR; always in one order."""
 
 import csv
+import io
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from pretrain.data.decode import UnreadableImage
 from pretrain.data.image_index import NO_LABEL
 from pretrain.data.walk import check_class_folders
 from runtime.command_line import UserError
+from runtime.read import read_text
 
 SPLITS = {"train", "val", "test"}
 
@@ -99,8 +101,10 @@ class RandomViews:
 
 def _read_labels(path: Path, names: list[str], root: Path) -> list[str]:
     try:
-        rows = [row for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if row]
-    except (OSError, UnicodeDecodeError) as error:
+        rows = [
+            row for row in csv.reader(io.StringIO(read_text(path, remedy="give a file of labels"), newline="")) if row
+        ]
+    except csv.Error as error:
         raise UserError(f"cannot read the labels {path}: {error}") from error
     if faulty := [i for i, row in enumerate(rows, start=1) if len(row) != 2]:
         raise UserError(f"{path}, line {faulty[0]}: expected name,class")

@@ -4,10 +4,13 @@ import html
 import html.parser
 import json
 import re
+from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from analysis import report
+from analysis import report, tables
 from analysis.report_page import cost, jobs, training
 from analysis.report_page.runs_folder import RunsFolder
 from analysis.results_table.build_tables import build_tables
@@ -16,6 +19,7 @@ from analysis.results_table.measurements import collect
 from pretrain.monitoring.rank_monitor import PER_CLASS
 from runtime.command_line import UserError
 from runtime.results import write
+from slurm import status
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -301,3 +305,28 @@ def test_a_protocol_that_is_no_more_is_said_to_be_not_counted(record, runs_of):
     words = text_of(report.page(runs, title="x"))
     assert "Not counted, the detector of my-own, 3 classes: unknown protocol 'my-own'; known:" in words
     assert "23.51" in words and "4.11" in words  # the backbone's
+
+
+READ = ("*.json", "*.jsonl", "*.yaml", "*.png")
+"""The files of a runs folder that are read."""
+
+
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_a_file_holds_there_is_a_page_and_a_table(full_runs, changes, quick, capsys, data):
+    runs = full_runs
+    paths = sorted(path for pattern in READ for path in runs.rglob(pattern))
+    path = paths[data.draw(st.integers(0, len(paths) - 1))]
+    whole = path.read_bytes()
+    if path.suffix == ".jsonl":
+        content = [json.loads(line) for line in whole.splitlines()[:3]]
+    else:
+        content = whole if path.suffix == ".png" else json.loads(whole)  # which yaml is as well
+    path.write_bytes(data.draw(changes.contents(content, path.name)))
+    try:
+        with mock.patch("analysis.figures.save.javascript", lambda: ""):
+            Structure(report.page(runs, title="t"))
+        changes.readable_or_refused(lambda runs: tables.main([str(runs), "--out", f"{runs}-tables"]), runs)
+        changes.readable_or_refused(lambda runs: status.main([str(runs)]), runs)
+    finally:
+        path.write_bytes(whole)

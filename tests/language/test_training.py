@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from language.config import LanguageConfig, LossConfig, ModelConfig, TextConfig, resolve
@@ -239,3 +241,54 @@ def test_settings_and_command_lines_do_without_torch():
     code = "; ".join([*lines, "assert 'torch' not in sys.modules"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """A small model as a folder of transformers, and as a GGUF file in it."""
+    from language import models
+
+    folder = tmp_path_factory.mktemp("model")
+    write_gguf(folder / "m.gguf")
+    model, tokenizer = models.load(ModelConfig(path=str(folder / "m.gguf")), seed=0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    models.load(ModelConfig(path=str(folder)), seed=0)
+    return folder
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), name=st.sampled_from(["m.gguf", "config.json", "tokenizer.json", "model.safetensors"]))
+def test_any_model_is_loaded_or_refused_in_a_short_line(model_folder, changes, data, name):
+    from language import models
+
+    path = model_folder / name
+    whole = path.read_bytes()
+    content = json.loads(whole) if path.suffix == ".json" else whole
+    path.write_bytes(data.draw(changes.contents(content, name)))
+    source = path if path.suffix == ".gguf" else model_folder
+    try:
+        changes.readable_or_refused(lambda source: models.load(ModelConfig(path=str(source)), seed=0), source)
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "told, words",
+    [
+        ({"num_hidden_layers": 3}, "lacks model.layers.1.*18 tensors in all"),
+        ({"num_hidden_layers": 10**6}, "names 1000000 layers, more than its weights can hold"),
+        ({"hidden_size": 10**8}, "cannot be loaded"),
+    ],
+)
+def test_a_model_that_is_not_whole_is_refused_and_not_filled_with_random_numbers(model_folder, told, words):
+    from language import models
+
+    path = model_folder / "config.json"
+    whole = path.read_text()
+    path.write_text(json.dumps(json.loads(whole) | told))
+    try:
+        with pytest.raises(UserError, match=words):
+            models.load(ModelConfig(path=str(model_folder)), seed=0)
+    finally:
+        path.write_text(whole)

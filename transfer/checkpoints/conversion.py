@@ -1,6 +1,6 @@
 """One conversion: a checkpoint in, weights for Detectron2 and a ledger of every tensor out, or nothing at all."""
 
-import json
+import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +11,7 @@ from pretrain.checkpoints.retention import row_variant
 from runtime import provenance
 from runtime.command_line import UserError
 from runtime.files import sha256, write_json
+from runtime.read import read_json
 from transfer.checkpoints import parity, read, weights
 from transfer.checkpoints.families import RESNET, TIMM, VIT, Wishes
 from transfer.checkpoints.find_backbone import Trunk, find_trunk
@@ -211,14 +212,12 @@ def _refuse_another(destination: Path, there: Mapping, here: Mapping) -> None:
 
 def _read_ledger(path: Path) -> dict | None:
     """A ledger; None where there is none, or where it is damaged, which is said on stderr."""
-    try:
-        ledger = json.loads(path.read_text(encoding="utf-8-sig"))
-        if all(isinstance(ledger[key], str) for key in ("output", "source_sha256")):
-            return ledger
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        pass
+    with contextlib.suppress(UserError):
+        ledger = read_json(path)
+        if isinstance(ledger, dict) and all(isinstance(ledger.get(key), str) for key in ("output", "source_sha256")):
+            return ledger
     print(f"note: {path} is damaged; it is written again", file=sys.stderr)
     return None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.command_line import UserError
+from runtime.read import read_text
 from transfer.classification.labelled_images import Images
 
 
@@ -34,10 +35,8 @@ def listed(images: Images, path: str | Path, *, percent: float) -> list[int]:
     Raises UserError for names that are not there, that fit several images or stand there twice, for a class without
     an image, and for a list whose share of the images is far from ``percent``.
     """
-    try:
-        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--list {path} cannot be read; give a text file with one image name per line") from error
+    text = read_text(path, remedy="give --list a text file with one image name per line")
+    names = [line.strip() for line in text.split("\n") if line.strip()]
     full = {name: index for index, name in enumerate(images.names)}
     short: dict[str, list[int]] = {}
     for name, index in full.items():

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from runtime.command_line import UserError
+from runtime.read import read_text
 from transfer.datasets.thread_map import mapped
 
 # fmt: off
@@ -19,7 +20,7 @@ def annotation_files(lists: list[Path]) -> list[Path]:
     files = []
     for path in lists:
         year = path.parents[2]
-        names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.split()[0] for line in read_text(path).split("\n") if line.strip()]
         files += [year / "Annotations" / f"{name}.xml" for name in names]
     if missing := [file for file in files if not file.exists()]:
         raise UserError(f"{missing[0]} does not exist ({len(missing)} of {len(files)} annotations are missing)")

@@ -5,8 +5,6 @@ import os
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from analysis.extraction import feature_file
@@ -50,23 +48,3 @@ def test_names_with_line_breaks_and_other_bytes_come_back_one_a_row(tmp_path):
     names = ["a\nb.png", os.fsdecode(b"\xff.png"), "ü.png"]
     feature_file.write(tmp_path / "f.safetensors", H, labels=[0, 0, 1], names=names, views=None, about=ABOUT)
     assert feature_file.read(tmp_path / "f.safetensors").names == ["a\\nb.png", "\\udcff.png", "ü.png"]
-
-
-@settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(at=st.floats(0, 1), piece=st.binary(min_size=1, max_size=8), cut=st.booleans())
-def test_a_damaged_file_is_read_or_named(tmp_path, at, piece, cut):
-    path = _write(tmp_path / "f.safetensors")
-    content = bytearray(path.read_bytes())
-    place = int(at * (len(content) - 1))
-    content[place : len(content) if cut else place + len(piece)] = b"" if cut else piece
-    path.write_bytes(content)
-    try:
-        feature_file.read(path)
-    except UserError as error:
-        assert len(error.faults) == 1

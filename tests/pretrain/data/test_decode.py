@@ -1,12 +1,9 @@
 """Every part of the suite opens an image by one function: the same picture, or one line that names the file."""
 
 import os
-import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, seed, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from pretrain.data import decode
@@ -17,7 +14,6 @@ PIXELS = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
 RGB = Image.fromarray(PIXELS)
 GREY = PIXELS[..., 0]
 DEEP = Image.fromarray(GREY.astype(np.uint16) * 256 + 77)
-FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 60))
 
 
 def turned(orientation: int) -> Image.Exif:
@@ -150,43 +146,6 @@ def test_what_is_no_file_is_named(tmp_path):
     for name in ("pipe.png", "folder.png", "missing.png", "\0.png", "\ud800.png"):
         with pytest.raises(UnreadableImage, match="is no file|does not exist|cannot be decoded"):
             read_image(tmp_path / name)
-
-
-def _damaged(suffix: str, **options) -> bytes:
-    from io import BytesIO
-
-    file = BytesIO()
-    RGB.save(file, format=suffix, **options)
-    return file.getvalue()
-
-
-SOUND = [_damaged("JPEG", exif=turned(6)), _damaged("PNG", exif=turned(6)), _damaged("GIF"), _damaged("TIFF")]
-
-
-@seed(0)
-@settings(max_examples=FUZZ_EXAMPLES, deadline=None, database=None)
-@given(
-    sound=st.sampled_from(SOUND),
-    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6)), max_size=8),
-    kept=st.floats(0.5, 1),
-)
-def test_any_bytes_give_a_picture_or_one_line(tmp_path_factory, sound, changes, kept):
-    content = bytearray(sound[: int(kept * len(sound))])
-    for where, piece in changes:
-        at = int(where * len(content))
-        content[at : at + len(piece)] = piece
-    path = tmp_path_factory.getbasetemp() / "fuzzed.img"
-    path.write_bytes(bytes(content))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            image = read_image(path)
-        except UnreadableImage as error:
-            assert "\n" not in str(error) and str(path) in str(error)
-            return
-        assert image.mode == "RGB"
-        header = read_header(path)
-        assert (header.width, header.height) == image.size
 
 
 @pytest.mark.parametrize("options", [{"quality": 90}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}])

@@ -1,67 +1,20 @@
 """Whatever bytes a checkpoint is made of, it is read or refused in a UserError; renaming loses no name."""
 
-import io
 import json
-import os
 import pickle
 import struct
 from pathlib import Path
 
-import numpy as np
-import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save
 
 from runtime.command_line import UserError
 from transfer.checkpoints import openmmlab, read, resnet
 from transfer.checkpoints.find_backbone import find_trunk
 from transfer.checkpoints.renaming.resnet import from_sequential, to_detectron2, to_torchvision
 
-FUZZ = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-def _torch_file(zipped: bool) -> bytes:
-    content = {"state_dict": {"module.conv1.weight": torch.arange(6.0), "module.fc.bias": torch.ones(2)}, "epoch": 3}
-    file = io.BytesIO()
-    torch.save(content, file, _use_new_zipfile_serialization=zipped)
-    return file.getvalue()
-
-
-SEEDS = {
-    "zip.pth": _torch_file(True),
-    "legacy.pth": _torch_file(False),
-    "model.safetensors": save({"conv1.weight": torch.arange(6.0), "fc.bias": torch.ones(2)}),
-    "backbone.pkl": pickle.dumps({"model": {"stem.conv1.weight": np.arange(6.0)}, "__author__": "x"}, protocol=4),
-}
-
-
-@st.composite
-def damaged(draw, name: str) -> bytes:
-    """A file with some bytes changed, cut out, doubled or put in."""
-    content = bytearray(SEEDS[name])
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(len(content) - 1, 0)))
-        length = draw(st.sampled_from([1, 1, 2, 8, 64]))
-        match draw(st.sampled_from(["change", "cut", "double", "insert", "end"])):
-            case "change":
-                content[at : at + length] = draw(st.binary(min_size=length, max_size=length))
-            case "cut":
-                del content[at : at + length]
-            case "double":
-                content[at:at] = content[at : at + length]
-            case "insert":
-                content[at:at] = draw(st.binary(min_size=1, max_size=length))
-            case "end":
-                del content[at:]
-    return bytes(content)
+FUZZ = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 def _read_or_refuse(path: Path) -> None:
@@ -70,15 +23,6 @@ def _read_or_refuse(path: Path) -> None:
         resnet.check(path, {new: found.tensors[name] for name, new in found.names.items()})
     except UserError as error:
         assert len(error.faults) == 1
-
-
-@pytest.mark.parametrize("name", SEEDS)
-@FUZZ
-@given(data=st.data())
-def test_a_damaged_checkpoint_is_read_or_refused(tmp_path, name, data):
-    path = tmp_path / name
-    path.write_bytes(data.draw(damaged(name)))
-    _read_or_refuse(path)
 
 
 @FUZZ
