@@ -65,7 +65,7 @@ def write_predictions(path: Path, predictions: Sequence[dict]) -> None:
     with (
         replacing(path) as temporary,
         temporary.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+        io.BufferedWriter(packed, 1 << 20) as file,  # pyright: ignore[reportArgumentType]
     ):
-        with io.BufferedWriter(file, 1 << 20) as buffered:
-            write_json_list(buffered, predictions)
+        write_json_list(file, predictions)

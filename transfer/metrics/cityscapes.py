@@ -57,7 +57,7 @@ def score(truth: str | Path, predictions: Sequence[dict]) -> dict[str, dict[str,
     return {"segm": {key: None if value is None else float(value) for key, value in figures.items()}}
 
 
-def _grouped(entries: list[dict]) -> dict[tuple[int, int], list[dict]]:
+def _grouped(entries: Sequence[dict]) -> dict[tuple[int, int], list[dict]]:
     groups = defaultdict(list)
     for entry in entries:
         groups[entry["image_id"], entry["category_id"]].append(entry)

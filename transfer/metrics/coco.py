@@ -174,6 +174,7 @@ def write_json_list(file: IO[bytes], entries: Iterable[dict]) -> None:
 def _evaluator(known: GroundTruth, ground, predictions: Sequence[dict], task: str, engine: str) -> Any:
     """The engine's evaluator. hotcoco reads predictions from a file: as dictionaries they take more memory than it."""
     entries = reading(known, predictions, task)
+    COCOeval: Any
     if engine == "pycocotools":
         from pycocotools.cocoeval import COCOeval
 

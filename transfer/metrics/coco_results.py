@@ -119,7 +119,9 @@ class CocoResults(Sequence[dict]):
         return map(self._entry, range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(a == b for a, b in zip(self, other))
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(a == b for a, b in zip(self, other, strict=True))
 
     def _entry(self, position: int) -> dict:
         """In the order of keys that Detectron2 writes."""
