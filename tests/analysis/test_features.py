@@ -12,7 +12,7 @@ from analysis.extraction.images import Folder, Prepared
 from pretrain import backbones
 from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
-from pretrain.data import views
+from pretrain.data import packing, views
 from runtime.command_line import UserError
 from transfer.backbones.frozen import Backbone
 
@@ -158,7 +158,9 @@ def draw(root, *names):
 
 def test_labels_from_folders_from_a_csv_or_none(tmp_path):
     root = draw(tmp_path / "tree", "dog/1.png", "cat/deep/2.png")
-    assert Folder(root).classes == ["cat", "dog"] and Folder(root).labels == [0, 1]
+    packing.pack(root, tmp_path / "packed", shard_bytes=1000)
+    for folder in (Folder(root), Folder(tmp_path / "packed")):
+        assert folder.classes == ["cat", "dog"] and folder.labels == [0, 1] and folder[1].size == (8, 8)
     flat = draw(tmp_path / "flat", "1.png", "2.png", "sub/3.png")
     assert Folder(flat).classes == [] and Folder(flat).labels == [-1, -1, -1]
     (tmp_path / "labels.csv").write_text("name,class\n1.png,owl\n2.png,ant\nsub/3.png,owl\n")

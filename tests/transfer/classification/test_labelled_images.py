@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pretrain.data import packing
 from runtime.command_line import UserError
 from transfer.classification import labelled_images
 from transfer.classification.crops import CentreCrops, RandomCrops
@@ -34,6 +35,16 @@ def test_folders_are_classes(pets):
 def test_scenes_are_found_from_their_folder_and_from_the_one_above(scenes):
     above, own = (labelled_images.load("scenes", root)[0] for root in (scenes, scenes / "classification"))
     assert above.names == own.names and len(above.classes) == 8
+
+
+def test_packed_images_are_the_same_set(pets, tmp_path):
+    for part in ("train", "val"):
+        packing.pack(pets / part, tmp_path / "packed" / part, shard_bytes=1000)
+    for files, packed in zip(
+        *(labelled_images.load("pets", root) for root in (pets, tmp_path / "packed")), strict=True
+    ):
+        assert (files.fingerprint(), files.labels) == (packed.fingerprint(), packed.labels)
+        assert all(np.array_equal(files[i], packed[i]) for i in range(len(files)))
 
 
 def test_wrong_folders_are_one_line(pets):
