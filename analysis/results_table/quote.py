@@ -48,7 +48,6 @@ LIGATURES = re.compile(r"-(?=-)|'(?=')|,(?=,)")
 MARKDOWN = re.compile(
     r"""[\\`*|]                        # code, emphasis, cells
     | (?<![^\W_])_ | _(?![^\W_])      # emphasis; not inside a word
-    | \](?=[(\[:])                    # links and their definitions
     """,
     re.VERBOSE,
 )
@@ -57,6 +56,7 @@ MARKDOWN = re.compile(
 MARKUP = re.compile(
     r"""[<~$]                         # tags, strikethrough, mathematics
     | &(?=[#\w])                      # entities
+    | \](?=[(\[:])                    # links and their definitions; Python-Markdown looks for those before escapes
     | :(?=//) | (?<=www)\.            # addresses that become links
     | ^[ ] | ^[-+=\#>] | ^\d(?=\d*[.)](\s|$)) # code, lists, rules, headings, quotations
     """,

@@ -4,9 +4,15 @@ Needs Chromium: apt-get install -y --no-install-recommends chromium. Where BROWS
 is a failure; elsewhere these tests are skipped and say so.
 """
 
+import json
 import os
+from pathlib import Path
 
 import pytest
+
+from analysis.report_page.charts import data
+from analysis.results_table.quote import for_html
+from runtime.command_line import printable
 
 CONTRAST = """
 (() => {
@@ -151,3 +157,20 @@ def test_names_full_of_markup_run_nothing(browser, record, runs_of, tmp_path, mo
     browser.click("td[data-cell] button")
     assert browser.run("document.querySelector('dialog[open]').innerText").count("window.hacked") >= 2
     assert browser.run("window.hacked") is None and browser.complaints() == []
+
+
+def test_every_pair_of_hostile_pieces_is_the_text_that_it_is(browser, module_at, tmp_path):
+    """As text, as an attribute and as a value for the page's script."""
+    fragments = module_at(Path(__file__).parents[1] / "results_table" / "test_quote.py").FRAGMENTS
+    names = [first + second for first in fragments for second in fragments]
+    rows = "".join(f'<tr><td title="{for_html(name)}">{for_html(name)}</td></tr>' for name in names)
+    page = f"<!doctype html><meta charset=utf-8><table>{rows}</table>{data(names)}<p id=end>"
+    (tmp_path / "names.html").write_text(page, encoding="utf-8")
+    browser.open(tmp_path / "names.html")
+    shown = ["\n".join(map(printable, name.split("\n"))) for name in names]
+    assert browser.run("[...document.querySelectorAll('td')].map((cell) => cell.textContent)") == shown
+    assert browser.run("[...document.querySelectorAll('td')].map((cell) => cell.title)") == shown
+    values = "JSON.parse(document.querySelector('script').textContent)"
+    assert browser.run(f"JSON.stringify({values}) === JSON.stringify({json.dumps(names)})") is True
+    assert browser.run("document.querySelectorAll('*').length") == 8 + 2 * len(names)
+    assert not browser.complaints() and len(browser.requests()) == 1

@@ -1,5 +1,6 @@
 """Hostile names: each quoter's language shows them as they are and does nothing else with them."""
 
+import contextlib
 import csv
 import html
 import html.parser
@@ -121,3 +122,40 @@ def test_markdown_reads_back_and_nothing_acts(name):
     assert not set("*`|<~$") & set(active) and not re.match(r"( |#|>|[-+=]|\d+[.)](\s|$))", source)
     assert not re.search(r"\][(\[:]|://|www\.", active, re.IGNORECASE)
     assert not re.search(r"&(?!#\d+;)[#\w]", active)
+
+
+def words(text: str) -> list[str]:
+    """A line as HTML shows it: spaces are one space."""
+    return text.split()
+
+
+def renderers():
+    """Markdown as GitHub's rules read it, and as mkdocs does; what is not installed is left out."""
+    with contextlib.suppress(ModuleNotFoundError):
+        import markdown_it
+
+        yield markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"]).render
+    with contextlib.suppress(ModuleNotFoundError):
+        import markdown
+
+        yield lambda source: markdown.markdown(source, extensions=["tables", "sane_lists"])
+
+
+TABLE = ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
+
+
+@TRIED
+@given(NAMES)
+@example("a|b")
+@example("![i](x)")
+@example("<b>*x*</b>")
+@example("[a]: x")
+def test_every_renderer_of_markdown_shows_the_name_alone(name):
+    shown, cell = words(printable(name)), for_markdown(name)
+    for render in renderers():
+        paragraph = Parsed(render(f"a {cell}"))
+        assert [tag for tag, _ in paragraph.tags] == ["p"] and words(paragraph.text) == words(f"a {printable(name)}")
+        start = Parsed(render(cell))
+        assert {tag for tag, _ in start.tags} <= {"p"} and words(start.text) == shown
+        table = Parsed(render(f"| {cell} | x |\n| --- | --- |\n| {cell} | y |\n"))
+        assert [tag for tag, _ in table.tags] == TABLE and words(table.text) == [*shown, "x", *shown, "y"]
