@@ -27,7 +27,7 @@ def metamath_number(text: str) -> int | None:
     numerator, _, denominator = found[0].replace(",", "").partition("/")
     try:
         return round(Fraction(numerator) / Fraction(denominator or 1))
-    except ZeroDivisionError:
+    except (ZeroDivisionError, ValueError):  # the latter: more than the 4,300 digits that Python reads
         return None
 
 

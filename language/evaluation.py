@@ -20,7 +20,7 @@ from language.prompts import evaluation_prompt, until_stop
 from language.word_problems import problems
 from runtime import distributed, results, run_guard, typed_json
 from runtime.command_line import UserError, one_of
-from runtime.files import sha256, write_json, write_text
+from runtime.files import sha256, write_text
 from runtime.progress import Progress
 from runtime.provenance import commit
 from runtime.read import read_jsonl
@@ -108,50 +108,61 @@ def evaluate(
     device: str,
 ) -> int:
     """Answer all questions, or go on, and write items.jsonl and result.json; returns the exit code."""
-    final, partial = out / ITEMS, out / f".{ITEMS}.partial"
-    if (out / "result.json").is_file() and final.is_file():
-        print(f"done already: {out / 'result.json'}")
-        return 0
     asked = questions(benchmark, data, count=count or WORD_PROBLEMS * bool(BENCHMARKS[benchmark].split), most=most)
     expected = references(asked, data or benchmark)
-    about, folder = source_of(source)
-    form = about.prompt or form or "metamath"
+    origin, folder = source_of(source)
+    form = origin.prompt or form or "metamath"
     identity = {"weights_sha256": weights_hash(folder), "benchmark": benchmark, "prompt": form, "n": len(asked)}
-    out.mkdir(parents=True, exist_ok=True)
-    items = begun(partial, identity, batch)
-    where = distributed.init(device)
-    model, tokenizer = models.load(ModelConfig(path=str(folder)), seed=0)
-    model = model.to(where).eval()
-    prompts = [prompt_of(example.question, form) for example in asked]
-    kind = BENCHMARKS[benchmark]
-    answers = generate(
-        model, tokenizer, prompts, max_new_tokens=kind.max_new_tokens, batch=batch, label=benchmark, done=len(items)
-    )
-    with partial.open("a", encoding="utf-8") as file:
-        for index, generated in enumerate(answers, start=len(items)):
-            right = PROTOCOLS[kind.protocol](generated, expected[index])
-            items.append({"index": index, "right": right, "expected": expected[index], "generated": generated})
-            print(json.dumps(items[-1]), file=file, flush=True)
-    partial.replace(final)
+    identity["questions_sha256"] = hashlib.sha256(json.dumps([asked, expected]).encode()).hexdigest()
+    final, partial = out / ITEMS, out / f".{ITEMS}.partial"
+    guard = run_guard.RunGuard(folder=out, outputs=("result.json", ITEMS, partial.name))
+    guard.claim(identity)
+    try:
+        if final.is_file() and results.is_whole(out / "result.json"):
+            print(f"done already: {out / 'result.json'}")
+            return 0
+        items = begun(final if final.is_file() else partial, expected, batch)
+        write_text(partial, "".join(json.dumps(item) + "\n" for item in items))
+        where = distributed.init(device)
+        model, tokenizer = models.load(ModelConfig(path=str(folder)), seed=0)
+        prompts = [prompt_of(example.question, form) for example in asked]
+        kind = BENCHMARKS[benchmark]
+        how = {"max_new_tokens": kind.max_new_tokens, "batch": batch, "label": benchmark, "done": len(items)}
+        answers = generate(model.to(where).eval(), tokenizer, prompts, **how)
+        with partial.open("a", encoding="utf-8") as file:
+            for index, generated in enumerate(answers, start=len(items)):
+                right = PROTOCOLS[kind.protocol](generated, expected[index])
+                items.append({"index": index, "right": right, "expected": expected[index], "generated": generated})
+                print(json.dumps(items[-1]), file=file, flush=True)
+        partial.replace(final)
+        write_result(out, items, origin, benchmark, form=form, model=folder, weights_sha256=identity["weights_sha256"])
+    finally:
+        guard.release()
+    return 0
+
+
+def write_result(
+    out: Path, items: list[dict], origin: Origin, benchmark: str, *, form: str, model: Path, weights_sha256: str
+) -> None:
+    """Write and print the share that is right."""
     share, error = accuracy([item["right"] for item in items])
     record = Record(
         method="llm",
-        recipe=Path(about.recipe).stem,
-        variant=about.variant,
-        epochs=about.epochs,
+        recipe=Path(origin.recipe).stem,
+        variant=origin.variant,
+        epochs=origin.epochs,
         benchmark=benchmark,
-        protocol=kind.protocol,
+        protocol=BENCHMARKS[benchmark].protocol,
         task="language",
         metric="accuracy",
         value=share,
-        seed=about.seed,
+        seed=origin.seed,
         commit=commit(),
-        weights_sha256=identity["weights_sha256"],
+        weights_sha256=weights_sha256,
         n=len(items),
     )
-    results.write(out / "result.json", [record], standard_error=error, prompt=form, model=str(folder))
+    results.write(out / "result.json", [record], standard_error=error, prompt=form, model=str(model))
     print(f"{benchmark}: {share:.1f} +- {error:.1f} percent of {len(items)} right: {out / 'result.json'}")
-    return 0
 
 
 def source_of(path: Path) -> tuple[Origin, Path]:
@@ -178,21 +189,16 @@ def weights_hash(folder: Path) -> str:
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
 
-def begun(partial: Path, identity: dict, batch: int) -> list[dict]:
-    """The answers of an interrupted run, whole batches of them; none where it had another model, tokenizer or prompt.
+def begun(kept: Path, expected: list[str], batch: int) -> list[dict]:
+    """The answers that an interrupted run has kept, whole batches of them, or all; none where there is no file.
 
-    Raises UserError then: the folder is another run's.
+    Raises UserError for a file that is not as this command writes it.
     """
-    if (before := run_guard.read(partial.parent)) and before != identity:
-        differing = ", ".join(key for key in identity if before.get(key) != identity[key])
-        raise UserError(f"{partial.parent} is of another evaluation ({differing} differ); choose another --out")
-    write_json(partial.with_name(run_guard.FILE), identity)
-    items = read_jsonl(partial) if partial.is_file() else []
-    if not all(item.get("index") == k and type(item.get("right")) is bool for k, item in enumerate(items)):
-        raise UserError(f"{partial} is damaged; delete it, and every question is answered again")
-    items = items[: len(items) // batch * batch]
-    write_text(partial, "".join(json.dumps(item) + "\n" for item in items))
-    return items
+    items = read_jsonl(kept) if kept.is_file() else []
+    for number, (item, answer) in enumerate(zip(items, expected, strict=False)):
+        if (item.get("index"), item.get("expected")) != (number, answer) or type(item.get("right")) is not bool:
+            raise UserError(f"{kept} line {number + 1} is no answer to question {number}; remove the file")
+    return items[: len(items) if len(items) == len(expected) else len(items) // batch * batch]
 
 
 def accuracy(right: Sequence[bool]) -> tuple[float, float]:

@@ -1,11 +1,13 @@
 """Causal language models of transformers, from local files alone; and a small one from random weights."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from language.config import ModelConfig
 from language.word_problems import NAMES, SPLITS, THINGS, problems
-from runtime.command_line import UserError
+from runtime import run_guard
+from runtime.command_line import UserError, printable, shortened
 from runtime.memory import growth_limited, size_bytes
 
 EXTRA = "the language extra is not installed; pip install -e '.[language]', or make setup EXTRAS=language"
@@ -62,6 +64,30 @@ def check_folder(path: Path) -> None:
         raise UserError(f"{path} has no weights (*.safetensors); download the model whole")
     if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise UserError(f"{path} has no tokenizer (tokenizer.json or tokenizer.model); download the model whole")
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder that a run ends with is there; what is damaged in it is named, and it is made again.
+
+    Raises UserError where something else has its name.
+    """
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file, and a run writes a folder there; move it away")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if not run_guard.read(folder):
+            raise UserError(f"{folder} has no {run_guard.FILE}")
+        check_folder(folder)
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "np"):  # it reads the header, and compares the sizes
+                pass
+    except (UserError, SafetensorError, OSError) as error:
+        print(f"note: {printable(shortened(str(error)))}; {folder} is made again", file=sys.stderr)
+        return False
+    return True
 
 
 def _from_files(folder: Path, source: Path, **options: Any) -> tuple[Any, Any]:

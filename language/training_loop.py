@@ -6,6 +6,7 @@ over the response tokens of the global batch, however it is shared between proce
 
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
@@ -226,7 +227,7 @@ def run(recipe: str, config: LanguageConfig, folder: Path) -> int:
         defaults=flat({"settings": asdict(LanguageConfig())}),
     )
     try:
-        if (folder / "model" / "run.json").is_file():
+        if models.is_whole(folder / "model"):
             guard.check(identity)
             print(f"done already: {folder / 'model'}")
             return 0
@@ -340,6 +341,8 @@ def finish(state: Any, tokenizer: Any, folder: Path) -> None:
     model.save_pretrained(temporary, state_dict=None if state.config.model.lora_rank else weights)
     tokenizer.save_pretrained(temporary)
     write_json(temporary / "run.json", {**state.about, "step": state.step})
+    if final.exists():  # it is damaged, or the run would not have gone on
+        shutil.rmtree(final)
     temporary.rename(final)
     state.checkpoints.finish()
     print(f"fine-tuned: {final}")

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -108,10 +109,10 @@ def litter(folder: Path) -> list[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the files half written by killed processes, from a folder that this process holds."""
+    """Remove what killed processes have half written, from a folder that this process holds."""
     for path in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _try(file: TextIO) -> tuple[str, int] | None:

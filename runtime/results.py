@@ -1,11 +1,12 @@
 """A result is a flat record: one number with everything that is needed to trace it. This file alone knows the shape."""
 
 import math
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runtime.command_line import UserError, shortened
+from runtime.command_line import UserError, printable, shortened
 from runtime.files import write_json
 from runtime.read import read_json
 
@@ -113,6 +114,19 @@ def read_result(path: str | Path) -> Result:
 def read(path: str | Path) -> list[Record]:
     """The records of a result.json. Raises UserError as ``read_result`` does."""
     return read_result(path).records
+
+
+def is_whole(path: str | Path, *, quiet: bool = False) -> bool:
+    """Whether the result is there and whole. A damaged one is named on stderr: its command makes it again."""
+    try:
+        read_result(path)
+    except NoResult:
+        return False
+    except DamagedResult as error:
+        if not quiet:
+            print(f"note: {printable(shortened(error.faults[0]))}; it is made again", file=sys.stderr)
+        return False
+    return True
 
 
 def context(path: str | Path) -> dict[str, Any]:

@@ -119,7 +119,10 @@ def read_index(root: Path, *, check: bool = False) -> tuple[ImageIndex, Places, 
         raise UserError(f"{root} is not packed to the end (no {FILE}); give the command of pretrain/pack.py again")
     places, arrays, about = read_places(path, check=check)
     try:
-        return ImageIndex.from_arrays(arrays, about), places, about["checksum"]
+        index = ImageIndex.from_arrays(arrays, about)
+        if check and index.identity != ImageIndex(index.names, index.ends, index.labels, index.classes).identity:
+            raise ValueError("the identity of other images")
+        return index, places, about["checksum"]
     except (LookupError, ValueError) as error:
         raise UserError(f"{path} is no index of shards; {REMEDY}") from error
 

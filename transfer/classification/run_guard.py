@@ -1,12 +1,9 @@
 """What a classification run is: kept in its folder, so that no other run continues or overwrites it unnoticed."""
 
-import sys
 from pathlib import Path
 
 from pretrain import backbones
-from runtime import distributed, run_guard
-from runtime.command_line import printable, shortened
-from runtime.results import DamagedResult, NoResult, read_result
+from runtime import distributed, results, run_guard
 from transfer.backbones import USUAL
 
 CHECKPOINT = "checkpoint.pth"
@@ -33,13 +30,7 @@ def is_complete(folder: Path) -> bool:
     The checkpoint of a complete run goes: a run that was killed at its very end has left it.
     """
     path = folder / "result.json"
-    try:
-        read_result(path)
-    except NoResult:
-        return False
-    except DamagedResult as error:
-        if distributed.is_main():
-            print(f"note: {printable(shortened(error.faults[0]))}; it is made again", file=sys.stderr)
+    if not results.is_whole(path, quiet=not distributed.is_main()):
         return False
     if distributed.is_main():
         (folder / CHECKPOINT).unlink(missing_ok=True)

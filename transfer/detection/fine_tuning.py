@@ -183,18 +183,8 @@ class Run:
     @property
     def is_complete(self) -> bool:
         """Whether the result is there, whole and readable, as the main process finds it."""
-        return bool(main_first(lambda: distributed.is_main() and self._has_result(), every_rank=False))
-
-    def _has_result(self) -> bool:
         path = self.out / self.spec.result
-        if not path.exists():
-            return False
-        try:
-            results.read(path)
-        except UserError as error:
-            print(f"note: {error.faults[0]}; it is made again", file=sys.stderr)
-            return False
-        return True
+        return bool(main_first(lambda: distributed.is_main() and results.is_whole(path), every_rank=False))
 
     def tidy(self) -> None:
         """Remove what only a resumption would need, also what a run killed at this moment left."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pretrain import pack
 from pretrain.config import DataConfig, TrainConfig, ViewsConfig
-from pretrain.data import datasets, packing, shards
+from pretrain.data import datasets, mapped_arrays, packing, shards
 from runtime.command_line import UserError
 
 SHARD = 4000
@@ -215,3 +215,11 @@ def test_space_is_looked_at_first(tree, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="has 16 MiB free, the shards need 1 more; make room there"):
         packing.pack(tree, tmp_path / "packed", shard_bytes=SHARD)
     assert {path.name for path in (tmp_path / "packed").iterdir()} == {"pack.json"}
+
+
+def test_an_index_of_other_images_is_named_though_its_checksum_is_right(packed):
+    """A resumed run goes by the identity."""
+    arrays, about = mapped_arrays.read(packed / "images.safetensors", check=True)
+    mapped_arrays.write(packed / "images.safetensors", {**arrays, "names": arrays["names"][::-1].copy()}, about)
+    with pytest.raises(UserError, match="is no index of shards"):
+        datasets.ImageFolder(packed)

@@ -93,7 +93,8 @@ def test_a_damaged_index_is_named(tmp_path):
     path = tmp_path / "images.safetensors"
     image_index.ImageIndex.of(["cat/1.jpg", "dog/2.jpg"]).write(path)
     whole = path.read_bytes()
-    for content in (b"", whole[:20], whole[:-1], whole[:-1] + b"x"):
+    deep = (100_000).to_bytes(8, "little") + b"[" * 100_000
+    for content in (b"", whole[:20], whole[:-1], whole[:-1] + b"x", deep, whole.replace(b"checksum", b"checksun")):
         path.write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
             image_index.ImageIndex.read(path, check=True)
