@@ -21,8 +21,8 @@ help:  ## print this list
 
 setup: $(READY)  ## make the environment: exact tested versions, detectron2, this checkout
 
-demo: setup  ## pretrain, convert, fine-tune and print the table, on drawn images, in minutes
-	$(PY) slurm/run_all.py --stage pretrain,transfer
+demo: setup  ## pretrain, convert, fine-tune, print the table and write the report, on drawn images, in minutes
+	$(PY) slurm/run_all.py --stage pretrain,transfer,analysis
 
 test: setup  ## run the tests, in JOBS=2 processes
 	$(PYTEST) $(SPREAD)

@@ -192,8 +192,9 @@ class LogConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    epochs: int = field(default=100, metadata=AT_LEAST_1)
-    """Passes over the training images."""
+    epochs: int = field(default=100, metadata=NOT_NEGATIVE)
+    """Passes over the training images; 0 writes the network that training of this seed starts from, untrained, with
+    the batch statistics of its images."""
 
     batch_size: int = field(default=1024, metadata=limit("at least 2", 2))
     """Images per step over all processes."""

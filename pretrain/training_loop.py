@@ -40,6 +40,9 @@ from runtime.stopping import StopRequest
 SETTLED = 20
 """Steps after which the waiting for data is no longer that of the start."""
 
+UNTRAINED_BATCHES = 44
+"""Batches that an untrained network takes its batch statistics from: at momentum 0.1, 1% of their start remains."""
+
 STATE = {"model", "optimizer", "step", "torch_rng", "unreadable"}
 """What of a run changes from step to step, in checkpoint.pth."""
 
@@ -89,6 +92,15 @@ def embed(
         local = network(inputs, batch.keys) if masked else network(inputs, *others)
     online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
     return methods.Embeddings(online, target, distributed.gather(batch.labels) if labelled else None)
+
+
+@torch.no_grad()
+def measure_statistics(
+    network: nn.Module, source: datasets.ImageFolder | datasets.Cifar, settings: TrainConfig, device: torch.device
+) -> None:
+    """Give an untrained network the batch statistics of its images' views, which training would have left in it."""
+    for batch in datasets.batches(source, settings, total_steps=UNTRAINED_BATCHES, start=0, device=device):
+        embed(network, batch, settings, device, labelled=False)
 
 
 def check_classes(network: nn.Module, source: datasets.ImageFolder | datasets.Cifar) -> None:
@@ -236,6 +248,8 @@ def train(
     state = Run(network, settings, folder, name=name, recipe=recipe, images=source.identity)
     if distributed.is_main():
         print(f"views by {settings.views.backend}, {settings.data.workers} loader processes a rank", file=sys.stderr)
+    if not total:
+        measure_statistics(network, source, settings, device)
     loader = datasets.batches(source, settings, total_steps=total, start=state.step, device=device)
     batches = DataClock(loader, images=settings.batch_size, workers=settings.data.workers)
     logger = StepLogger(state, total, warmup, rank_monitor.from_settings(settings, source), batches)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from pretrain import train
+from pretrain import train, training_loop
 from pretrain.checkpoints import checkpoint
 from pretrain.data import packing
 from runtime import precision
@@ -50,6 +50,18 @@ def test_auto_is_the_precision_that_the_run_began_with(finished, scenes, monkeyp
     assert train.main(small(scenes, finished, "epochs=2", "precision=auto")) == 0
     assert "done already" in capsys.readouterr().out
     assert checkpoint.read_backbone(finished / "backbone.pth")["config"]["precision"] == "fp32"
+
+
+@pytest.mark.slow
+def test_no_epochs_write_what_training_starts_from_with_statistics_of_the_images(scenes, tmp_path, monkeypatch):
+    """The control of a table: the same initial weights, which the converter takes as it takes those of a run."""
+    monkeypatch.setattr(training_loop, "UNTRAINED_BATCHES", 2)
+    assert train.main(small(scenes, tmp_path, "epochs=0", "seed=3")) == 0
+    written = checkpoint.read_backbone(tmp_path / "backbone.pth")["state_dict"]
+    arguments = train.parse(small(scenes, tmp_path, "seed=3"))
+    start = training_loop.build("matrix_ssl", arguments.config, torch.device("cpu")).backbone
+    assert all(torch.equal(written[name], value) for name, value in start.named_parameters())
+    assert not torch.equal(written["bn1.running_var"], start.bn1.running_var)
 
 
 @pytest.mark.slow
