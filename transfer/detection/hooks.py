@@ -97,12 +97,12 @@ class SaveCheckpoints(HookBase):
 
     def after_step(self):
         iteration, checkpointer = self.trainer.iter, self.trainer.checkpointer
-        if (iteration + 1) % self.period == 0:
+        if iteration + 1 == self.trainer.max_iter:  # that one alone: a kill between two files would leave no last one
+            checkpointer.save("model_final", iteration=iteration)
+        elif (iteration + 1) % self.period == 0:
             checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
             for path in numbered(Path(checkpointer.save_dir))[: -self.kept]:
                 path.unlink(missing_ok=True)
-        if iteration + 1 == self.trainer.max_iter:
-            checkpointer.save("model_final", iteration=iteration)
 
 
 class ShowProgress(HookBase):
