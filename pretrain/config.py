@@ -212,6 +212,10 @@ class TrainConfig:
     """bf16 (autocast; losses and batch statistics stay in float32), fp32, or auto: bf16 where the processor is fast in
     it. The run's record says which; a run that goes on keeps it."""
 
+    compile: bool = False
+    """Compile the network into one graph (torch.compile): fewer, larger kernels after a wait of minutes at the start;
+    other last digits. One process only."""
+
     data: DataConfig = field(default_factory=DataConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)

@@ -24,7 +24,7 @@ from pretrain.monitoring.data_wait import DataClock, advice
 from pretrain.monitoring.health import Watch, embedding_rank
 from pretrain.monitoring.late_reads import LossCheck, StopVote
 from pretrain.monitoring.rank_monitor import RankMonitor
-from pretrain.networks import batch_norm
+from pretrain.networks import batch_norm, compiled
 from pretrain.optimisation import optimizers
 from runtime import distributed, folder_lock
 from runtime.command_line import UserError
@@ -61,6 +61,8 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
     Raises UserError for bf16 on a GPU without it.
     """
     check_precision(settings.precision, device)
+    if settings.compile:
+        compiled.check(device)
     method = methods.load(name).Method
     torch.manual_seed(settings.seed)
     trunk = backbones.build(settings.backbone, side=settings.views.size)
@@ -131,7 +133,9 @@ class Run:
         if saved := self.checkpoints.read():
             self._restore(saved)
         self.parallel = network
-        if distributed.world_size() > 1:
+        if settings.compile:
+            self.parallel = compiled.Compiled(network)
+        elif distributed.world_size() > 1:
             # Buffers need no broadcast: synchronised BN keeps them equal on all ranks.
             self.parallel = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
 

@@ -34,7 +34,11 @@ def _optimizer(groups: list[dict], config: OptimConfig) -> torch.optim.Optimizer
     """timm divides by |g| + decay |w|, as apex does for SwAV, where SimCLR, BYOL, Barlow Twins and VICReg have
     |g + decay w|; and its momentum holds steps before the rate, where SimCLR's holds them after it."""
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
+        # The fused step of a CPU needs four fifths of the time, and is the same to the last bit but in the remainder of
+        # a tensor that does not fill its vectors of 16 numbers.
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        fused = all(parameter.device.type == "cpu" and parameter.numel() % 16 == 0 for parameter in parameters)
+        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, fused=fused or None)
     if config.name in ("lars", "larc"):
         from timm.optim.lars import Lars  # timm takes seconds to import
 

@@ -12,7 +12,7 @@ from torch import nn
 from pretrain import config, methods, training_loop
 from pretrain.backbones import resnet, vit
 from pretrain.data import datasets
-from pretrain.networks import batch_norm
+from pretrain.networks import batch_norm, compiled
 from pretrain.networks.masked_autoencoder import MaskedAutoencoder
 from pretrain.optimisation import optimizers
 from runtime import distributed
@@ -108,6 +108,46 @@ def test_goes_on_from_its_state_dict_as_if_it_had_not_stopped(name):
     assert torch.equal(*losses)
     for key, value in network.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@every_method
+def test_compiled_into_one_graph_it_is_itself(name):
+    """Losses, gradients and buffers of two steps; the backend keeps torch's own kernels."""
+    plain, other = build(name, trunk=tiny_trunk), build(name, trunk=tiny_trunk)
+    parallel = compiled.Compiled(other, backend="aot_eager")
+    for seed in (1, 2):
+        losses = loss_of(plain, two_views(seed=seed)), loss_of(other, two_views(seed=seed), parallel=parallel)
+        assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6, abs=1e-6)
+        for network, loss in zip((plain, other), losses, strict=True):
+            loss.backward()
+            network.after_step(seed / 4)
+    for (key, one), two in zip(plain.named_parameters(), other.parameters(), strict=True):
+        assert (one.grad is None) == (two.grad is None), key
+        assert one.grad is None or torch.allclose(one.grad, two.grad, rtol=1e-6, atol=1e-6), key
+    for (key, one), two in zip(plain.named_buffers(), other.buffers(), strict=True):
+        assert torch.allclose(one, two, rtol=1e-6, atol=1e-6), key
+
+
+def test_a_network_that_is_not_one_graph_is_refused():
+    class Chooses(nn.Linear):
+        def forward(self, input):
+            return super().forward(input) if input.sum() > 0 else input
+
+    with pytest.raises(UserError, match="is not one graph .*; use compile=false"):
+        compiled.Compiled(Chooses(2, 2), backend="aot_eager")(torch.ones(2, 2))
+
+
+def refused_compilation() -> str:
+    try:
+        compiled.check(torch.device("cpu"))
+    except UserError as error:
+        return str(error)
+
+
+def test_several_processes_and_a_cpu_without_a_compiler_do_not_compile(ranks, monkeypatch):
+    assert all("the run has 2 processes" in text for text in ranks(2, refused_compilation))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "needs a C++ compiler, found no no-such-compiler" in refused_compilation()
 
 
 def gradients_of_a_rank(name: str):

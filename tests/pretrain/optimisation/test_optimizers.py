@@ -50,6 +50,34 @@ def test_excluded_vectors_take_the_plain_step_and_no_decay():
     assert moved["body.0.weight"].abs().max() < 0.01  # adapted
 
 
+def test_the_fused_sgd_is_the_plain_one_to_the_last_bit_and_goes_on_from_its_state():
+    config = OptimConfig(name="sgd", weight_decay=1e-4)
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in ((64, 33, 3, 3), (64,), (8, 6))]
+    start[0] = start[0].contiguous(memory_format=torch.channels_last)
+    gradients = [[torch.randn_like(weight) for weight in start] for _ in range(4)]
+
+    def go(net: nn.ParameterList, optimizer: torch.optim.Optimizer, steps: slice) -> None:
+        for rate, of_step in zip((0.1, 0.2, 0.3, 0.4)[steps], gradients[steps], strict=True):
+            optimizers.set_lr(optimizer, rate, peak=rate)
+            for parameter, gradient in zip(net, of_step, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+
+    nets = [nn.ParameterList(weight.clone() for weight in start) for _ in range(2)]
+    fused, plain = (optimizers.build(net, config) for net in nets)
+    assert fused.param_groups[0]["fused"] and not optimizers.build(Net(), config).param_groups[0]["fused"]
+    for group in plain.param_groups:
+        group["fused"] = None
+    for net, optimizer in zip(nets, (fused, plain), strict=True):
+        go(net, optimizer, slice(2))
+    resumed = optimizers.build(nets[1], config)
+    resumed.load_state_dict(plain.state_dict())
+    go(nets[0], fused, slice(2, 4))
+    go(nets[1], resumed, slice(2, 4))
+    assert all(torch.equal(one, two) for one, two in zip(*nets, strict=True))
+
+
 def test_without_the_exclusion_everything_decays():
     moved = one_step(OptimConfig(name="sgd", weight_decay=0.5), gradient=0.0)
     assert torch.allclose(moved["body.1.weight"], torch.full((4,), 0.5))
