@@ -72,26 +72,20 @@ def build(name: str, settings: TrainConfig, device: torch.device) -> nn.Module:
 
 
 def embed(
-    network: nn.Module,
-    batch: datasets.Batch,
-    settings: TrainConfig,
-    device: torch.device,
-    *,
-    labelled: bool,
-    masked: bool = False,
+    network: nn.Module, batch: datasets.Batch, settings: TrainConfig, device: torch.device, *, labelled: bool
 ) -> methods.Embeddings:
     """The views of this rank -> Embeddings of the global batch, float32, with gradients; and its labels if asked.
 
-    A network with a ``prepare`` makes of the uint8 views what its forward takes: views, and tensors that are not
-    normalised. A ``masked`` auto-encoder gets the keys of the images besides, from which it draws their masks.
+    A network that draws random numbers has a ``prepare``: of the uint8 views and the keys of their images, it makes
+    what its forward takes, views and other tensors. So what is drawn stays outside of what is compiled.
     """
     batch = batch.to(device)
     mean, std = views.NORMALISATIONS[settings.views.normalisation]
     prepare = getattr(getattr(network, "module", network), "prepare", None)
-    seen, *others = prepare(batch.finished_views()) if prepare else (batch.finished_views(),)
+    seen, *drawn = prepare(batch.finished_views(), batch.keys) if prepare else (batch.finished_views(),)
     inputs = [views.normalise(view, mean, std) for view in seen]
     with autocast(settings.precision, device):
-        local = network(inputs, batch.keys) if masked else network(inputs, *others)
+        local = network(inputs, *drawn)
     online, target = (tuple(distributed.gather(z) for z in branch) for branch in local[:2])
     return methods.Embeddings(online, target, distributed.gather(batch.labels) if labelled else None)
 
@@ -243,7 +237,6 @@ def train(
     per_epoch = steps_per_epoch(len(source), settings)
     total, warmup = per_epoch * settings.epochs, round(per_epoch * settings.optim.warmup_epochs)
     network = build(name, settings, device)
-    masked = methods.masks_patches(name)
     if labelled := methods.learns_from_labels(name):
         check_classes(network, source)
     claim(settings, source.identity)
@@ -265,7 +258,7 @@ def train(
         state.note_unreadable(batch.unreadable, len(source))
         lr = optimizers.lr_at(state.step, settings.optim, peak=peak, warmup_steps=warmup, total_steps=total)
         optimizers.set_lr(state.optimizer, lr, peak=peak)
-        embeddings = embed(state.parallel, batch, settings, device, labelled=labelled, masked=masked)
+        embeddings = embed(state.parallel, batch, settings, device, labelled=labelled)
         terms = state.network.loss_terms(embeddings)
         loss_check.note(terms, state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)

@@ -54,7 +54,7 @@ class Method(nn.Module):
         self.done = HostCopy(self, "steps")
         self.newest: Tensor | None = None  # keys of the step under way, one (B, D) for each queue
 
-    def prepare(self, views: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    def prepare(self, views: list[Tensor], keys: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Two views (b, 3, H, W) -> those that ask, then those of their keys in shuffled groups; and the order (B,).
 
         Images are shuffled over the ranks while they are bytes.

@@ -77,13 +77,16 @@ class MaskedAutoencoder(nn.Module):
         nn.init.normal_(self.backbone.cls_token, std=0.02)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, views: list[Tensor], keys: Tensor) -> Embeddings:
-        """One view (b, 3, H, W) and the keys (b, 3) of its images -> their class tokens (b, D) and errors (b, 1).
+    def prepare(self, views: list[Tensor], keys: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The view, and from the keys (b, 3) of its images the orders (b, L) of their patches, visible ones first."""
+        return views, patch_orders(keys, self.patches).to(views[0].device, non_blocking=True)
+
+    def forward(self, views: list[Tensor], order: Tensor) -> Embeddings:
+        """One view (b, 3, H, W) and the order (b, L) of its patches -> class tokens (b, D) and errors (b, 1).
 
         The error of an image is the mean over its masked patches of the mean squared difference to their targets.
         """
         images = views[0]
-        order = patch_orders(keys, self.patches).to(images.device, non_blocking=True)
         latent = self.encode(images, order)
         masked = order[:, self._visible() :]
         target = self._targets(_take(patches_of(images.float(), self.patch), masked))[0]

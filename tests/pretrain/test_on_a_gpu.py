@@ -62,7 +62,7 @@ def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
     settings = config.resolve(name, "imagenet-100ep", pairs)
     network = training_loop.build(name, settings, torch.device("cpu"))
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1)  # there is no number to be had
-    how = {"labelled": methods.learns_from_labels(name), "masked": methods.masks_patches(name)}
+    labelled = methods.learns_from_labels(name)
     mode = FakeTensorMode()
     network = pretended(network, mode)
     with mode:
@@ -72,7 +72,7 @@ def test_every_tensor_of_a_step_is_on_the_gpu(name, monkeypatch):
         batch = Batch(seen, torch.zeros(BATCH, dtype=torch.long), [], keys=keys)
         for progress in (0.25, 0.75):
             with Waits() as waits:
-                embeddings = training_loop.embed(network, batch, settings, GPU, **how)
+                embeddings = training_loop.embed(network, batch, settings, GPU, labelled=labelled)
                 terms = network.loss_terms(embeddings)
                 for parameter in network.parameters():
                     parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None

@@ -60,8 +60,8 @@ def test_a_steady_step_of_every_method_reads_no_number_from_the_device(name):
     optimizer = optimizers.build(network, replace(optim, name="sgd") if optim.name == "adamw" else optim)
     for step in range(1, 4):  # the first ones also look at what is looked at now and then
         with Waits() as waits:
-            how = {"labelled": methods.learns_from_labels(name), "masked": methods.masks_patches(name)}
-            embeddings = embed(network, batch_of(name, settings), settings, CPU, **how)
+            labelled = methods.learns_from_labels(name)
+            embeddings = embed(network, batch_of(name, settings), settings, CPU, labelled=labelled)
             terms = network.loss_terms(embeddings)
             check.note(terms, step)
             optimizers.set_lr(optimizer, 0.01, peak=0.01)

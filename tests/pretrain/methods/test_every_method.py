@@ -13,7 +13,6 @@ from pretrain import config, methods, training_loop
 from pretrain.backbones import resnet, vit
 from pretrain.data import datasets
 from pretrain.networks import batch_norm, compiled
-from pretrain.networks.masked_autoencoder import MaskedAutoencoder
 from pretrain.optimisation import optimizers
 from runtime import distributed
 from runtime.command_line import UserError
@@ -69,10 +68,9 @@ def two_views(n: int = 8, *, size: int = 32, seed: int = 1) -> list[torch.Tensor
 
 def loss_of(network: nn.Module, views: list[torch.Tensor], *, parallel: nn.Module | None = None) -> torch.Tensor:
     """What the training loop does between a batch and its loss."""
-    prepared = network.prepare(views) if hasattr(network, "prepare") else (views,)
-    if isinstance(network, MaskedAutoencoder):
-        b = len(views[0])
-        prepared = (views, torch.tensor([(0, 0, distributed.rank() * b + i) for i in range(b)]))
+    first = distributed.rank() * len(views[0])
+    keys = torch.tensor([(0, 0, first + i) for i in range(len(views[0]))])
+    prepared = network.prepare(views, keys) if hasattr(network, "prepare") else (views,)
     online, target = (tuple(distributed.gather(z) for z in branch) for branch in (parallel or network)(*prepared)[:2])
     return sum(network.loss_terms(methods.Embeddings(online, target, LABELS)).values())
 
@@ -113,7 +111,7 @@ def test_goes_on_from_its_state_dict_as_if_it_had_not_stopped(name):
 @every_method
 def test_compiled_into_one_graph_it_is_itself(name):
     """Losses, gradients and buffers of two steps; the backend keeps torch's own kernels."""
-    plain, other = build(name, trunk=tiny_trunk), build(name, trunk=tiny_trunk)
+    plain, other = build(name, trunk=tiny(name)), build(name, trunk=tiny(name))
     parallel = compiled.Compiled(other, backend="aot_eager")
     for seed in (1, 2):
         losses = loss_of(plain, two_views(seed=seed)), loss_of(other, two_views(seed=seed), parallel=parallel)
@@ -204,8 +202,7 @@ def test_labels_reach_the_methods_that_learn_from_them_and_no_other(name):
     views = two_views()[: methods.takes_views(name)[0]]
     settings = config.resolve(name, "imagenet-100ep", ["precision=fp32"])
     batch = datasets.Batch(views, LABELS, [], keys=torch.arange(24).reshape(8, 3))
-    how = {"labelled": labelled, "masked": name in MASKED}
-    embeddings = training_loop.embed(network, batch, settings, torch.device("cpu"), **how)
+    embeddings = training_loop.embed(network, batch, settings, torch.device("cpu"), labelled=labelled)
     assert torch.equal(embeddings.labels, LABELS) if labelled else embeddings.labels is None
     assert network.loss_terms(embeddings)
 

@@ -16,6 +16,7 @@ from runtime.command_line import UserError
 
 SMALL = {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
 KEYS = torch.tensor([(0, 0, 3), (0, 0, 7), (0, 1, 3)])
+ORDERS = patch_orders(KEYS, 16)
 
 
 def encoder(**options):
@@ -80,7 +81,7 @@ def test_loss_gradient_and_class_token_are_hugging_faces(settings):
     network = autoencoder(**settings)
     theirs = in_hugging_face(network)
     noise = patch_orders(KEYS, 16).argsort(1).float()  # its order is the noise's
-    f, errors = network([images()], KEYS).online
+    f, errors = network([images()], ORDERS).online
     expected = theirs(images(), noise=noise)
     torch.testing.assert_close(errors.mean(), expected.loss, rtol=1e-6, atol=1e-6)
     errors.mean().backward()
@@ -97,7 +98,7 @@ def test_loss_gradient_and_class_token_are_hugging_faces(settings):
 def test_the_encoder_computes_class_token_and_visible_patches_alone():
     network, seen = autoencoder(), []
     network.backbone.blocks[0].register_forward_hook(lambda block, inputs, output: seen.append(inputs[0].shape))
-    network([images()], KEYS)
+    network([images()], ORDERS)
     assert seen == [(3, 1 + 4, 24)]
 
 
@@ -109,13 +110,13 @@ def test_what_is_masked_is_not_seen_and_what_is_visible_is_no_target():
         images_of(pixels.scatter_add(1, places[..., None].expand(-1, -1, 192), torch.ones_like(pixels)), 8)
         for places in (order[:, 4:], order[:, :4])
     )
-    f, errors = network([images()], KEYS).online
-    assert torch.equal(network([hidden], KEYS).online[0], f)
-    assert not torch.allclose(network([shown], KEYS).online[0], f)
+    f, errors = network([images()], ORDERS).online
+    assert torch.equal(network([hidden], ORDERS).online[0], f)
+    assert not torch.allclose(network([shown], ORDERS).online[0], f)
     plain = autoencoder(normalised_target=False)
-    assert not torch.allclose(plain([hidden], KEYS).online[1], plain([images()], KEYS).online[1])
+    assert not torch.allclose(plain([hidden], ORDERS).online[1], plain([images()], ORDERS).online[1])
     # normalised targets do not know the mean of their patch
-    torch.testing.assert_close(network([hidden], KEYS).online[1], errors, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network([hidden], ORDERS).online[1], errors, rtol=1e-4, atol=1e-4)
 
 
 def test_masks_are_functions_of_seed_epoch_and_index():
@@ -150,7 +151,7 @@ def test_a_reconstruction_keeps_what_is_visible_and_is_perfect_where_the_predict
 @pytest.mark.parametrize("options", [{"reg_tokens": 2}, {"init_values": 0.1}], ids=["registers", "layer scale"])
 def test_every_parameter_of_a_vit_with_more_to_it_has_a_part_in_the_loss(options):
     network = autoencoder(of=lambda: encoder(**options))
-    network([images()], KEYS).online[1].mean().backward()
+    network([images()], ORDERS).online[1].mean().backward()
     idle = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
     assert not idle and not network.backbone.pos_embed.requires_grad
 
@@ -159,7 +160,7 @@ def test_recomputing_changes_no_gradient():
     gradients = []
     for recompute in (False, True):
         network = autoencoder(recompute=recompute)
-        network([images()], KEYS).online[1].mean().backward()
+        network([images()], ORDERS).online[1].mean().backward()
         gradients.append([p.grad for p in network.parameters() if p.requires_grad])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
@@ -176,7 +177,7 @@ def test_the_released_variant_weighs_as_8_processes_do_and_norms_twice(name, cap
     with torch.no_grad():
         released.backbone.norm.bias.fill_(1.0)
     written.load_state_dict(released.state_dict())
-    (once, errors), (twice, same) = (network([images()], KEYS).online for network in (written, released))
+    (once, errors), (twice, same) = (network([images()], ORDERS).online for network in (written, released))
     torch.testing.assert_close(twice, released.backbone.norm(once))
     assert torch.equal(errors, same) and not torch.allclose(once, twice)
 
