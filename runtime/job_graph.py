@@ -87,6 +87,7 @@ class Job:
 
 
 def path_of(runs: Path) -> Path:
+    """Where the graph of a runs folder is."""
     return runs / "jobs" / "graph.json"
 
 

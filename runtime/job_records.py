@@ -203,6 +203,7 @@ def write_cancelled(runs: Path, name: str) -> None:
 
 
 def is_cancelled(runs: Path, name: str) -> bool:
+    """Whether a job on this machine must neither begin nor go on."""
     return (home(runs, name) / "cancelled.json").exists()
 
 

@@ -15,6 +15,7 @@ Record = typing.TypeVar("Record")
 
 
 def read(path: str | Path, kind: type[Record], remedy: str) -> Record | None:
+    """The record in a json file; None if there is none. Raises UserError, with the remedy, for a damaged one."""
     content = read_json(path, remedy)
     return None if content is None else parse(kind, content, where=str(path), remedy=remedy)
 

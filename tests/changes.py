@@ -33,8 +33,8 @@ def peak_bytes() -> int:
 
 
 @contextlib.contextmanager
-def modest() -> Iterator[None]:
-    """Fail where the block takes more than MOST_S of CPU or MOST_BYTES; it cannot take gigabytes."""
+def modest(*, most_s: float = MOST_S) -> Iterator[None]:
+    """Fail where the block takes more than ``most_s`` of CPU or MOST_BYTES; it cannot take gigabytes."""
     peak_bytes()
     before, began = peak_bytes(), time.process_time()
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -45,7 +45,7 @@ def modest() -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
     seconds, grown = time.process_time() - began, peak_bytes() - before
-    assert seconds < MOST_S and grown < MOST_BYTES, f"{seconds:.1f} s, {grown >> 20} MiB"
+    assert seconds < most_s and grown < MOST_BYTES, f"{seconds:.1f} s, {grown >> 20} MiB"
 
 
 ODD = st.sampled_from(

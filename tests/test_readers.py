@@ -322,9 +322,14 @@ BROKEN = {
     "published": [b"\xceone", b"a,b\n1,2\n", HEAD + b"byol\n", HEAD + b'"byol\n', HEAD + b"x," * 20 + b"\n"],
     "probe protocol": [b"", b"epochs: 10\n", b"version: 1\nfractions: [1]\n", b"version: 1\nfractions: {1: 2}\n"],
     "answers": [b'{"index": 0, "right": null}\n', b'{"index": 5, "right": true}\n'],
-    "config beside weights": [b'{"pretrained_cfg": {"mean": [1, 1, 1], "std": true}}', b'{"num_attention_heads": "x"}'],
+    "config beside weights": [
+        b'{"pretrained_cfg": {"mean": [1, 1, 1], "std": true}}',
+        b'{"pretrained_cfg": {"mean": [1, 1, 1], "std": [1, 1, 1' + b"0" * 400 + b"]}}",
+        b'{"num_attention_heads": "x"}',
+    ],
     "word problems": [b'{"query": "\\ud800", "response": "#### 1"}\n'],
     "cluster": [b"executor: slurm\nhours: 1" + b"0" * 400],
+    "protocol": [b"SOLVER: {BASE_LR: 1" + b"0" * 400 + b"}"],
     "recipe": [b"optim: {lr: 1" + b"0" * 400 + b"}"],
     "job": [b'{"argv": [], "seconds": 1' + b"0" * 400 + b"}"],
     "curves": [b'{"setting": {}, "runs": {"a": [{"step": Infinity, "weights_sha256": "", "values": {}}]}}'],
@@ -426,5 +431,5 @@ def test_a_file_that_claims_much_is_refused_before_anything_is_set_aside_for_it(
     path = placed(tmp_path, name, b"" if isinstance(content, int) else content() if callable(content) else content)
     if isinstance(content, int):
         os.truncate(path, content)
-    with changes.modest(), pytest.raises(UserError, match=words):
+    with changes.modest(most_s=10), pytest.raises(UserError, match=words):
         READERS[name].read(path)

@@ -53,15 +53,18 @@ def keys(series: Sequence[Series], group: str) -> str:
 
 
 def legend(entries: Iterable[str], group: str) -> str:
+    """The entries of a chart's legend, which switch the series of ``group`` off and on."""
     return f'<ul class="legend" data-group="{escape(group)}">{"".join(entries)}</ul>\n'
 
 
 def entry(one: Series, text: str, key: str) -> str:
+    """A line of a legend: the series' key in its colour, and its text."""
     colour = f"c{one.look.colour_index}"
     return f'<li data-name="{escape(one.name)}"><span class="key {colour}">{key}</span><span>{escape(text)}</span></li>'
 
 
 def dash(one: Series) -> str:
+    """A short piece of a series' line, as SVG."""
     pattern = " ".join(map(str, one.look.pattern))
     dashes = "" if one.look.pattern == (1, 0) else f' stroke-dasharray="{pattern}"'
     return f'<svg viewBox="0 0 24 12" aria-hidden="true"><path stroke-width="3"{dashes} d="M0 6H24"/></svg>'

@@ -90,6 +90,7 @@ def of_result(row: str, leaf: str, result: Result) -> list[str]:
 
 
 def of_linear(content: dict, protocol: str, words: list[str], out: str) -> list[str]:
+    """The words of the command behind a result of a classifier; ``words`` are those that are known already."""
     named = ["--protocol", protocol.removesuffix("-cached"), *words]
     return [*named, *(["--cached-features"] if protocol.endswith("-cached") else []), *changed(content)]
 
@@ -102,6 +103,7 @@ def of_semi(content: dict, protocol: str, words: list[str], out: str) -> list[st
 
 
 def of_neighbours(content: dict, protocol: str, words: list[str], out: str) -> list[str]:
+    """The words of the command behind a result of nearest neighbours."""
     settings = content.get("settings", {})
     options: dict[str, Any] = {
         key: settings[key] for key in ("size", "resize", "precision", "bn_statistics") if settings.get(key)

@@ -145,4 +145,5 @@ def counted(network: str, classes: int) -> list[str]:
 
 
 def size_line(name: str, side: str, parameters: str, gflops: str) -> list[str]:
+    """A line of the table of networks."""
     return [name, f"{side} x {side}", parameters, gflops]

@@ -43,6 +43,7 @@ def to_fill(not_done: Sequence[JobState]) -> str:
 
 
 def one_job(state: JobState) -> str:
+    """The state of a job and its command, as HTML."""
     body = paragraph(f"{state.state}: {state.job.name}" + (f": {state.detail}" if state.detail else ""))
     return body + (f"<pre><code>{escape(state.command)}</code></pre>\n" if state.command else "")
 
@@ -60,4 +61,5 @@ def matrix(states: Sequence[JobState], caption: str) -> str:
 
 
 def shown(state: str | None) -> str:
+    """A state as a cell of the table shows it."""
     return f"{SIGNS.get(state, '○')} {state}" if state else "–"

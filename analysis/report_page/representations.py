@@ -67,6 +67,7 @@ SCATTERS = "rank against AP"
 
 
 def chart(panel: Panel, numbers: dict[str, int]) -> str:
+    """The points of a panel, and the line that says how they correlate."""
     x, y = panel.rank.partition(" (")[0], panel.score.partition(" (")[0]
     series = []
     for point in panel.points[:MOST_POINTS]:
@@ -79,6 +80,7 @@ def chart(panel: Panel, numbers: dict[str, int]) -> str:
 
 
 def line(panel: Panel) -> list[str]:
+    """A panel's correlation as a line of a table."""
     c = panel.correlation
     if c is None:
         return [panel.score, panel.rank, str(len(panel.points)), panel.verdict.partition(" (")[0], "–", "–", "–"]

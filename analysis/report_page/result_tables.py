@@ -103,5 +103,6 @@ def published(cell: Cell) -> str:
 
 
 def record_list(facts: dict) -> str:
+    """What is known of a number, as a list of terms."""
     lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     return f'<dl class="record">{lines}</dl>\n'

@@ -37,11 +37,13 @@ def section(folder: RunsFolder) -> Section:
 
 
 def group(name: str, charts: list[str]) -> str:
+    """Charts under a heading; empty where there is none."""
     charts = [chart for chart in charts if chart]
     return f'<h3>{escape(name)}</h3>\n<div class="charts">\n{"".join(charts)}</div>\n' if charts else ""
 
 
 def pretraining(folder: RunsFolder, looks: Looks) -> list[str]:
+    """Charts of losses, one a method, and of ranks, from the logs of pretraining."""
     logs = {row.name: folder.log(row / "pretrain" / "log.jsonl") for row in folder.rows[:MOST_ROWS]}
     logs = {name: log for name, log in logs.items() if log}
     methods: dict[str, list[Series]] = {}
@@ -102,6 +104,7 @@ def detectors(folder: RunsFolder, looks: Looks) -> list[str]:
 
 
 def series(name: str, values: list[tuple[float, ...]], looks: Looks) -> Series:
+    """A line of a chart, in the colour of its backbone and the dash of its seed."""
     backbone, seed = split_seed(name)
     about = {"backbone": backbone, "seed": seed}
     return Series(name=name, x=[x for x, _ in values], y=[y for _, y in values], look=looks.look(name), about=about)

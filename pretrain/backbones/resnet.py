@@ -71,6 +71,7 @@ NAMES = tuple(ARCHITECTURES)
 
 
 def knows(name: str) -> bool:
+    """Whether this module builds the backbone of a name."""
     return name in ARCHITECTURES
 
 

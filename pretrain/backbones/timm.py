@@ -19,6 +19,7 @@ FEATURES = ("pooled",)
 
 
 def knows(name: str) -> bool:
+    """Whether this module builds the backbone of a name."""
     return name.startswith(PREFIX)
 
 

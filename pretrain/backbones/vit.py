@@ -41,6 +41,7 @@ NAMES = tuple(f"vit_{size}_patch{patch}" for size in SIZES for patch in PATCHES)
 
 
 def knows(name: str) -> bool:
+    """Whether this module builds the backbone of a name."""
     return re.fullmatch(r"vit_\w+_patch\d+", name) is not None
 
 

@@ -292,6 +292,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def begin_worker(worker: int) -> None:
+    """What each loader process does first: one thread, and no answer to signals."""
     torch.set_num_threads(1)
     # A scheduler signals every process of a job. The training process answers: it saves, then ends its loaders.
     for number in stopping.SIGNALS:

@@ -37,6 +37,7 @@ class DamagedShard(UnreadableImage):
 
 
 def shard_name(number: int) -> str:
+    """The file name of a shard."""
     return f"shard-{number:05d}.tar"
 
 

@@ -39,6 +39,8 @@ REGULARISED_RECIPE = {**RECIPE, "batch_size": 1024}
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedConfig:
+    """Settings that methods share which see a part of an image's patches."""
+
     mask_ratio: float = field(default=0.75, metadata=limit("above 0, below 1", sys.float_info.min, 1 - 1e-15))
     """Share of the patches that the encoder does not see (arXiv 2111.06377, Figure 5)."""
 
@@ -61,6 +63,8 @@ class MaskedConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RegularisedConfig(MaskedConfig):
+    """Settings of a masked autoencoder with a regulariser."""
+
     weight: float = field(default=0.01, metadata=NOT_NEGATIVE)
     """Weight of the regulariser, lambda (released pretrain.sh of U-MAE and of M-MAE: lamb)."""
 

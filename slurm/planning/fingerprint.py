@@ -35,6 +35,7 @@ def code_of(module: str, argv: Sequence[str]) -> str:
 
 @functools.cache
 def hash_of(module: str, chosen: tuple[Path, ...]) -> str:
+    """Hash of the code of a module and of the files that it chooses by name."""
     paths = sorted(reached(module, chosen))
     lines = "".join(f"{path.relative_to(ROOT)} {read(path).hash}\n" for path in paths)
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
@@ -54,6 +55,7 @@ def reached(module: str, chosen: Iterable[Path]) -> set[Path]:
 
 @functools.cache
 def read(path: Path) -> File:
+    """A file as far as the fingerprint needs it."""
     content = path.read_bytes()
     if path.suffix != ".py":
         bases = re.findall(rb"^_BASE_:\s*(\S+)", content, re.MULTILINE)
@@ -110,4 +112,5 @@ def without_texts(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncF
 
 
 def is_text(line: ast.stmt) -> bool:
+    """Whether a statement is a docstring."""
     return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)

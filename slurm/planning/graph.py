@@ -149,4 +149,5 @@ def descendants(jobs: Iterable[Job], name: str) -> list[str]:
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once, in the order of their first."""
     return tuple(dict.fromkeys(names))

@@ -88,4 +88,5 @@ def own_files(argv: Sequence[str]) -> list[str]:
 
 
 def digest(*parts: object) -> str:
+    """A short hash of plain values."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]

@@ -92,6 +92,7 @@ def faults_of_commands(experiment: Experiment, stages: Iterable[str], registry: 
 
 
 def invocations_of(experiment: Experiment, stage: Stage) -> Iterator[tuple[Row, Invocation]]:
+    """Every call of a stage that the experiment makes, with its row."""
     known = {*methods.available(), RANDOM, LANGUAGE_MODEL}
     rows = [row for row in experiment.rows if row.method in known]
     for row in rows if stage.per_row else rows[:1]:

@@ -158,6 +158,7 @@ def write_end(folder: Path, rank: int, job_id: str, code: int, reason: str, *, l
 
 
 def stop(number, frame):
+    """Answer a signal that arrives before the stage listens: end as interrupted."""
     stopping.note_signal(number)
     sys.exit(INTERRUPTED)
 
@@ -188,6 +189,7 @@ def join_tasks() -> int:
 
 
 def on_slurm() -> bool:
+    """Whether this process is a task of a SLURM job."""
     return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
 
 

@@ -85,4 +85,5 @@ def array_id(job_id: str) -> str:
 
 
 def joined(kind: str, ids: Sequence[str]) -> str:
+    """A dependency of sbatch, ``afterok:1:2``; empty for no ids."""
     return ":".join([kind, *dict.fromkeys(ids)]) if ids else ""

@@ -143,5 +143,6 @@ def limits_of(node: PartitionLimits, partition: str = "") -> list[str]:
 
 
 def about(limits: PartitionLimits) -> str:
+    """The limits of a partition in words."""
     hours = f"{limits.hours:g} h" if limits.hours else "no time limit"
     return f"{limits.gpus} GPUs, {limits.cpus} cores, {limits.mem_gb:.0f} GB, {hours}"

@@ -49,4 +49,5 @@ def log_folder(folder: object) -> str:
 
 
 def shown(value: object) -> str:
+    """A value as an error line quotes it."""
     return shortened(printable(repr(str(value))), 80)

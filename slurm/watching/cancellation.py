@@ -85,6 +85,7 @@ def cancel(runs: Path, alive: Sequence[JobStatus]) -> list[JobStatus]:
 
 
 def is_on_slurm(runs: Path, job: Job) -> bool:
+    """Whether a job was submitted to SLURM."""
     submission = job_records.read(job_records.home(runs, job.name), Submission)
     return submission is not None and submission.executor == "slurm"
 

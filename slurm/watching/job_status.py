@@ -174,6 +174,7 @@ def is_fresh(path: Path) -> bool:
 
 
 def read_progress(runs: Path, job: Job) -> Snapshot | None:
+    """How far a job is, by its own record; None if there is none. Raises UserError for a damaged one."""
     return job_records.read(job_records.home(runs, job.name), Snapshot)
 
 

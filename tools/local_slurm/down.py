@@ -12,6 +12,7 @@ ORDER = (*NODES, "slurmctld", "slurmdbd", "mariadbd", "munged")
 
 
 def main(argv: list[str] | None = None) -> int:
+    """End the cluster; nothing of it is left."""
     Parser(description=__doc__).parse_args(argv)
     if not FOLDER.exists():
         print("no cluster of local_slurm is up")

@@ -64,6 +64,7 @@ def running(name: str) -> int:
 
 
 def record(name: str) -> Path:
+    """The file that holds the process of a service."""
     return FOLDER / f"{name}.process"
 
 

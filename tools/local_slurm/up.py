@@ -23,6 +23,7 @@ USABLE = ("idle", "mixed", "allocated", "completing")
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Start the cluster, if it is not up, and wait until its nodes take jobs."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-accounting", action="store_true", help="without MariaDB and slurmdbd: sacct will fail")
     accounting = not parser.parse_args(argv).no_accounting
@@ -90,6 +91,7 @@ def start_nodes() -> None:
 
 
 def usable(states: dict[str, str]) -> bool:
+    """Whether every node takes jobs."""
     return len(states) == len(NODES) and all(state in USABLE for state in states.values())
 
 

@@ -126,6 +126,7 @@ def _words(places: str) -> str:
 
 
 def begins(address: str, places: str) -> bool:
+    """Whether an address begins with one of ``places``, which bars part."""
     return any(address.startswith(place) for place in places.split("|"))
 
 
@@ -136,6 +137,7 @@ def below(address: str, places: str) -> str | None:
 
 
 def address_of(container: str, name: str) -> str:
+    """The address of a tensor: its container and its name."""
     return f"{container}:{WRAPPERS.sub('', name)}"
 
 

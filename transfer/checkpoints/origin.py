@@ -1,6 +1,7 @@
 """What a file says of its weights (method, epochs, seed, input, network), checked: a file can say anything."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,18 @@ SUITE = "this repository: pretrain/checkpoints/checkpoint.py"
 
 
 def is_text(value: object) -> bool:
+    """Whether a value is a text, and none too long for a record."""
     return isinstance(value, str) and len(value) <= LONGEST_TEXT
 
 
 def is_count(value: object) -> bool:
+    """Whether a value is a whole number from 0 that torch and numpy have."""
     return type(value) is int and 0 <= value < 2**63
 
 
 def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite number and no truth value."""
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def are_channels(value: Any, *, above: float = -math.inf) -> bool:

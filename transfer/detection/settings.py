@@ -6,7 +6,7 @@ submitted. The run itself also puts them into Detectron2's own config (transfer.
 
 import ast
 import functools
-import math
+import sys
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -284,7 +284,7 @@ def _fits(value: Any, default: Any) -> bool:
         entry = next(_leaves(default), None)
         return isinstance(value, list | tuple) and all(entry is None or _fits(leaf, entry) for leaf in _leaves(value))
     if isinstance(default, float) and type(value) in (int, float):
-        return math.isfinite(value)
+        return abs(value) <= sys.float_info.max
     return type(value) is type(default)
 
 

@@ -137,7 +137,7 @@ def test_a_drawn_data_set_has_no_published_numbers(numbers):
     [
         (
             "byal,,100,imagenet,linear-moco,classification,top1,66.5,,,A,",
-            "line 2: unknown method 'byal'; known: barlow",
+            "line 2: unknown method 'byal'; known: byol",
         ),
         ("byol,,100,imagnet,linear-moco,classification,top1,66.5,,,A,", "unknown benchmark 'imagnet'"),
         ("byol,,100,imagenet,linear-mocco,classification,top1,66.5,,,A,", "unknown protocol 'linear-mocco'"),
