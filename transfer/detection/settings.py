@@ -6,8 +6,8 @@ submitted. The run itself also puts them into Detectron2's own config (transfer.
 
 import ast
 import functools
-import sys
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
