@@ -10,6 +10,7 @@ computes all patches, so the share is larger around a small encoder: its depth a
 import argparse
 import statistics
 import time
+import warnings
 from dataclasses import replace
 
 import torch
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--decoder", type=int, nargs=3, default=(512, 8, 16), metavar=("WIDTH", "DEPTH", "HEADS"))
     options = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", r"var\(\)")  # of the patches masked at 0.0, which are none
     width, depth, heads = options.decoder
     settings = Config(decoder_width=width, decoder_depth=depth, decoder_heads=heads)
     trunk = backbones.build(BackboneConfig(name=options.network, positions="sincos"), side=options.side)
