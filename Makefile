@@ -54,8 +54,7 @@ bench: setup  ## time the loss, the evaluation, the ranks, the bookkeeping and t
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
 
 fuzz: setup  ## the property tests with FUZZ_EXAMPLES=5000 inputs each, new ones each time: an hour or more
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) $(SPREAD) \
-	  $$(grep -rlE "^(from|import) hypothesis|FUZZ_EXAMPLES" tests --include='test_*.py')
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) $(SPREAD) -m hypothesis
 
 kills: setup  ## kill every command at each of its file events, an hour; KILLS=2/5: every fifth, from the second on
 	FULL_KILLS=$(or $(KILLS),1) $(PYTEST) -rP tests/*/test_killed.py

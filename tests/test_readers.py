@@ -333,7 +333,7 @@ BROKEN = {
     "recipe": [b"optim: {lr: 1" + b"0" * 400 + b"}"],
     "job": [b'{"argv": [], "seconds": 1' + b"0" * 400 + b"}"],
     "curves": [b'{"setting": {}, "runs": {"a": [{"step": Infinity, "weights_sha256": "", "values": {}}]}}'],
-    "log": [b'{"step": 1, "a": "\xed\xa0\x80"}\n'],
+    "log": [b"[" * 10_000 + b"\n", b'{"step": 1, "a": "\xed\xa0\x80"}\n'],
     "pack": [pack_file(size=[9, 2**62]), pack_file(count=[3]), pack_file(shard_size=[3072, 1]), index_file()],
     "image index": [
         index_file(labels=np.array([0, 1, 2], np.int32)),

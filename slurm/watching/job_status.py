@@ -198,7 +198,7 @@ def step_of(path: Path) -> str:
         try:
             entry = json.loads(line)
             return f"step {entry.get('step', entry.get('iteration', '?'))}"
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             continue  # cut off by the seek or by its writer
     return "starting"
 
