@@ -10,6 +10,9 @@ same classifier, or returns at once after a complete one; SIGTERM and SIGUSR2 sa
 torchrun or SLURM: the batch is the global one. --weights random is the untrained network of a seed, its batch
 statistics measured on training images.
 
+--weights A,B,C --out X,Y,Z trains a classifier on each backbone, in a folder of its own, from one pass over the images:
+each crop is decoded once. Every result is that of a run alone, and resumes together with others or alone.
+
 --cached-features trains on features of the central crop that are extracted once. That answers quickly, and it is not
 the protocol: no random crops. The records say so by their name, P-cached.
 """
@@ -17,7 +20,7 @@ the protocol: no random crops. The records say so by their name, P-cached.
 import argparse
 from pathlib import Path
 
-from runtime.command_line import Parser, run
+from runtime.command_line import Parser, UserError, run
 from transfer.classification import classifier_protocol
 
 
@@ -32,30 +35,42 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked as far as that is possible without torch and the data. UserError names every fault."""
     arguments = parser().parse_intermixed_args(argv)
     classifier_protocol.check(arguments, "linear")
+    arguments.pairs = list(zip(arguments.weights.split(","), arguments.out.split(","), strict=False))
+    count, folders = arguments.weights.count(",") + 1, arguments.out.split(",")
+    if count != len(folders) or len({Path(folder) for folder in folders}) < count:
+        raise UserError(f"{count} --weights and {len(folders)} --out; give every backbone a folder of its own")
+    if arguments.cached_features and count > 1:
+        raise UserError("--cached-features keeps the features of one backbone; give one of --weights")
     return arguments
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train the classifier that the command line asks for."""
+    """Train the classifiers that the command line asks for."""
     from transfer.classification import classifier_run
-    from transfer.classification.batches import CropData, FeatureData
+    from transfer.classification.batches import FeatureData
 
     settings, changed = classifier_protocol.load(arguments.protocol, arguments.settings)
     cached = arguments.cached_features
     note = {"note": "features of central crops, extracted once: not the protocol"} if cached else {}
-    classifier = classifier_run.ClassifierRun(
-        settings,
-        changed=changed,
-        version=classifier_protocol.version(arguments.protocol),
-        label=arguments.protocol + ("-cached" if cached else ""),
-        weights=arguments.weights,
-        benchmark=arguments.benchmark,
-        data=arguments.data,
-        out=Path(arguments.out),
-        seed=arguments.seed,
-    )
-    if classifier.claim():
-        classifier.run(FeatureData if cached else CropData, **note)
+    runs: list[classifier_run.ClassifierRun] = []
+    for weights, out in arguments.pairs:
+        run = classifier_run.ClassifierRun(
+            settings,
+            changed=changed,
+            version=classifier_protocol.version(arguments.protocol),
+            label=arguments.protocol + ("-cached" if cached else ""),
+            weights=weights,
+            benchmark=arguments.benchmark,
+            data=arguments.data,
+            out=Path(out),
+            seed=arguments.seed,
+            images=(runs[0].train, runs[0].val) if runs else None,
+        )
+        runs.append(run)
+    if not cached:
+        classifier_run.run_all(runs)
+    elif runs[0].claim():
+        runs[0].run(FeatureData, **note)
 
 
 def main(argv: list[str] | None = None) -> int:

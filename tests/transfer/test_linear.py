@@ -15,6 +15,7 @@ from pretrain.checkpoints import checkpoint
 from runtime import precision, results
 from runtime.command_line import UserError
 from transfer import linear
+from transfer.classification import crops, trainer
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +108,41 @@ def test_killed_then_terminated_then_finished_gives_the_same_classifier(finished
     assert histories[0] == histories[1]
 
 
+def test_one_pass_feeds_several_backbones(words, backbone_pth, tmp_path, monkeypatch):
+    """Each to what it gives alone; the first is complete already, the second joins at the step where it was stopped."""
+    made, sample = [], crops._sample
+
+    def counted(images, index, *how):
+        made.append(index)
+        return sample(images, index, *how)
+
+    monkeypatch.setattr(crops, "_sample", counted)
+    other = tmp_path / "other.pth"
+    content = torch.load(backbone_pth)
+    changed = {key: 0.9 * value if value.ndim == 4 else value for key, value in content["state_dict"].items()}
+    torch.save({**content, "state_dict": changed}, other)
+    assert linear.main(words(tmp_path / "alone", weights=other)) == 0
+    alone, usual = len(made), trainer.Training._check_stop
+
+    def stop(run):
+        run.stop.signal = signal.SIGTERM if run.step == 4 else None
+        usual(run)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.Training, "_check_stop", stop)
+        assert linear.main(words(tmp_path / "b")) == 75
+    assert linear.main(words(tmp_path / "a")) == 0
+    made.clear()
+    three = ",".join(map(str, (backbone_pth, backbone_pth, other)))
+    assert linear.main(words(",".join(str(tmp_path / name) for name in "abc"), weights=three)) == 0
+    assert len(made) == alone, "each crop is made once"
+    for name, same in (("b", "a"), ("c", "alone")):
+        mine, theirs = (checkpoint.read(tmp_path / run / "classifier.pth")["state_dict"] for run in (name, same))
+        assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+        mine, theirs = (json.loads((tmp_path / run / "result.json").read_text()) for run in (name, same))
+        assert mine["history"] == theirs["history"] and mine["records"] == theirs["records"]
+
+
 def _linear_as_a_rank(words: list[str]) -> None:
     from transfer import linear
 
@@ -154,6 +190,7 @@ def test_half_precision_is_recorded_and_kept(words, tmp_path, monkeypatch, capsy
         (["--weights", "/nowhere/backbone.pth"], "no checkpoint at /nowhere/backbone.pth"),
         (["--seed", "-1"], "--seed must lie in 0"),
         (["batch_size=25"], "batch_size=25 is more than the 24 training images"),
+        (["--weights", "random,random"], "2 --weights and 1 --out; give every backbone a folder of its own"),
         (["lr_backbone=0.1"], "keeps the backbone frozen"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a classifier is trained on: random crops of labelled images, or features that were extracted once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from transfer.backbones.frozen import Backbone
 from transfer.classification.classifier_protocol import Settings
 from transfer.classification.crops import CentreCrops, RandomCrops, centre_batches, random_batches
 from transfer.classification.labelled_images import Images
+
+VALIDATED = 100
+"""Validation images in a batch."""
 
 
 @torch.no_grad()
@@ -32,28 +36,80 @@ def features(
     return gathered[0], gathered[1]
 
 
+class SharedBatches:
+    """The batches of one loader for several readers, which keep pace with each other: each batch is made once.
+
+    Args:
+        make: the batches from a number on.
+        count: how many there are; the loader's processes end with the last.
+    """
+
+    def __init__(self, make: Callable[[int], Iterator], count: int):
+        self.make, self.count = make, count
+        self.number, self.latest, self.rest = -1, None, iter(())
+
+    def __getitem__(self, number: int) -> Any:
+        if number != self.number:
+            if number != self.number + 1 or number == 0:
+                self.rest = self.make(number)
+            self.number, self.latest = number, next(self.rest)
+            if number == self.count - 1:
+                next(self.rest, None)
+        return self.latest
+
+
+class Crops:
+    """(uint8 pixels (b, 3, H, W), labels (b,)): this rank's share of every training step, and of the validation images.
+
+    Pixels and order depend on (seed, step) alone.
+    """
+
+    def __init__(self, train: Images, val: Images, settings: Settings, *, seed: int):
+        crops = RandomCrops(train, size=settings.size, min_scale=settings.min_scale, seed=seed)
+        centres = CentreCrops(val, size=settings.size, resize=settings.resize)
+        order, workers, batch = distributed.shard(len(val)), settings.workers, settings.batch_size
+        total = len(train) // batch * settings.epochs
+
+        def training(start: int) -> Iterator:
+            sampler = StepSampler(len(train), batch_size=batch, total_steps=total, seed=seed, start=start)
+            return random_batches(crops, sampler, workers=workers)
+
+        def validation(start: int) -> Iterator:
+            return centre_batches(centres, order[start * VALIDATED :], batch_size=VALIDATED, workers=workers)
+
+        self.training = SharedBatches(training, total)
+        self.validation = SharedBatches(validation, -(-len(order) // VALIDATED))
+
+
 class CropData:
-    """Batches (normalised images (b, 3, H, W), labels (b,)) on the device; a new crop of every image in every epoch."""
+    """Batches (normalised images (b, 3, H, W), labels (b,)) on the device; a new crop of every image in every epoch.
+
+    Args:
+        crops: those of other backbones that keep pace with this one.
+    """
 
     def __init__(
-        self, train: Images, val: Images, trunk: Backbone, settings: Settings, *, seed: int, device: torch.device
+        self,
+        train: Images,
+        val: Images,
+        trunk: Backbone,
+        settings: Settings,
+        *,
+        seed: int,
+        device: torch.device,
+        crops: Crops | None = None,
     ):
-        self.train = RandomCrops(train, size=settings.size, min_scale=settings.min_scale, seed=seed)
-        self.val = CentreCrops(val, size=settings.size, resize=settings.resize)
-        self.trunk, self.settings, self.seed, self.device = trunk, settings, seed, device
+        self.crops = crops or Crops(train, val, settings, seed=seed)
+        self.trunk, self.device = trunk, device
         self.count, self.val_count = len(train), len(val)
 
     def training(self, *, start: int, total_steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This rank's share of every batch from step ``start`` on; pixels and order depend on (seed, step) alone."""
-        sampler = StepSampler(
-            self.count, batch_size=self.settings.batch_size, total_steps=total_steps, seed=self.seed, start=start
-        )
-        return map(self._inputs, random_batches(self.train, sampler, workers=self.settings.workers))
+        """This rank's share of every batch from step ``start`` on."""
+        return (self._inputs(self.crops.training[step]) for step in range(start, total_steps))
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's share of the validation images."""
-        order = distributed.shard(self.val_count)
-        return map(self._inputs, centre_batches(self.val, order, batch_size=100, workers=self.settings.workers))
+        return (self._inputs(self.crops.validation[number]) for number in range(self.crops.validation.count))
 
     def _inputs(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         pixels, labels = (part.to(self.device, non_blocking=True) for part in batch)

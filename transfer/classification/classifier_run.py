@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,15 +16,16 @@ from runtime.files import write_text
 from runtime.precision import chosen
 from runtime.provenance import commit
 from runtime.results import Record
-from runtime.stopping import Stopped
+from runtime.stopping import Stopped, StopRequest
 from transfer.backbones import RANDOM, frozen
 from transfer.classification import labelled_images
-from transfer.classification.batches import CropData, FeatureData
+from transfer.classification.batches import CropData, Crops, FeatureData
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import INCIDENTAL, Settings
 from transfer.classification.crops import CentreCrops
+from transfer.classification.labelled_images import Images
 from transfer.classification.run_guard import claim, guard_of, is_complete
-from transfer.classification.trainer import Training, steps_per_epoch
+from transfer.classification.trainer import Training, run_together, steps_per_epoch
 
 CLASSIFIER = "ssl-transfer-bench/classifier/1"
 
@@ -37,6 +38,7 @@ class ClassifierRun:
         version: of the protocol.
         label: the protocol's name in the records.
         weights: a backbone.pth, or ``random``.
+        images: training and validation images, where they are known.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ClassifierRun:
         data: str | None,
         out: Path,
         seed: int,
+        images: tuple[Images, Images] | None = None,
     ):
         self.version, self.label = version, label
         self.weights, self.benchmark, self.out, self.seed = weights, benchmark, out, seed
@@ -60,7 +63,7 @@ class ClassifierRun:
         self.changed = {key: getattr(self.settings, key) for key in changed}
         untrained = {"name": settings.network, "side": settings.size}
         self.trunk = frozen.load(weights, seed=seed, features=settings.features, **untrained)
-        self.train, self.val = labelled_images.load(benchmark, data)
+        self.train, self.val = images or labelled_images.load(benchmark, data)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():
             advice = (
                 f"at size={settings.size} it is slow and far from what it saw; size=32 resize=32 keep CIFAR's pixels"
@@ -88,19 +91,28 @@ class ClassifierRun:
 
     def run(self, data_of: type[CropData] | type[FeatureData] = CropData, **context) -> None:
         """Train, or go on, to the end; ``context`` is what else the result should say."""
-        began, settings = time.monotonic(), self.settings
+        training = self.training(data_of)
+        training.run()
+        self.finish(training, **context)
+
+    def training(self, data_of: type[CropData] | type[FeatureData] = CropData, **shared) -> Training:
+        """The training that is to be run; ``shared``: the crops and the request to stop of runs that go with it."""
+        settings, self.began = self.settings, time.monotonic()
         trunk = replace(self.trunk, network=self.trunk.network.to(self.device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
         if self.weights == RANDOM:
             crops = CentreCrops(self.train, size=settings.size, resize=settings.resize)
             how = {"seed": self.seed, "device": self.device, "prepare": trunk.inputs}
             frozen.measure_statistics(trunk.network, crops, **how)
-        data = data_of(self.train, self.val, trunk, settings, seed=self.seed, device=self.device)
+        stop, of = shared.pop("stop", None), {"seed": self.seed, "device": self.device}
+        data = data_of(self.train, self.val, trunk, settings, **of, **shared)
         below = nn.Identity() if data_of is FeatureData else trunk.network
         network = Classifier(below, trunk.width, len(self.val.classes), settings, seed=self.seed).to(self.device)
-        training = Training(network, data, settings, self.out, label=self.label)
-        history = training.run()
+        return Training(network, data, settings, self.out, label=self.label, stop=stop)
+
+    def finish(self, training: Training, **context) -> None:
+        """Write what the finished training gave (the first rank does)."""
         if distributed.is_main():
-            self.write(training, history, wall_s=round(time.monotonic() - began, 1), **context)
+            self.write(training, training.history, wall_s=round(time.monotonic() - self.began, 1), **context)
 
     def write(self, training: Training, history: list[dict], **context) -> None:
         """Write the classifier, the log and, last of all, result.json; then the checkpoint has served."""
@@ -138,6 +150,22 @@ class ClassifierRun:
         training.file.unlink()
         print("  ".join(f"{name} {value:.1f}%" for name, value in metrics.items()) + f" of {len(self.val)} images")
         print(self.out / "result.json")
+
+
+def run_all(runs: Sequence[ClassifierRun]) -> None:
+    """Train every run that is not complete, all on the same crops: one loader feeds their backbones.
+
+    They differ in backbone and folder only. Each gives what it gives alone, in its own folder.
+    """
+    runs = [run for run in runs if run.claim()]
+    if not runs:
+        return
+    first, stop = runs[0], StopRequest()
+    crops = Crops(first.train, first.val, first.settings, seed=first.seed)
+    trainings = [run.training(crops=crops, stop=stop) for run in runs]
+    run_together(trainings)
+    for run, training in zip(runs, trainings, strict=True):
+        run.finish(training)
 
 
 def call(train: Callable[[], None]) -> int:

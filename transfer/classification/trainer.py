@@ -1,6 +1,7 @@
 """Training a classifier, epoch after epoch: interrupted at any moment, it goes on to the same weights."""
 
 import math
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -24,10 +25,21 @@ FORMAT = "ssl-transfer-bench/probe/1"
 
 
 class Training:
-    """The state of a run: classifier, optimiser, steps done, what each epoch gave. Saved to ``checkpoint.pth``."""
+    """The state of a run: classifier, optimiser, steps done, what each epoch gave. Saved to ``checkpoint.pth``.
+
+    Args:
+        stop: of all runs of this process; None: of this one alone.
+    """
 
     def __init__(
-        self, network: Classifier, data: CropData | FeatureData, settings: Settings, folder: Path, *, label: str
+        self,
+        network: Classifier,
+        data: CropData | FeatureData,
+        settings: Settings,
+        folder: Path,
+        *,
+        label: str,
+        stop: StopRequest | None = None,
     ):
         self.device = next(network.parameters()).device
         self.network, self.data, self.settings, self.folder = network, data, settings, folder
@@ -36,7 +48,7 @@ class Training:
         self.per_epoch = steps_per_epoch(data.count, settings)
         self.total = self.per_epoch * settings.epochs
         self.step, self.history, self.loss_sum = 0, [], 0.0
-        self.file, self.stop = folder / CHECKPOINT, StopRequest()
+        self.file, self.stop, self.validated = folder / CHECKPOINT, stop or StopRequest(), 0
         if self.file.exists():
             self._restore()
         self.parallel = self.network
@@ -49,24 +61,30 @@ class Training:
         """Train to the end and return the epochs: ``epoch``, ``loss``, ``lr``, and the accuracies where it was
         evaluated. Raises Stopped, with everything saved, when a signal asks for it.
         """
-        try:
-            if len(self.history) < self.step // self.per_epoch:
-                self._close_epoch()  # the interruption came while it was evaluated
-            batches = self.data.training(start=self.step, total_steps=self.total)
-            clock = DataClock(batches, images=self.settings.batch_size, workers=self.settings.workers)
-            for inputs, labels in clock:
-                loss = self._train_step(inputs, labels)
-                limit = advice(speeds, workers=clock.workers, setting="workers") if (speeds := clock.speeds()) else ""
-                self.progress.update(self.step, f"loss {loss:.3f}", limit)
-                if self.step % self.per_epoch == 0:
-                    with clock.paused():
-                        self._close_epoch()
-                if self.step < self.total:
-                    self._check_stop()
-        except Stopped:
-            self._save()
-            raise
+        run_together([self])
         return self.history
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """How many training batches it has had, and how many of validation since."""
+        return self.step, self.validated
+
+    def batch_by_batch(self) -> Iterator[None]:
+        """Train to the end, but pause after each batch, of training or validation."""
+        if len(self.history) < self.step // self.per_epoch:
+            yield from self._close_epoch()  # the interruption came while it was evaluated
+        batches = self.data.training(start=self.step, total_steps=self.total)
+        clock = DataClock(batches, images=self.settings.batch_size, workers=self.settings.workers)
+        for inputs, labels in clock:
+            loss = self._train_step(inputs, labels)
+            limit = advice(speeds, workers=clock.workers, setting="workers") if (speeds := clock.speeds()) else ""
+            self.progress.update(self.step, f"loss {loss:.3f}", limit)
+            if self.step % self.per_epoch == 0:
+                with clock.paused():
+                    yield from self._close_epoch()
+            if self.step < self.total:
+                self._check_stop()
+            yield
 
     def _train_step(self, inputs: Tensor, labels: Tensor) -> float:
         """One step; its loss over all ranks."""
@@ -81,23 +99,26 @@ class Training:
         self.step, self.loss_sum = self.step + 1, self.loss_sum + value
         return value
 
-    def _close_epoch(self) -> None:
+    def _close_epoch(self) -> Iterator[None]:
         """Evaluate where it is due, note the epoch, save."""
         epoch = self.step // self.per_epoch
         found = {"epoch": epoch, "loss": self.loss_sum / self.per_epoch, "lr": self.optimizer.param_groups[0]["lr"]}
         if epoch % self.settings.evaluate_every == 0 or epoch == self.settings.epochs:
-            found |= self.evaluate()
+            found |= yield from self._evaluate()
         self.history, self.loss_sum = [*self.history, found], 0.0
-        self._save()
+        self.save()
 
-    @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> Generator[None, None, dict[str, float]]:
         """The accuracies on the validation images, percent."""
         self.network.eval()
         places = []
         for inputs, labels in self.data.validation():
             self._check_stop()
-            places.append(accuracy.places(self.network(inputs), labels))
+            with torch.no_grad():
+                places.append(accuracy.places(self.network(inputs), labels))
+            self.validated += 1
+            yield
+        self.validated = 0
         self.network.train()
         classes = self.network.linear.out_features
         return accuracy.percent(torch.cat(places), count=self.data.val_count, classes=classes)
@@ -107,7 +128,8 @@ class Training:
         if distributed.any_rank(self.stop.signal is not None, self.device):
             raise Stopped(self.stop.exit_code if self.stop.signal is not None else RESUME_ME)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the checkpoint (the first rank does)."""
         if not distributed.is_main():
             return
         state = {"network": self.network.trained(), "optimizer": self.optimizer.state_dict(), "step": self.step}
@@ -131,6 +153,24 @@ class Training:
         except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"cannot resume; delete {self.file} to start over (damaged: {error})") from error
         self.network.restore(network)
+
+
+def run_together(runs: Sequence[Training]) -> None:
+    """Run all to their ends. The one that is behind goes next, so that runs on the same crops need each but once.
+
+    Raises Stopped, with everything saved, when a signal asks for it.
+    """
+    left = {run: run.batch_by_batch() for run in runs}
+    try:
+        while left:
+            run = min(left, key=lambda run: run.place)
+            if next(left[run], left) is left:
+                del left[run]
+    except (Stopped, UserError) as error:
+        for other in left:
+            if other is not run or isinstance(error, Stopped):  # what has diverged keeps its last epoch
+                other.save()
+        raise
 
 
 def steps_per_epoch(count: int, settings: Settings) -> int:
