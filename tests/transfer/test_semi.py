@@ -110,7 +110,7 @@ def test_two_processes_fine_tune_the_network_of_one(finished, words, tmp_path, r
         (["--fraction", "1"], "1 percent of the 12 images of class 'crescent' is not one image"),
         (["--fraction", "5"], "unknown fraction of semi-demo '5'; known: 1, 10"),
         (["--protocol", "linear-demo"], "unknown protocol 'linear-demo'; known: semi-barlow-twins"),
-        (["--list", "/nowhere.txt"], "--list /nowhere.txt cannot be read"),
+        (["--list", "/nowhere.txt"], "/nowhere.txt does not exist; give --list"),
         (["lr_backbone=0"], "moves the backbone"),
         (["batch_size=16"], "batch_size=16 is more than the 8 training images"),
     ],
