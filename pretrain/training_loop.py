@@ -126,7 +126,7 @@ class Run:
         self.checkpoints = Checkpoints(folder, keep_last=log.keep_last, keep_every=log.keep_every)
         if saved := self.checkpoints.read():
             self._restore(saved)
-        self.parallel = network
+        self.parallel: Any = network
         if settings.compile:
             self.parallel = compiled.Compiled(network)
         elif distributed.world_size() > 1:

@@ -38,13 +38,15 @@ class Compiled:
     """
 
     def __init__(self, module: nn.Module, *, backend: str = "inductor"):
-        self.module = module
+        from torch._dynamo.exc import TorchDynamoException  # seconds, which other runs need not spend
+
+        self.module, self.refusal = module, TorchDynamoException
         self.call = torch.compile(module, fullgraph=True, dynamic=False, backend=backend)
 
     def __call__(self, *inputs: Any) -> Any:
         try:
             return self.call(*inputs)
-        except torch._dynamo.exc.TorchDynamoException as error:
+        except self.refusal as error:
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise UserError(
                 f"compile=true, but this network is not one graph ({reason:.150}); use compile=false"
