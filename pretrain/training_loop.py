@@ -50,6 +50,7 @@ STATE = {"model", "optimizer", "step", "torch_rng", "unreadable"}
 FREE = (
     "settings.device",
     "settings.data.workers",
+    "settings.method.recompute",
     "settings.data.stage",
     *(f"settings.log.{field.name}" for field in fields(config.LogConfig)),
 )

@@ -4,6 +4,7 @@ Letters: b images of this rank, L patches of an image, K of them visible, P pixe
 The tensors beside the encoder have the names of the released models_mae.py.
 """
 
+import math
 import sys
 from functools import partial
 from typing import Any
@@ -73,7 +74,9 @@ class MaskedAutoencoder(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.backbone.patch_embed.proj.weight.view(self.backbone.width, -1))
+        kernel = self.backbone.patch_embed.proj.weight
+        bound = math.sqrt(6 / (kernel[0].numel() + len(kernel)))
+        nn.init.uniform_(kernel, -bound, bound)
         nn.init.normal_(self.backbone.cls_token, std=0.02)
         nn.init.normal_(self.mask_token, std=0.02)
 

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from pretrain import config, methods
 from pretrain.data import views
@@ -171,6 +172,7 @@ def test_recipes_of_masked_auto_encoders_are_those_of_their_sources(recipe, name
     optim, method = settings.optim, settings.method
     assert (settings.backbone.name, settings.epochs, settings.batch_size) == (network, epochs, batch)
     assert optimizers.peak_lr(optim, batch) == pytest.approx(peak) and optim.warmup_epochs == 40
+    assert optimizers.build(torch.nn.Linear(1, 1), optim).defaults["betas"] == (0.9, 0.95)
     assert (method.mask_ratio, method.normalised_target) == (0.75, True)
     assert (method.decoder_width, method.decoder_depth, method.decoder_heads) == (512, 8, 16)
     if name != "mae":

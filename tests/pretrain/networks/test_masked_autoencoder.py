@@ -13,6 +13,7 @@ from pretrain.data.patch_orders import patch_orders
 from pretrain.networks.masked_autoencoder import MaskedAutoencoder, images_of, patches_of
 from pretrain.networks.masked_settings import MaskedConfig
 from runtime.command_line import UserError
+from transfer.backbones import frozen
 
 SMALL = {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
 KEYS = torch.tensor([(0, 0, 3), (0, 0, 7), (0, 1, 3)])
@@ -208,6 +209,8 @@ def test_stopped_and_resumed_it_has_the_bits_of_an_undisturbed_run(scenes, tmp_p
     assert run("parts") == 0
     whole, parts = (checkpoint.read(tmp_path / out / "checkpoint.pth")["model"] for out in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    with pytest.raises(UserError, match="m_mae has no projector; give --layer backbone"):
+        frozen.load(tmp_path / "whole" / "checkpoint.pth", "projector", unfinished=True)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert {"reconstruction", "regulariser", "effective_rank", "matrix_entropy"} <= lines[-1].keys()
     picture = Image.open(tmp_path / "whole" / "reconstructions.png")
