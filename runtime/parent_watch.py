@@ -35,6 +35,17 @@ def start() -> None:
         watch.start()
 
 
+def end_with_parent() -> None:
+    """End this process at once when the one that started it is gone: torch's loader processes look every 5 s only."""
+
+    def watch(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
+
+
 def _watch(process: int, ticks: str, parent: int) -> None:
     while started(process) == ticks and os.getppid() == parent:
         time.sleep(POLL_S)

@@ -14,6 +14,7 @@ from analysis.extraction.images import Prepared, RandomViews, open_images
 from analysis.extraction.options import ImageOptions
 from pretrain import backbones
 from pretrain.data import views
+from pretrain.data.datasets import begin_worker
 from runtime import distributed
 from runtime.command_line import UserError
 from runtime.progress import Progress
@@ -37,7 +38,7 @@ def extract(
     batch = BATCH * world
     steps = -(-n // batch)
     share = [min(step * batch + distributed.rank() * BATCH + i, n - 1) for step in range(steps) for i in range(BATCH)]
-    loader = DataLoader(Subset(images, share), batch_size=BATCH, num_workers=workers)
+    loader = DataLoader(Subset(images, share), batch_size=BATCH, num_workers=workers, worker_init_fn=begin_worker)
     progress = Progress(n, "features", quiet=quiet or not distributed.is_main())
     mixed = torch.autocast("cuda", torch.float16) if half and device.type == "cuda" else nullcontext()
     dtype, parts = torch.float16 if half else torch.float32, ([], [])

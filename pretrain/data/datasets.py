@@ -22,7 +22,7 @@ from pretrain.data.backends import batched
 from pretrain.data.decode import UnreadableImage, read_image, read_pixels
 from pretrain.data.image_index import FILE, ImageIndex
 from pretrain.data.walk import image_index
-from runtime import distributed, stopping
+from runtime import distributed, parent_watch, stopping
 from runtime.command_line import UserError
 from runtime.cores import loader_workers
 
@@ -292,7 +292,8 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def begin_worker(worker: int) -> None:
-    """What each loader process does first: one thread, and no answer to signals."""
+    """What each loader process does first: one thread, no answer to signals, no life without its parent."""
+    parent_watch.end_with_parent()
     torch.set_num_threads(1)
     # A scheduler signals every process of a job. The training process answers: it saves, then ends its loaders.
     for number in stopping.SIGNALS:

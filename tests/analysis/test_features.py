@@ -187,6 +187,23 @@ def test_choice_takes_the_same_images_whatever_the_network(tmp_path):
     assert chosen != choose(labels, 4, seed=1)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_cannot_be_read_is_one_line_whoever_reads_it(tmp_path, workers):
+    root = draw(tmp_path / "tree", "ant/1.png", "owl/2.png")
+    (root / "owl/2.png").write_bytes((root / "owl/2.png").read_bytes()[:45])
+    prepared = Prepared(Folder(root), [0, 1], size=8, resize=8)
+    with pytest.raises(UserError, match=r"owl/2\.png") as error:
+        extract.extract(
+            torch.nn.Identity(),
+            prepared,
+            normalise=torch.Tensor.float,
+            device=torch.device("cpu"),
+            workers=workers,
+            half=False,
+        )
+    assert len(error.value.faults) == 1 and "Traceback" not in str(error.value)
+
+
 def test_features_that_are_no_numbers_name_the_images(tmp_path):
     h = torch.ones(3, 2)
     h[1, 0] = float("nan")

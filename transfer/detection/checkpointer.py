@@ -73,6 +73,8 @@ class Checkpointer(DetectionCheckpointer):
         self.model.load_state_dict(content["model"])
         for key, part in self.checkpointables.items():
             part.load_state_dict(content[key])
+        if comm.is_main_process():  # a kill may have come between the file and its mark
+            self.tag_last_checkpoint(path.name)
         return path
 
     def _newest(self) -> tuple[Path | None, dict | None, str]:

@@ -81,7 +81,12 @@ class Evaluate(HookBase):
     def after_step(self):
         done = self.trainer.iter + 1
         if self.period > 0 and done % self.period == 0 and done < self.trainer.max_iter:
-            for task, figures in self.evaluate().items():
+            try:
+                found = self.evaluate()
+            except Stopped:  # the iteration is done; only this look at the model is lost
+                self.trainer.checkpointer.save(f"model_{self.trainer.iter:07d}", iteration=self.trainer.iter)
+                raise
+            for task, figures in found.items():
                 known = {f"{task}/{metric}": value for metric, value in figures.items() if value is not None}
                 self.trainer.storage.put_scalars(**known, smoothing_hint=False)
             distributed.barrier()

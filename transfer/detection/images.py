@@ -17,6 +17,7 @@ from detectron2.structures import PolygonMasks
 from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
+from pretrain.data.datasets import begin_worker
 from pretrain.data.decode import UnreadableImage, read_pixels
 from transfer.detection.masks import Polygons
 from transfer.detection.samplers import TrainingBatches
@@ -171,6 +172,7 @@ def loader(
             num_workers=workers,
             pin_memory=pinned,
             collate_fn=trivial_batch_collator,
+            worker_init_fn=begin_worker,
             # Without one of its own it would draw from the generator that samples proposals, once per start.
             generator=torch.Generator(),
         )

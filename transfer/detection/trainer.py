@@ -138,7 +138,8 @@ class Trainer(DefaultTrainer):
         return images.test_batches(records_of(dataset_name, filter_empty=False), cfg)
 
     def _hooks_in_order(self, evaluate, stop: StopRequest) -> list:
-        """The order matters: statistics before the checkpoint that holds them, evaluation after it, writers late."""
+        """The order matters: all that is said of an iteration is written before the checkpoint from which the next goes
+        on, so a run that is killed between the two says it again."""
         cfg = self.cfg
         precise = our_hooks.PreciseBN(
             lambda: self.training_loader(seed=cfg.SEED + PRECISE_BN_SEED, workers=0),
@@ -147,14 +148,13 @@ class Trainer(DefaultTrainer):
         )
         found = [our_hooks.SeedIteration(cfg.SEED), hooks.IterationTimer(), hooks.LRScheduler()]
         found += [precise] if cfg.TEST.PRECISE_BN.ENABLED else []
-        if distributed.is_main():
-            found.append(
-                our_hooks.SaveCheckpoints(period=cfg.SOLVER.CHECKPOINT_PERIOD, kept=cfg.TRANSFER.CHECKPOINTS_KEPT)
-            )
         found.append(our_hooks.Evaluate(evaluate, period=cfg.TEST.EVAL_PERIOD))
         found.append(our_hooks.ShowProgress())
         if distributed.is_main():
             found.append(hooks.PeriodicWriter(self.build_writers(), period=losses.PERIOD))
+            found.append(
+                our_hooks.SaveCheckpoints(period=cfg.SOLVER.CHECKPOINT_PERIOD, kept=cfg.TRANSFER.CHECKPOINTS_KEPT)
+            )
         return [*found, our_hooks.StopOnSignal(stop, torch.device(cfg.MODEL.DEVICE))]
 
     def _losses_due(self, iteration: int) -> bool:

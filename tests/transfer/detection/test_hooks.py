@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
+from runtime.stopping import Stopped
 from transfer.detection import hooks
 
 
@@ -57,6 +59,19 @@ def _detector():
 def test_all_ranks_get_the_statistics_of_the_first(ranks):
     first, second = ranks(2, _statistics_of_unequal_ranks)
     assert first == second
+
+
+def test_a_signal_during_an_evaluation_saves():
+    def evaluate():
+        raise Stopped(75)
+
+    saved = []
+    hook = hooks.Evaluate(evaluate, period=5)
+    checkpointer = SimpleNamespace(save=lambda name, **more: saved.append((name, more)))
+    hook.trainer = SimpleNamespace(iter=4, max_iter=10, checkpointer=checkpointer)
+    with pytest.raises(Stopped):
+        hook.after_step()
+    assert saved == [("model_0000004", {"iteration": 4})]
 
 
 def test_chance_is_a_function_of_seed_and_iteration():
