@@ -45,7 +45,7 @@ def main() -> None:
             network.config = replace(settings, mask_ratio=ratio)
             network.zero_grad()
             began = time.process_time()
-            network([images], keys).online[1].mean().backward()
+            network(*network.prepare([images], keys)).online[1].mean().backward()
             if number:
                 seconds[ratio].append(time.process_time() - began)
     whole = statistics.median(seconds[0.0])
