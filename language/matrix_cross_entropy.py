@@ -80,7 +80,7 @@ def matrix_cross_entropy(
     rows = embeddings.detach() if detach_embeddings else embeddings
     rows = rows.to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
     rows = F.normalize(rows - rows.mean(0) if center else rows, dim=1)
-    loss, upper = _MatrixCrossEntropy.apply(logits, targets, rows, eps, method, steps, chunk)
+    loss, upper = _MatrixCrossEntropy.apply(logits, targets, rows, eps, method, steps, chunk, bounds)
     return Bounds(loss, upper) if bounds else loss
 
 
@@ -132,7 +132,7 @@ def divided_differences(x: Tensor) -> Tensor:
     return 2 * torch.where(near, series, torch.atanh(safe.clamp(-1 + 1e-7, 1 - 1e-7)) / safe) / total
 
 
-def _exact(q: Tensor, y: Tensor, rows: Tensor, eps: float, steps: int) -> _Spectrum:
+def _exact(q: Tensor, y: Tensor, rows: Tensor, eps: float, steps: int, bounds: bool) -> _Spectrum:
     """By the eigen-decomposition of Q."""
     d = rows.shape[1]
     matrix = (1 - eps) * (rows.T * q[:, None, :]) @ rows
@@ -143,35 +143,43 @@ def _exact(q: Tensor, y: Tensor, rows: Tensor, eps: float, steps: int) -> _Spect
     return _Spectrum(basis, eigenvalues.clamp(min=eps / d), target)
 
 
-def _lanczos(q: Tensor, y: Tensor, rows: Tensor, eps: float, steps: int) -> _Spectrum:
-    """On the Krylov space of the target, with full re-orthogonalisation."""
-    floor = eps / rows.shape[1]
+def _lanczos(q: Tensor, y: Tensor, rows: Tensor, eps: float, steps: int, bounds: bool) -> _Spectrum:
+    """On the Krylov space of the target, with re-orthogonalisation.
+
+    A step multiplies with the embeddings twice; the last one does so once, unless ``bounds`` needs what comes after it.
+    """
+    (count, size), d = q.shape, rows.shape[1]
+    floor = eps / d
     tiny = 100 * torch.finfo(rows.dtype).eps
+    basis, products = q.new_empty(count, steps, d), q.new_empty(steps, count, size)
+    weighted = torch.empty_like(q)  # one place for all steps: new memory costs as much as what is written there
+    alphas, betas = q.new_zeros(count, steps), q.new_zeros(count, steps)
     vector = rows[y]
-    basis, products, diagonal, beside = [], [], [], []
-    for _ in range(steps):
-        basis.append(vector)
-        products.append(vector @ rows.T)
-        image = (1 - eps) * ((q * products[-1]) @ rows) + floor * vector
+    for k in range(steps):
+        basis[:, k] = vector
+        torch.mm(vector, rows.T, out=products[k])
+        torch.mul(q, products[k], out=weighted)
         alive = vector.square().sum(1) > 0.5
-        diagonal.append(torch.where(alive, (vector * image).sum(1), 1.0))
-        so_far = torch.stack(basis, 1)
+        alpha = (1 - eps) * torch.linalg.vecdot(weighted, products[k]) + floor
+        alphas[:, k] = torch.where(alive, alpha, 1.0)
+        if k == steps - 1 and not bounds:
+            break
+        image = torch.addmm((floor - alpha)[:, None] * vector, weighted, rows, alpha=1 - eps)
+        so_far = basis[:, : k + 1]
         for _ in range(2):  # once leaves what rounding has brought in
-            image = image - torch.einsum("ckd,ck->cd", so_far, torch.einsum("ckd,cd->ck", so_far, image))
+            image = image - ((so_far @ image[:, :, None]).mT @ so_far)[:, 0]
         norm = image.norm(dim=1)
         goes_on = norm > tiny  # else the space is closed: the target lies in a few eigenvectors
-        beside.append(torch.where(goes_on, norm, 0.0))
+        betas[:, k] = torch.where(goes_on, norm, 0.0)
         vector = torch.where(goes_on[:, None], image / norm.clamp(min=tiny)[:, None], 0.0)
-    alphas, betas = torch.stack(diagonal, 1), torch.stack(beside, 1)
     matrix = torch.diag_embed(alphas) + torch.diag_embed(betas[:, :-1], 1) + torch.diag_embed(betas[:, :-1], -1)
     eigenvalues, vectors = torch.linalg.eigh(matrix)
-    ritz = torch.einsum("ckm,ckd->cmd", vectors, torch.stack(basis, 1))
     return _Spectrum(
-        ritz,
+        vectors.mT @ basis,
         eigenvalues.clamp(min=floor),
         target=vectors[:, 0] * rows[y].norm(dim=1)[:, None],
-        upper=_radau(matrix, eigenvalues, vectors, betas[:, -1], floor),
-        products=torch.stack(products, 1),
+        upper=_radau(matrix, eigenvalues, vectors, betas[:, -1], floor) if bounds else None,
+        products=products.transpose(0, 1),
         rotation=vectors.mT,
     )
 
@@ -189,7 +197,7 @@ def _radau(matrix: Tensor, eigenvalues: Tensor, vectors: Tensor, beta: Tensor, n
     return -(vectors[:, 0].square() * eigenvalues.clamp(min=node).log()).sum(1)
 
 
-def _top_r(q: Tensor, y: Tensor, rows: Tensor, eps: float, steps: int) -> _Spectrum:
+def _top_r(q: Tensor, y: Tensor, rows: Tensor, eps: float, steps: int, bounds: bool) -> _Spectrum:
     """On the span of the target and the likeliest tokens; on its complement Q is a multiple of the identity."""
     d = rows.shape[1]
     likeliest = q.scatter(1, y[:, None], 2.0).topk(min(steps + 1, q.shape[1])).indices  # the target among them
@@ -213,7 +221,7 @@ class _MatrixCrossEntropy(torch.autograd.Function):
     """The loss of every token and the upper bound; the gradient with respect to the logits is made on the way."""
 
     @staticmethod
-    def forward(ctx, logits, targets, rows, eps, method, steps, chunk):  # noqa: D102 (see the class)
+    def forward(ctx, logits, targets, rows, eps, method, steps, chunk, bounds):  # noqa: D102 (see the class)
         loss = torch.zeros(len(logits), dtype=rows.dtype, device=logits.device)
         upper = torch.zeros_like(loss)
         wanted = ctx.needs_input_grad
@@ -221,12 +229,13 @@ class _MatrixCrossEntropy(torch.autograd.Function):
         spectra: list[tuple[Tensor, _Spectrum]] = []
         for part in (targets != IGNORED).nonzero()[:, 0].split(chunk):
             q = logits[part].to(rows.dtype).softmax(1)
-            spectrum = SPECTRA[method](q, targets[part], rows, eps, steps)
+            spectrum = SPECTRA[method](q, targets[part], rows, eps, steps, bounds)
             loss[part] = spectrum.loss
             upper[part] = spectrum.loss if spectrum.upper is None else torch.maximum(spectrum.upper, spectrum.loss)
             if to_logits is not None:
                 slope = _slope(spectrum, rows, eps)
-                to_logits[part] = (q * (slope - (q * slope).sum(1, keepdim=True))).to(logits.dtype)
+                mean = torch.linalg.vecdot(q, slope)[:, None]
+                to_logits[part] = slope.sub_(mean).mul_(q).to(logits.dtype)
             if wanted[2]:
                 spectra.append((part, spectrum._replace(products=None)))
         ctx.eps, ctx.spectra = eps, spectra
@@ -246,7 +255,7 @@ class _MatrixCrossEntropy(torch.autograd.Function):
                 _add_to_rows(to_rows, spectrum, q, targets[part], rows, ctx.eps, grad[part])
         if to_logits is not None:
             to_logits = to_logits * grad[:, None].to(to_logits.dtype)
-        return to_logits, None, to_rows, None, None, None, None
+        return to_logits, None, to_rows, None, None, None, None, None
 
 
 def _slope(spectrum: _Spectrum, rows: Tensor, eps: float) -> Tensor:
