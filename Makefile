@@ -3,10 +3,12 @@ VENV   ?= .venv
 PYTHON ?= python3
 JOBS   ?= 2
 FUZZ_EXAMPLES ?= 5000
+EXTRAS ?=
 
 ifndef PY
 PY    := $(VENV)/bin/python
-READY := $(VENV)/.set-up
+COMMA := ,
+READY := $(VENV)/.set-up$(if $(EXTRAS),-$(subst $(COMMA),-,$(EXTRAS)))
 endif
 
 # A file's tests stay in one process, so that what they share is made once.
@@ -19,7 +21,7 @@ help:  ## print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 19
 	@echo; echo "VENV=$(VENV) is the environment to set up, PYTHON=$(PYTHON) makes it; PY=python uses your own instead."
 
-setup: $(READY)  ## make the environment: exact tested versions, detectron2, this checkout
+setup: $(READY)  ## make the environment: exact tested versions, detectron2, this checkout; EXTRAS=umap: more
 
 demo: setup  ## pretrain, convert, fine-tune, print the table and write the report, on drawn images, in minutes
 	$(PY) slurm/run_all.py --stage pretrain,transfer,analysis
@@ -80,5 +82,11 @@ $(VENV)/.set-up: requirements.txt constraints.txt pyproject.toml transfer/instal
 	# Built with the setuptools just pinned, not with the newest of the day that pip would fetch.
 	$(PY) -m pip install --no-build-isolation -c constraints.txt -r requirements.txt
 	$(PY) transfer/install_detectron2.py
+	$(PY) -m pip check
+	@touch $@
+
+# The optional dependencies of pyproject.toml, EXTRAS=language or EXTRAS=umap,language. Those of the tests are there.
+$(VENV)/.set-up-%: $(VENV)/.set-up pyproject.toml constraints.txt
+	$(PY) -m pip install --no-build-isolation -c constraints.txt -e ".[$(EXTRAS)]"
 	$(PY) -m pip check
 	@touch $@

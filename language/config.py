@@ -29,7 +29,8 @@ class ModelConfig:
     """Of tiny; a divisor of the width."""
 
     lora_rank: int = field(default=0, metadata=NOT_NEGATIVE)
-    """Train low-rank updates of this rank (peft) in place of all weights; 0: all weights."""
+    """Train low-rank updates 2 B A of this rank (peft) in place of all weights; 0: all weights. At the end they are
+    added to the weights: the folder model is a plain one."""
 
 
 @dataclass(frozen=True, kw_only=True)

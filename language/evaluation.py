@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 
 from language import models
 from language.answers import PROTOCOLS
@@ -17,18 +16,16 @@ from language.benchmarks import BENCHMARKS
 from language.config import ModelConfig
 from language.examples import Example, read_examples, references
 from language.prompts import evaluation_prompt, until_stop
+from language.scores import ITEMS, accuracy
 from language.word_problems import problems
 from runtime import distributed, results, run_guard, typed_json
 from runtime.command_line import UserError, one_of
-from runtime.files import sha256, write_text
+from runtime.files import write_text
 from runtime.progress import Progress
 from runtime.provenance import commit
 from runtime.read import read_jsonl
 from runtime.results import Record
 from runtime.settings import flat
-
-ITEMS = "items.jsonl"
-"""Every question's answer, one a line: index, right, expected, generated."""
 
 WORD_PROBLEMS = 1000
 """Embedded questions where the command line gives no number."""
@@ -43,6 +40,7 @@ class Origin:
     seed: int = 0
     epochs: int = 0
     prompt: str = ""
+    tokenizer_sha256: str = ""
 
 
 def questions(name: str, data: str | Path | None, *, count: int, most: int) -> list[Example]:
@@ -112,7 +110,8 @@ def evaluate(
     expected = references(asked, data or benchmark)
     origin, folder = source_of(source)
     form = origin.prompt or form or "metamath"
-    identity = {"weights_sha256": weights_hash(folder), "benchmark": benchmark, "prompt": form, "n": len(asked)}
+    identity = {"weights_sha256": models.weights_hash(folder), "tokenizer_sha256": models.tokenizer_hash(folder)}
+    identity |= {"benchmark": benchmark, "prompt": form, "n": len(asked)}
     identity["questions_sha256"] = hashlib.sha256(json.dumps([asked, expected]).encode()).hexdigest()
     final, partial = out / ITEMS, out / f".{ITEMS}.partial"
     guard = run_guard.RunGuard(folder=out, outputs=("result.json", ITEMS, partial.name))
@@ -166,27 +165,26 @@ def write_result(
 
 
 def source_of(path: Path) -> tuple[Origin, Path]:
-    """What a run says of itself, and the folder of its model; of a plain model nothing. UserError where neither is."""
+    """What a run says of itself, and the folder of its model; of a plain model nothing.
+
+    Raises UserError where neither is, and where the tokenizer is not the one that the run was trained with.
+    """
     folder = path / "model" if (path / "model").is_dir() else path
     if (folder / run_guard.FILE).is_file():
         said = flat(run_guard.read(folder))
         said |= {name: said[key] for name, key in SETTINGS.items() if key in said}
-        return typed_json.parse(Origin, said, where=str(folder / run_guard.FILE), remedy="restore it"), folder
+        origin = typed_json.parse(Origin, said, where=str(folder / run_guard.FILE), remedy="restore it")
+        if origin.tokenizer_sha256 not in ("", models.tokenizer_hash(folder)):
+            raise UserError(f"the tokenizer in {folder} is not the one this run was trained with; put that one back")
+        return origin, folder
     if (path / "checkpoint.pth").is_file():
         raise UserError(f"the run in {path} has no model yet; let language/train.py come to its end")
-    if folder.suffix != ".gguf":
-        models.check_folder(folder)
+    models.check(folder)
     return Origin(), folder
 
 
 SETTINGS = {"epochs": "config.epochs", "prompt": "config.text.prompt"}
 """Fields of `Origin` -> where run.json has them."""
-
-
-def weights_hash(folder: Path) -> str:
-    """One SHA-256 of all weights and of the tokenizer: a run's answers are those of exactly these files."""
-    files = [folder] if folder.is_file() else sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*")])
-    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
 
 def begun(kept: Path, expected: list[str], batch: int) -> list[dict]:
@@ -199,21 +197,3 @@ def begun(kept: Path, expected: list[str], batch: int) -> list[dict]:
         if (item.get("index"), item.get("expected")) != (number, answer) or type(item.get("right")) is not bool:
             raise UserError(f"{kept} line {number + 1} is no answer to question {number}; remove the file")
     return items[: len(items) if len(items) == len(expected) else len(items) // batch * batch]
-
-
-def accuracy(right: Sequence[bool]) -> tuple[float, float]:
-    """Percent right, and its standard error as of a binomial share."""
-    share = sum(right) / len(right)
-    return 100 * share, 100 * math.sqrt(share * (1 - share) / len(right))
-
-
-def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
-    """The exact p value of McNemar's test that two models answer the same questions equally well.
-
-    Only questions that one model alone answers count: under the hypothesis each is as likely to be either's.
-    """
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} answers are not to the same questions")
-    only_a = sum(x and not y for x, y in zip(a, b, strict=True))
-    only_b = sum(y and not x for x, y in zip(a, b, strict=True))
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

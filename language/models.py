@@ -1,6 +1,8 @@
 """Causal language models of transformers, from local files alone; and a small one from random weights."""
 
+import hashlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from language.config import ModelConfig
 from language.word_problems import NAMES, SPLITS, THINGS, problems
 from runtime import run_guard
 from runtime.command_line import UserError, printable, shortened
+from runtime.files import sha256
 from runtime.memory import growth_limited, size_bytes
 
 EXTRA = "the language extra is not installed; pip install -e '.[language]', or make setup EXTRAS=language"
@@ -33,26 +36,59 @@ def transformers() -> Any:
     return transformers
 
 
-def load(config: ModelConfig, *, seed: int, prompts: tuple[str, ...] = ()) -> tuple[Any, Any]:
-    """A model with its weights in float32, and its tokenizer.
+def peft() -> Any:
+    """The library. Raises UserError where it is not installed."""
+    try:
+        import peft
+    except ModuleNotFoundError as error:
+        raise UserError("model.lora_rank needs peft; pip install peft, or train all weights with 0") from error
+    return peft
 
-    Raises UserError for a folder that lacks weights, configuration or tokenizer, and for weights that would run code.
+
+def load(config: ModelConfig, *, seed: int, prompts: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """A model with its weights in float32, and low-rank updates where the settings say so; and its tokenizer.
+
+    Raises UserError for a folder that lacks weights, configuration or tokenizer, for weights that would run code, and
+    for a tokenizer of another model.
     """
     if config.path == "tiny":
-        return tiny(config, seed=seed, prompts=prompts)
-    path = Path(config.path)
-    if path.suffix == ".gguf":
-        model, tokenizer = _from_files(path.parent, path, gguf_file=path.name)
-        # The weights are plain float32 by now; while it is called quantised, transformers does not save the model.
-        model.hf_quantizer = None
-        del model.config.quantization_config
-        return model, tokenizer
-    check_folder(path)
-    return _from_files(path, path, use_safetensors=True)
+        model, tokenizer = tiny(config, seed=seed, prompts=prompts)
+    else:
+        model, tokenizer = from_files(Path(config.path))
+    return (with_low_rank_updates(model, config.lora_rank, seed=seed) if config.lora_rank else model), tokenizer
 
 
-def check_folder(path: Path) -> None:
-    """Raise UserError unless ``path`` holds a model of transformers with safetensors and a tokenizer."""
+def with_low_rank_updates(model: Any, rank: int, *, seed: int) -> Any:
+    """The model with updates 2 B A of all its linear layers but the head (LoRA, arXiv 2106.09685), which alone learn.
+
+    A (rank, inputs) is random by ``seed``, B (outputs, rank) is 0: the model is at first what it was.
+    """
+    import torch
+
+    library = peft()
+    torch.manual_seed(seed)
+    config = library.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    return library.get_peft_model(model, config)
+
+
+def weights_hash(path: Path) -> str:
+    """One SHA-256 of all files of weights."""
+    return _hash([path] if path.is_file() else path.glob("*.safetensors"))
+
+
+def tokenizer_hash(path: Path) -> str:
+    """One SHA-256 of all that makes tokens of texts; of a GGUF file nothing, it is among the weights."""
+    return _hash([] if path.is_file() else path.glob("tokenizer*"))
+
+
+def _hash(files: Iterable[Path]) -> str:
+    return hashlib.sha256("".join(sha256(file) for file in sorted(files)).encode()).hexdigest()
+
+
+def check(path: Path) -> None:
+    """Raise UserError unless ``path`` is a GGUF file, or a folder of transformers with safetensors and a tokenizer."""
+    if path.suffix == ".gguf" and path.is_file():
+        return
     if not path.is_dir():
         raise UserError(f"no model at {path}; give a folder of transformers, a .gguf file, or tiny")
     if not (path / "config.json").is_file():
@@ -80,7 +116,7 @@ def is_whole(folder: Path) -> bool:
     try:
         if not run_guard.read(folder):
             raise UserError(f"{folder} has no {run_guard.FILE}")
-        check_folder(folder)
+        check(folder)
         for path in folder.glob("*.safetensors"):
             with safe_open(path, "np"):  # it reads the header, and compares the sizes
                 pass
@@ -90,27 +126,39 @@ def is_whole(folder: Path) -> bool:
     return True
 
 
-def _from_files(folder: Path, source: Path, **options: Any) -> tuple[Any, Any]:
+def from_files(path: Path) -> tuple[Any, Any]:
+    """A model of transformers or of a GGUF file, and its tokenizer, as `load` says."""
     import torch
 
-    library = transformers()
+    check(path)
+    library, is_gguf = transformers(), path.suffix == ".gguf"
+    folder = path.parent if is_gguf else path
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    naming = {key: value for key, value in options.items() if key == "gguf_file"}
+    local |= {"gguf_file": path.name} if is_gguf else {}
+    own = {} if is_gguf else {"use_safetensors": True}
     try:
-        with growth_limited(source, times=UNPACKED):
-            config = library.AutoConfig.from_pretrained(folder, **local, **naming)
-            _refuse_more_layers(config, source)
-            tokenizer = library.AutoTokenizer.from_pretrained(folder, **local, **naming)
+        with growth_limited(path, times=UNPACKED):
+            config = library.AutoConfig.from_pretrained(folder, **local)
+            _refuse_more_layers(config, path)
+            tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
             model, found = library.AutoModelForCausalLM.from_pretrained(
-                folder, config=config, dtype=torch.float32, output_loading_info=True, **local, **options
+                folder, config=config, dtype=torch.float32, output_loading_info=True, **local, **own
             )
     except UserError:
         raise
     except Exception as error:  # what the libraries raise for a faulty file has no common type
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{source} cannot be loaded as a causal language model: {reason}") from error
+        raise UserError(f"{path} cannot be loaded as a causal language model: {reason}") from error
     if absent := sorted(found["missing_keys"]):  # which transformers would fill with random numbers
-        raise UserError(f"{source} lacks {absent[0]} ({len(absent)} tensors in all); download the model whole")
+        raise UserError(f"{path} lacks {absent[0]} ({len(absent)} tensors in all); download the model whole")
+    if is_gguf:  # plain float32 by now; while it is called quantised, transformers does not save the model
+        model.hf_quantizer = None
+        del model.config.quantization_config
+    if (size := tokenizer.vocab_size) > (rows := model.get_input_embeddings().weight.shape[0]):
+        raise UserError(
+            f"the tokenizer in {path} has {size} tokens and the model vectors of {rows}: it is another model's; "
+            "download both from one place"
+        )
     if tokenizer.pad_token is None:
         _add_padding(model, tokenizer)
     return model, tokenizer

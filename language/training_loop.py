@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ from runtime import distributed
 from runtime.command_line import UserError
 from runtime.files import write_json
 from runtime.jsonl_log import Log
-from runtime.precision import autocast
+from runtime.precision import autocast, check_precision
 from runtime.progress import Progress
 from runtime.provenance import commit
 from runtime.run_guard import RunGuard
@@ -57,8 +57,22 @@ def prompt_of(question: str, form: str) -> str:
     return training_prompt(question) if form == "metamath" else f"{question}\n"
 
 
-def encode(examples: list[Example], tokenizer: Any, *, form: str, max_length: int) -> list[Encoded]:
-    """Tokens of prompt, response and end. Raises UserError that counts the examples that are too long."""
+def known_texts(config: LanguageConfig) -> tuple[str, ...]:
+    """What the small model's tokenizer must know besides the problems."""
+    return (training_prompt(""), evaluation_prompt("")) if config.text.prompt == "metamath" else ()
+
+
+def encode(
+    examples: list[Example], tokenizer: Any, *, form: str, max_length: int, context: int | None = None
+) -> list[Encoded]:
+    """Tokens of prompt, response and end.
+
+    Raises UserError that counts the examples longer than ``max_length``, or than the model's context, and names the
+    first.
+    """
+    what = f"text.max_length={max_length}"
+    if context is not None and context < max_length:
+        max_length, what = context, f"the model's context of {context}"
     encoded = []
     for example in examples:
         prompt = tokenizer(prompt_of(example.question, form))["input_ids"]
@@ -67,8 +81,8 @@ def encode(examples: list[Example], tokenizer: Any, *, form: str, max_length: in
     long = [k for k, one in enumerate(encoded) if len(one.tokens) > max_length]
     if long:
         raise UserError(
-            f"{len(long)} examples are longer than text.max_length={max_length} tokens, the first is number "
-            f"{long[0] + 1} with {len(encoded[long[0]].tokens)}; raise it or take them out"
+            f"{len(long)} examples are longer than {what} tokens, the first is number {long[0] + 1} with "
+            f"{len(encoded[long[0]].tokens)}; raise it or take them out"
         )
     return encoded
 
@@ -131,7 +145,7 @@ class Run:
     def _restore(self, saved: dict, folder: Path) -> None:
         if distributed.is_main() and saved.get("format") != FORMAT:
             raise UserError(f"the checkpoint in {folder} is none of a language model; choose another --out")
-        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=distributed.world_size() > 1)
+        options = replace(WHOLE, broadcast_from_rank0=distributed.world_size() > 1, strict=False, cpu_offload=False)
         set_state_dict(
             self.model,
             self.optimizer,
@@ -141,7 +155,8 @@ class Run:
         )
 
 
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+"""Of low-rank updates the updates alone: the weights below them are still where they were read."""
 
 
 def optimizer_of(model: nn.Module, config: LanguageConfig) -> torch.optim.AdamW:
@@ -156,13 +171,7 @@ def optimizer_of(model: nn.Module, config: LanguageConfig) -> torch.optim.AdamW:
 
 
 def prepare(model: Any, config: LanguageConfig, device: torch.device) -> Any:
-    """The model as it is trained: with low-rank updates, activation checkpointing, sharded over processes."""
-    if config.model.lora_rank:
-        try:
-            import peft  # pyright: ignore[reportMissingImports]
-        except ModuleNotFoundError as error:
-            raise UserError("model.lora_rank needs peft; pip install peft, or train all weights with 0") from error
-        model = peft.get_peft_model(model, peft.LoraConfig(r=config.model.lora_rank, target_modules="all-linear"))
+    """The model as it is trained: with activation checkpointing, sharded over processes."""
     if config.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.config.use_cache = False
@@ -172,6 +181,14 @@ def prepare(model: Any, config: LanguageConfig, device: torch.device) -> Any:
             fully_shard(layer)
         fully_shard(model)
     return model
+
+
+def check_fits(model: Any, config: LanguageConfig, device: torch.device) -> None:
+    """Raise UserError where the loss or the texts ask for more than the model has, or the device lacks bfloat16."""
+    check_precision(config.precision, device)
+    width = model.get_output_embeddings().weight.shape[1]
+    if config.loss.weight and config.loss.method == "lanczos" and config.loss.steps > width:
+        raise UserError(f"loss.steps={config.loss.steps} is more than the width of the model, {width}; lower it")
 
 
 def steps_per_epoch(count: int, config: LanguageConfig) -> int:
@@ -239,10 +256,16 @@ def run(recipe: str, config: LanguageConfig, folder: Path) -> int:
 def train(recipe: str, config: LanguageConfig, folder: Path, *, claim: Callable[[], None]) -> int:
     """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for a user's mistake."""
     device = distributed.init(config.device)
-    texts = (training_prompt(""), evaluation_prompt("")) if config.text.prompt == "metamath" else ()
     examples = training_examples(config.text, seed=config.seed)
-    model, tokenizer = models.load(config.model, seed=config.seed, prompts=texts)
-    encoded = encode(examples, tokenizer, form=config.text.prompt, max_length=config.text.max_length)
+    model, tokenizer = models.load(config.model, seed=config.seed, prompts=known_texts(config))
+    check_fits(model, config, device)
+    encoded = encode(
+        examples,
+        tokenizer,
+        form=config.text.prompt,
+        max_length=config.text.max_length,
+        context=getattr(model.config, "max_position_embeddings", None),
+    )
     total = steps_per_epoch(len(encoded), config) * config.epochs
     claim()
     state = Run(prepare(model, config, device), config, folder, recipe=recipe)
@@ -337,12 +360,24 @@ def finish(state: Any, tokenizer: Any, folder: Path) -> None:
     if not distributed.is_main():
         return
     temporary, final = folder / f".model.{os.getpid()}.tmp", folder / "model"
-    model = state.model.merge_and_unload() if state.config.model.lora_rank else state.model
-    model.save_pretrained(temporary, state_dict=None if state.config.model.lora_rank else weights)
+    if state.config.model.lora_rank:
+        merged(state, weights).save_pretrained(temporary)
+    else:
+        state.model.save_pretrained(temporary, state_dict=weights)
     tokenizer.save_pretrained(temporary)
-    write_json(temporary / "run.json", {**state.about, "step": state.step})
+    about = {**state.about, "step": state.step, "tokenizer_sha256": models.tokenizer_hash(temporary)}
+    write_json(temporary / "run.json", about)
     if final.exists():  # it is damaged, or the run would not have gone on
         shutil.rmtree(final)
     temporary.rename(final)
     state.checkpoints.finish()
     print(f"fine-tuned: {final}")
+
+
+def merged(state: Any, updates: dict[str, Any]) -> Any:
+    """A plain model with the low-rank updates added to its weights; one process alone makes it."""
+    model, own = state.model, state.config
+    if distributed.world_size() > 1:  # what is sharded cannot be added up here
+        model, _ = models.load(own.model, seed=own.seed, prompts=known_texts(own))
+        model.load_state_dict(updates, strict=False)
+    return model.merge_and_unload()

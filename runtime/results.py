@@ -59,7 +59,7 @@ class Record:
     weights_sha256: str
     """Hash of the weights file that was evaluated; empty for ``random``."""
     n: int
-    """Images evaluated."""
+    """Images evaluated; of a language model, questions."""
     source: str = "measured"
 
     def __post_init__(self):

@@ -1,6 +1,7 @@
 """Checks this machine: one line for each thing that could be wrong, with what was found and its remedy."""
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -24,6 +25,7 @@ ANSWER_S = 5.0
 
 GIB = 1 << 30
 COCO = ("annotations/instances_train2017.json", "annotations/instances_val2017.json", "train2017", "val2017")
+LANGUAGE = ("transformers", "tokenizers", "accelerate", "gguf", "peft")
 LIBRARIES = ("cv2", "hotcoco", "matplotlib", "safetensors", "submitit", "tensorboard", "yaml")
 
 
@@ -162,6 +164,13 @@ def libraries() -> str:
     return "import"
 
 
+def language_extra() -> str:
+    """What language/ needs; the rest of the suite does without it."""
+    if missing := [name for name in LANGUAGE if importlib.util.find_spec(name) is None]:
+        return f"no {', '.join(missing)}: none of language/ (make setup EXTRAS=language)"
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LANGUAGE)
+
+
 def coco() -> str:
     root = os.environ.get("DETECTRON2_DATASETS")
     if not root:
@@ -236,6 +245,7 @@ def report(runs: Path, imagenet_root: Path | None) -> list[Finding]:
         ("detectron2, numpy", detectron2_numpy, newer),
         ("detectron2, compiled", detectron2_operators, f"do without, or build them again: {installer} --help"),
         ("other libraries", libraries, requirements),
+        ("language extra", language_extra, "make setup EXTRAS=language"),
         ("COCO", coco, "DETECTRON2_DATASETS is the folder that holds coco/, laid out as detectron2 documents"),
         ("disk", lambda: disk(runs), "free some space, or choose another folder: --runs DIR"),
         ("SLURM", slurm, "ask the cluster's staff, or stay on this machine: run_all.py --cluster local"),

@@ -19,7 +19,7 @@ from runtime.read import read_json, read_text, read_yaml
 NO_ROWS = ("data", "jobs", "results")
 """Folders beside those of the rows."""
 
-ROW_FOLDERS = ("pretrain", "convert")
+ROW_FOLDERS = ("pretrain", "convert", "language")
 ROW_FILES = ("result.json", "run.json", "features.safetensors")
 """What makes a folder that of a row: one of these folders in it, or one of these files in a folder of it."""
 

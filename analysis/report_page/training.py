@@ -1,4 +1,4 @@
-"""Curves of the report: losses and ranks while a backbone was pretrained, losses of the detectors, kept checkpoints."""
+"""Curves of the report: losses and ranks of pretraining, losses of detectors and language models, kept checkpoints."""
 
 from analysis.figures.palette import Looks, split_seed
 from analysis.figures.specs import Series
@@ -13,6 +13,14 @@ RANKS = {
     "rank_intra": "Intra-class effective rank on fixed images, 32 of a class",
     "rank_inter": "Inter-class effective rank on fixed images",
 }
+LANGUAGE = {
+    "ce": ("Cross-entropy", "nats a token"),
+    "mce": ("Matrix cross-entropy", "nats a token"),
+    "gap": ("Certificate of the matrix cross-entropy: upper less lower bound", "nats a token"),
+    "head_rank": ("Effective rank of the head's rows", "effective rank"),
+}
+"""What a language model logs, with label smoothing in its cross-entropy where the run has it: title and axis."""
+
 NO_TERMS = {"step", "lr", "images_per_s", *RANKS}
 """What a log line holds besides the terms whose sum is the loss."""
 
@@ -29,6 +37,7 @@ def section(folder: RunsFolder) -> Section:
     body = group("Pretraining", pretraining(folder, looks))
     body += checkpoints(folder, looks)
     body += group("Detectors", detectors(folder, looks))
+    body += group("Language models", language_models(folder, looks))
     if body:
         body = paragraph(HOW_TO_READ, "note") + body + first_of(MOST_ROWS, len(folder.rows), "rows")
     else:
@@ -101,6 +110,16 @@ def detectors(folder: RunsFolder, looks: Looks) -> list[str]:
             values = numbers(folder.log(path), "iteration", "total_loss")
             groups.setdefault(path.parent.name, []).append(series(row.name, values, looks))
     return [lines(runs, title=f"Loss, {name}", x="iteration", y="sum of its terms") for name, runs in groups.items()]
+
+
+def language_models(folder: RunsFolder, looks: Looks) -> list[str]:
+    """Losses and the rank of the head while language models were fine-tuned, a chart each."""
+    logs = {row.name: folder.log(row / "language" / "log.jsonl") for row in folder.rows[:MOST_ROWS]}
+    charts = []
+    for key, (title, axis) in LANGUAGE.items():
+        curves = [series(name, numbers(log, "step", key), looks) for name, log in logs.items()]
+        charts.append(lines(curves, title=title, x="step", y=axis))
+    return charts
 
 
 def series(name: str, values: list[tuple[float, ...]], looks: Looks) -> Series:

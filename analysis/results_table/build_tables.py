@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from analysis.results_table import published
+from analysis.results_table.answers import answers_notes
 from analysis.results_table.measurements import Measurement, unique, versioned
 from analysis.results_table.model import METRICS, Cell, CellKey, Column, Row, Table
 from analysis.results_table.published import Published
@@ -156,6 +157,7 @@ def language_tables(benchmark: str, entries: list[Measurement], quoted: list[Pub
     if not answers:
         return []
     table = pivot(f"{benchmark}-language", benchmark, "language models, percent of problems solved", answers, [])
+    table = replace(table, notes=[*table.notes, *answers_notes(table)])
     printed = [entry for entry in quoted if entry.task == "language"]
     columns = [(Column(protocol=entry.protocol, task=entry.task, metric=entry.metric), entry) for entry in printed]
     return [replace(table, cells={**table.cells, **published_cells(columns)})]

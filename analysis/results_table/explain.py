@@ -72,7 +72,8 @@ def explain(table: Table, row: Row, column: Column) -> list[str]:
     for measurement in cell.measured:
         record = measurement.record
         weights = record.weights_sha256 or "none (random)"
-        lines.append(f"  seed {record.seed}: {record.value:.4f} on {record.n} images, in {measurement.path}")
+        things = "questions" if record.task == "language" else "images"
+        lines.append(f"  seed {record.seed}: {record.value:.4f} on {record.n} {things}, in {measurement.path}")
         lines.append(f"    commit {record.commit}, weights sha256 {weights}")
         if text := conditions(measurement):
             lines.append(f"    {text}")

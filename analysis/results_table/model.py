@@ -310,7 +310,7 @@ class Table:
 
     def _fewest_images(self, column: Column) -> int | None:
         """The fewest images that an accuracy of a column was counted on; None for other metrics."""
-        if column.task != "classification":
+        if column.task not in ("classification", "language"):
             return None
         cells = [self.cells[row, column] for row in self.measured_rows if (row, column) in self.cells]
         return min((entry.record.n for cell in cells for entry in cell.measured), default=None)
@@ -326,7 +326,8 @@ class Table:
             if column.versioned == first
             for entry in cell.measured
         }
-        images = f", {' or '.join(map(str, sorted(counts)))} images" if counts else ""
+        things = "questions" if self.columns[0].task == "language" else "images"
+        images = f", {' or '.join(map(str, sorted(counts)))} {things}" if counts else ""
         unit = "percent, " if self.percent else ""
         return f"{self.benchmark}, {self.title}{images}; {unit}mean ± standard deviation over seeds"
 

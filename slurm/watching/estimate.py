@@ -23,7 +23,7 @@ from runtime.text_grid import aligned
 from slurm.running.outcome import Outcome
 from slurm.running.stage_call import INTERRUPTED, run_stage
 
-STAGES = ("pretrain", "transfer", "linear", "semi")
+STAGES = ("pretrain", "transfer", "linear", "semi", "language")
 """The stages that take long. Time spent in the others is left out of the forecast."""
 
 FOLDER = ".estimate"
@@ -75,8 +75,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def speed_key(job: Job) -> str:
-    """What has one speed: a method's pretraining, a protocol on a benchmark."""
-    return f"{job.label}/{job.stage}" if job.stage == "pretrain" else f"any/{job.stage_path}"
+    """What has one speed: the training of a method or of a language model's loss, a protocol on a benchmark."""
+    return f"{job.label}/{job.stage}" if job.stage in ("pretrain", "language") else f"any/{job.stage_path}"
 
 
 def short_runs(runs: Path, jobs: Sequence[Job]) -> dict[str, Job]:

@@ -330,3 +330,15 @@ def test_whatever_a_file_holds_there_is_a_page_and_a_table(full_runs, changes, q
         changes.readable_or_refused(lambda runs: status.main([str(runs)]), runs)
     finally:
         path.write_bytes(whole)
+
+
+def test_a_language_model_has_its_losses_certificate_and_rank_drawn(tmp_path):
+    """Also while it is trained, when there is no result yet."""
+    folder = tmp_path / "llm-MCE-demo-seed0" / "language"
+    folder.mkdir(parents=True)
+    lines = [{"step": k, "ce": 2 / k, "mce": 1 / k, "gap": 1e-6, "head_rank": 3.0, "lr": 0.1} for k in range(1, 9)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    body = training.section(RunsFolder(tmp_path)).body
+    for title in ("Cross-entropy", "Matrix cross-entropy", "upper less lower bound", "Effective rank of the head"):
+        assert title in body
+    assert body.count("llm-MCE-demo-seed0: ") == 4

@@ -66,6 +66,17 @@ def test_lanczos_bounds_the_exact_loss_from_both_sides_and_improves_with_every_s
     torch.testing.assert_close(upper, exact)
 
 
+def test_the_last_product_is_made_for_the_upper_bound_alone():
+    logits, targets, embeddings = problem()
+    loss, *slopes = gradients(matrix_cross_entropy, logits, targets, embeddings, detach_embeddings=False, steps=5)
+
+    def with_bounds(*arguments, **options):
+        return matrix_cross_entropy(*arguments, bounds=True, **options).loss
+
+    again, *others = gradients(with_bounds, logits, targets, embeddings, detach_embeddings=False, steps=5)
+    assert torch.equal(loss, again) and all(map(torch.equal, slopes, others))
+
+
 def test_orthonormal_rows_give_the_cross_entropy():
     logits, targets, _ = problem()
     loss = matrix_cross_entropy(logits[:, :D], targets % D, torch.eye(D, dtype=torch.float64), eps=1e-12)

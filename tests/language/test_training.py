@@ -87,7 +87,12 @@ def _two_steps(config: LanguageConfig, folder: str):
     return seen, {name: whole(value.detach()).clone() for name, value in state.model.named_parameters()}
 
 
-def test_two_processes_and_accumulated_parts_take_the_same_step(ranks, tmp_path):
+def _each(configs: dict[str, LanguageConfig], folder: str):
+    return {name: _two_steps(config, f"{folder}/{name}") for name, config in configs.items()}
+
+
+def test_processes_parts_and_activations_computed_again_take_the_same_step(ranks, tmp_path):
+    """Sharded over two processes as well; so do low-rank updates, which alone move. In bfloat16 the loss is near."""
     config = LanguageConfig(
         batch_size=16,
         micro_batch=16,
@@ -95,14 +100,58 @@ def test_two_processes_and_accumulated_parts_take_the_same_step(ranks, tmp_path)
         text=TextConfig(problems=64, prompt="plain"),
         loss=LossConfig(detach_embeddings=False, center=True),
     )
-    losses, expected = _two_steps(config, str(tmp_path / "a"))
-    in_parts = _two_steps(replace(config, micro_batch=3), str(tmp_path / "b"))
-    shared = ranks(2, _two_steps, config, str(tmp_path / "c"))
-    for found_losses, found in (in_parts, *shared):
-        for found_step, step in zip(found_losses, losses, strict=True):
-            assert found_step == pytest.approx(step, rel=1e-4, abs=1e-6)
-        for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=2e-4, msg=name)
+    low_rank = replace(config, model=replace(config.model, lora_rank=2))
+    configs = {"whole": config, "again": replace(config, activation_checkpointing=True), "updates": low_rank}
+    alone = _each({**configs, "parts": replace(config, micro_batch=3)}, str(tmp_path / "alone"))
+    alone |= _each({"bf16": replace(config, precision="bf16")}, str(tmp_path / "alone"))
+    both = ranks(2, _each, {**configs, "again": replace(configs["again"], micro_batch=5)}, str(tmp_path / "both"))
+    found = [(name, alone[name]) for name in ("parts", "again")]
+    for name, (losses, weights) in [*found, *[one for rank in both for one in rank.items()]]:
+        expected_losses, expected = alone["updates" if name == "updates" else "whole"]
+        for step, expected_step in zip(losses, expected_losses, strict=True):
+            assert step == pytest.approx(expected_step, rel=1e-4, abs=1e-6)
+        for key, value in expected.items():
+            torch.testing.assert_close(weights[key], value, rtol=1e-3, atol=2e-4, msg=f"{name}: {key}")
+    assert alone["bf16"][0] != alone["whole"][0]
+    for step, expected_step in zip(alone["bf16"][0], alone["whole"][0], strict=True):
+        assert step == pytest.approx(expected_step, rel=2e-2, abs=1e-3)
+
+
+class _StopsAfter:
+    """In place of StopRequest: a signal that comes in the third step."""
+
+    exit_code = 75
+
+    def __init__(self):
+        self.asked = 0
+
+    @property
+    def signal(self):
+        self.asked += 1
+        return signal.SIGTERM if self.asked == 3 else None
+
+
+def test_low_rank_updates_resume_to_the_same_bits_and_end_in_a_plain_model(tmp_path, monkeypatch):
+    from language import models, training_loop
+
+    config = resolve("demo", [*SMALL, "model.lora_rank=2", "optim.lr=0.1"])
+    assert training_loop.run("demo", config, tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop, "StopRequest", _StopsAfter)
+        assert training_loop.run("demo", config, tmp_path / "stopped") == 75
+    kept = torch.load(tmp_path / "stopped" / "checkpoint.pth")["model"]
+    assert kept and all("lora_" in name for name in kept)
+    assert training_loop.run("demo", config, tmp_path / "stopped") == 0
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
+
+    before = models.load(replace(config.model, lora_rank=0), seed=0)[0].state_dict()
+    assert expected.keys() == before.keys()
+    moved = {name for name, value in before.items() if not torch.equal(value, expected[name])}
+    assert moved == {name for name in before if name.endswith("_proj.weight")}
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UserError, match="model.lora_rank needs peft; pip install peft"):
+        models.load(config.model, seed=0)
 
 
 def test_the_loss_is_on_the_response_and_its_end_alone():
@@ -118,6 +167,8 @@ def test_the_loss_is_on_the_response_and_its_end_alone():
         assert tokenizer.decode(row, skip_special_tokens=True) == f"{example.question}\n{example.response}"
     with pytest.raises(UserError, match="4 examples are longer than text.max_length=9 tokens, the first is number 1"):
         encode(examples, tokenizer, form="plain", max_length=9)
+    with pytest.raises(UserError, match="4 examples are longer than the model's context of 8 tokens, the first is"):
+        encode(examples, tokenizer, form="plain", max_length=9, context=8)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +270,70 @@ def test_a_gguf_file_is_fine_tuned_and_saved_and_a_damaged_one_is_one_line(tmp_p
     (tmp_path / "cut.gguf").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="cut.gguf cannot be loaded as a causal language model"):
         models.load(ModelConfig(path=str(tmp_path / "cut.gguf")), seed=0)
+    with pytest.raises(UserError) as gone:
+        models.load(ModelConfig(path=str(tmp_path / "gone.gguf")), seed=0)
+    assert str(gone.value).startswith(f"no model at {tmp_path / 'gone.gguf'}") and "http" not in str(gone.value)
+
+
+def test_a_tokenizer_of_another_model_is_one_line(tmp_path):
+    """One that knows more tokens than the model has vectors; one that is not the run's; an evaluation of another."""
+    from language import evaluate, models
+
+    model, tokenizer = models.load(ModelConfig(width=16, layers=1, heads=2), seed=0)
+    folder = tmp_path / "run" / "model"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    about = {"config": {"text": {"prompt": "plain"}}, "tokenizer_sha256": models.tokenizer_hash(folder)}
+    (folder / "run.json").write_text(json.dumps(about))
+    argv = ["--model", str(tmp_path / "run"), "--benchmark", "word-problems-test", "--questions", "2"]
+    argv += ["--out", str(tmp_path / "out")]
+    assert evaluate.main(argv) == 0 == evaluate.main(argv)
+    with pytest.raises(UserError, match=r"is of another evaluation \(n differ\); choose another --out"):
+        evaluate.main([*argv, "--questions", "3"])
+
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"] |= {f"word{k}": len(content["model"]["vocab"]) + k for k in range(300)}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="is not the one this run was trained with; put that one back"):
+        evaluate.main(argv)
+    (folder / "run.json").unlink()
+    with pytest.raises(UserError, match=r"has \d+ tokens and the model vectors of \d+: it is another model's"):
+        models.load(ModelConfig(path=str(folder)), seed=0)
+
+
+def test_what_the_model_cannot_do_is_one_line_before_the_folder_is_claimed(tmp_path):
+    from language import training_loop
+
+    with pytest.raises(UserError, match="loss.steps=17 is more than the width of the model, 16; lower it"):
+        training_loop.run("demo", resolve("demo", [*SMALL, "loss.steps=17"]), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+NO_EXTRA = """
+import importlib.abc, runpy, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("transformers", "tokenizers", "accelerate", "gguf", "peft"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+sys.argv = ["train.py", *sys.argv[1:]]
+runpy.run_path("language/train.py", run_name="__main__")
+"""
+
+
+def test_without_the_extra_a_run_ends_in_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", NO_EXTRA, "--out", str(tmp_path / "run"), *SMALL],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [
+        "error: the language extra is not installed; pip install -e '.[language]', or make setup EXTRAS=language"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def module(monkeypatch):
 
 @pytest.mark.parametrize(
     "check",
-    ["torch_pair", "cuda", "pkg_resources", "omegaconf", "pycocotools", "libraries"]
+    ["torch_pair", "cuda", "pkg_resources", "omegaconf", "pycocotools", "libraries", "language_extra"]
     + ["detectron2", "detectron2_pillow", "detectron2_numpy", "detectron2_operators"],
 )
 def test_the_environment_that_runs_the_tests_is_healthy(check):

@@ -1,6 +1,9 @@
 """Which records meet in a table: the papers' column order, one protocol a column, published beside measured."""
 
-from analysis.results_table.build_tables import RANKS
+import json
+
+from analysis.results_table.build_tables import RANKS, build_tables
+from analysis.results_table.measurements import Measurement
 from analysis.results_table.model import MISSING
 
 
@@ -133,3 +136,23 @@ def test_the_suites_own_file_gives_the_papers_rows(tables, record):
     [paper] = [row for row in table.rows if row.method == "matrix_ssl" and row.source]
     assert cells(table, paper) == ["41.0"]
     assert any("baselines are C4 1x" in note for note in table.footnotes)
+
+
+def test_language_models_have_their_counting_error_and_mcnemar_below_the_table(tmp_path, record):
+    """Two seeds of two rows on four questions; a seed that answered other questions is not compared."""
+    own = {"task": "language", "metric": "accuracy", "protocol": "metamath", "benchmark": "word-problems-test", "n": 4}
+    answers = {("", 0): [1, 0, 0, 0], ("MCE", 0): [1, 1, 1, 0], ("", 1): [1, 1, 0, 0], ("MCE", 1): [0, 1, 0, 0]}
+    entries = []
+    for (variant, seed), right in answers.items():
+        folder = tmp_path / f"{variant}-{seed}"
+        folder.mkdir()
+        expected = "8" if (variant, seed) == ("MCE", 1) else "7"
+        items = [{"index": k, "right": bool(r), "expected": expected, "generated": ""} for k, r in enumerate(right)]
+        (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+        made = record("llm", 25.0 * sum(right), seed=seed, variant=variant, **own)
+        entries.append(Measurement(made, folder / "result.json"))
+    [table] = build_tables(entries)
+    assert "4 questions" in table.caption
+    errors, pairs = table.notes
+    assert errors == "standard error of counting, points a seed: llm 25.0, llm (MCE) 21.7."
+    assert pairs.endswith("alone answers, a pair for each seed: llm (MCE) 2:0 p 0.5.")
