@@ -31,7 +31,7 @@ def page(runs: Path, *, title: str, status: Path | None = None) -> str:
         raise UserError(f"{runs} is not a folder of runs; give the RUNS folder of slurm/run_all.py")
     folder = RunsFolder(runs)
     collection = measured(runs)
-    tables = build_tables(collection.measurements)
+    tables = build_tables(collection.measurements, below=runs)
     faults = collection.faults[:MOST_FAULTS]
     if collection.measurements and not tables:
         faults = [*faults, "None of the results has a place in a table."]

@@ -148,6 +148,8 @@ def from_files(path: Path) -> tuple[Any, Any]:
         raise
     except Exception as error:  # what the libraries raise for a faulty file has no common type
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "trust_remote_code" in reason:
+            reason = "it brings code of its own, which is never run; give a model that transformers itself knows"
         raise UserError(f"{path} cannot be loaded as a causal language model: {reason}") from error
     if absent := sorted(found["missing_keys"]):  # which transformers would fill with random numbers
         raise UserError(f"{path} lacks {absent[0]} ({len(absent)} tensors in all); download the model whole")

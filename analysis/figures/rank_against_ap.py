@@ -23,6 +23,9 @@ RANKS = {
 SCORES = {"bbox": "AP", "segm": "AP", "keypoints": "AP", "classification": "top1"}
 """Task -> the metric that stands for it."""
 
+TASKS = (*SCORES, "representation")
+"""Those with a backbone; a language model has none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -55,7 +58,7 @@ def panels(found: Sequence[Measurement]) -> list[Panel]:
     """A panel for each rank and each score that some backbone has both of; those of detection first."""
     ranks: dict[str, dict[Row, dict[int, float]]] = {}
     scores: dict[str, dict[Row, dict[int, float]]] = {}
-    ours = [entry for entry in found if entry.record.source == "measured"]
+    ours = [entry for entry in found if entry.record.source == "measured" and entry.record.task in TASKS]
     for entry in sorted(ours, key=lambda e: (_order(e.record), e.record.benchmark, e.record.protocol, e.version)):
         record = entry.record
         row = Row(method=record.method, recipe=record.recipe, variant=record.variant, epochs=record.epochs)
@@ -82,8 +85,8 @@ def panels(found: Sequence[Measurement]) -> list[Panel]:
 
 
 def _order(record) -> tuple:
-    tasks, names = [*SCORES, "representation"], list(RANKS)
-    return tasks.index(record.task), names.index(record.metric) if record.metric in names else 0
+    names = list(RANKS)
+    return TASKS.index(record.task), names.index(record.metric) if record.metric in names else 0
 
 
 def _point(row: Row, along: dict[int, float], above: dict[int, float]) -> Point:

@@ -13,8 +13,11 @@ from language.scores import ITEMS, mcnemar, read_items, standard_error
 from runtime.command_line import UserError
 
 
-def answers_notes(table: Table) -> list[str]:
-    """The standard error of counting of every measured cell, and each row against the first one without a variant."""
+def answers_notes(table: Table, below: Path = Path()) -> list[str]:
+    """The standard error of counting of every measured cell, and each row against the first one without a variant.
+
+    Paths of the measurements start from ``below``.
+    """
     notes = []
     for column in table.columns:
         rows = [row for row in table.measured_rows if (row, column) in table.cells]
@@ -24,7 +27,7 @@ def answers_notes(table: Table) -> list[str]:
             where = f"{column.versioned}: " if len(table.columns) > 1 else ""
             notes.append(f"{where}standard error of counting, points a seed: {', '.join(errors)}.")
         base = next((row for row in rows if not row.variant), None)
-        compared = [text for row in rows if base and row != base and (text := _against(row, base, cells))]
+        compared = [text for row in rows if base and row != base and (text := _against(row, base, cells, below))]
         if compared and base:
             notes.append(
                 f"{where}McNemar's exact test against {base.label}, questions that the row alone : that {base.label} "
@@ -37,7 +40,7 @@ def _largest_error(measured: Sequence[Measurement]) -> float:
     return max((standard_error(entry.record.value, entry.record.n) for entry in measured), default=0.0)
 
 
-def _against(row: Row, base: Row, cells: dict[Row, tuple[Measurement, ...]]) -> str:
+def _against(row: Row, base: Row, cells: dict[Row, tuple[Measurement, ...]], below: Path) -> str:
     """``MCE 213:190 p 0.27, ...``; empty where the rows share no seed with the same questions."""
     if (row.method, row.recipe, row.epochs) != (base.method, base.recipe, base.epochs):
         return ""
@@ -45,7 +48,7 @@ def _against(row: Row, base: Row, cells: dict[Row, tuple[Measurement, ...]]) -> 
     pairs = []
     for entry in cells[row]:
         other = others.get(entry.record.seed)
-        ours, theirs = _right(entry.path), _right(other.path) if other else {}
+        ours, theirs = _right(below / entry.path), _right(below / other.path) if other else {}
         if ours and ours.keys() == theirs.keys():
             pair = mcnemar(list(ours.values()), list(theirs.values()))
             pairs.append(f"{pair.only_a}:{pair.only_b} p {pair.p:.2g}")

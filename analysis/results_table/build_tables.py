@@ -8,6 +8,7 @@ method, which then are in no other table. The papers' numbers join where benchma
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from analysis.results_table import published
@@ -53,13 +54,18 @@ class Sweep(NamedTuple):
 
 
 def build_tables(
-    measurements: Sequence[Measurement], quotable: Iterable[Published] | None = None, *, notes: Sequence[str] = ()
+    measurements: Sequence[Measurement],
+    quotable: Iterable[Published] | None = None,
+    *,
+    notes: Sequence[str] = (),
+    below: Path = Path(),
 ) -> list[Table]:
     """The tables of ``measurements``, benchmark by benchmark.
 
     Args:
         quotable: the papers' numbers; those of the suite's file if not given.
         notes: footnotes of every table.
+        below: the folder that the measurements' paths start from, where they are not from here.
     """
     papers = published.load() if quotable is None else list(quotable)
     shown = [entry for entry in measurements if entry.record.task == "representation" or entry.record.metric in METRICS]
@@ -71,7 +77,7 @@ def build_tables(
         quoted = [entry for entry in papers if quotable_here and entry.benchmark == benchmark]
         tables += detection_tables(benchmark, usual, quoted)
         tables += classification_tables(benchmark, usual, quoted)
-        tables += language_tables(benchmark, entries, quoted)
+        tables += language_tables(benchmark, entries, quoted, below)
         tables += representation_tables(benchmark, usual)
         tables += sweep_tables(benchmark, entries, swept, quoted)
     versions = versions_of(shown)
@@ -151,13 +157,13 @@ def classification_tables(benchmark: str, entries: list[Measurement], quoted: li
     return tables
 
 
-def language_tables(benchmark: str, entries: list[Measurement], quoted: list[Published]) -> list[Table]:
+def language_tables(benchmark: str, entries: list[Measurement], quoted: list[Published], below: Path) -> list[Table]:
     """One table of language models; the papers' numbers have a column of their own: they name no protocol."""
     answers = [entry for entry in entries if entry.record.task == "language"]
     if not answers:
         return []
     table = pivot(f"{benchmark}-language", benchmark, "language models, percent of problems solved", answers, [])
-    table = replace(table, notes=[*table.notes, *answers_notes(table)])
+    table = replace(table, notes=[*table.notes, *answers_notes(table, below)])
     printed = [entry for entry in quoted if entry.task == "language"]
     columns = [(Column(protocol=entry.protocol, task=entry.task, metric=entry.metric), entry) for entry in printed]
     return [replace(table, cells={**table.cells, **published_cells(columns)})]

@@ -332,13 +332,17 @@ def test_whatever_a_file_holds_there_is_a_page_and_a_table(full_runs, changes, q
         path.write_bytes(whole)
 
 
-def test_a_language_model_has_its_losses_certificate_and_rank_drawn(tmp_path):
-    """Also while it is trained, when there is no result yet."""
+def test_a_language_model_has_its_losses_certificate_and_rank_drawn(tmp_path, record):
+    """Also while it is trained, when there is no result yet; then its answers have a table in the page."""
     folder = tmp_path / "llm-MCE-demo-seed0" / "language"
     folder.mkdir(parents=True)
     lines = [{"step": k, "ce": 2 / k, "mce": 1 / k, "gap": 1e-6, "head_rank": 3.0, "lr": 0.1} for k in range(1, 9)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     body = training.section(RunsFolder(tmp_path)).body
+    own = {"task": "language", "metric": "accuracy", "protocol": "metamath", "benchmark": "word-problems-test"}
+    write(folder.parent / "word-problems-test" / "result.json", [record("llm", 40.0, variant="MCE", **own)])
+    assert report.main([str(tmp_path), "--out", str(tmp_path / "report.html")]) == 0
+    assert "word-problems-test, language models" in (tmp_path / "report.html").read_text(encoding="utf-8")
     for title in ("Cross-entropy", "Matrix cross-entropy", "upper less lower bound", "Effective rank of the head"):
         assert title in body
     assert body.count("llm-MCE-demo-seed0: ") == 4

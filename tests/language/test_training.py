@@ -220,6 +220,19 @@ def test_a_folder_that_is_no_model_is_one_line(tmp_path, files, words):
         models.load(ModelConfig(path=str(tmp_path / "m")), seed=0)
 
 
+def test_code_beside_the_weights_is_never_run(tmp_path):
+    from language import models
+
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    classes = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": classes}))
+    (tmp_path / "own.py").write_text("raise SystemExit('run')")
+    with pytest.raises(UserError, match="brings code of its own, which is never run") as refused:
+        models.load(ModelConfig(path=str(tmp_path)), seed=0)
+    assert "http" not in str(refused.value) and len(str(refused.value)) <= 300
+
+
 def write_gguf(path: Path, *, width: int = 16) -> None:
     """A Llama of one layer that spells, in the one file that llama.cpp would read."""
     import gguf
