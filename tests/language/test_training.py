@@ -301,7 +301,7 @@ def test_a_tokenizer_of_another_model_is_one_line(tmp_path):
     argv = ["--model", str(tmp_path / "run"), "--benchmark", "word-problems-test", "--questions", "2"]
     argv += ["--out", str(tmp_path / "out")]
     assert evaluate.main(argv) == 0 == evaluate.main(argv)
-    with pytest.raises(UserError, match=r"is of another evaluation \(n differ\); choose another --out"):
+    with pytest.raises(UserError, match=r"is the folder of another run: n \(there 2, here 3\)"):
         evaluate.main([*argv, "--questions", "3"])
 
     content = json.loads((folder / "tokenizer.json").read_text())
