@@ -22,6 +22,7 @@ from typing import TypeVar
 from pretrain import backbones
 from pretrain.config import BackboneConfig
 from runtime.command_line import Faults, Parser, UserError, run
+from runtime.cores import AUTO_WORKERS
 from transfer.backbones import RANDOM, USUAL, check_features, feature_kinds
 from transfer.classification.classifier_protocol import check_seed
 
@@ -61,7 +62,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         check_features(arguments.features)
     with faults.collected():
         backbones.check(BackboneConfig(name=arguments.network), [arguments.size or 224])
-    for option, least in (("size", 1), ("resize", 1), ("workers", 0)):
+    for option, least in (("size", 1), ("resize", 1), ("workers", AUTO_WORKERS)):
         value = getattr(arguments, option)
         if value is not None and value < least:
             faults.append(f"--{option} must be at least {least}, got {value}")
@@ -148,7 +149,9 @@ def parser() -> Parser:
         default="auto",
         help="of the features; auto (default): bf16 where the processor is fast in it",
     )
-    parser.add_argument("--workers", type=int, default=2, help="loader processes (default %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=AUTO_WORKERS, help="loader processes; -1 (default): by the job's cores"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--seed", type=int, default=0, help="of the untrained network, and recorded (default 0)")
     return parser

@@ -57,7 +57,9 @@ def parser() -> Parser:
         "protocol's own batch (--scale applies to them too)",
     )
     parser.add_argument(
-        "--amp", choices=("on", "off", "auto"), help="mixed precision; auto: where it is fast (the protocol's choice)"
+        "--amp",
+        choices=("on", "off", "auto"),
+        help="mixed precision; on suits GPUs from V100 on, auto: where it is fast",
     )
     parser.add_argument("--checkpoint-activations", action="store_true", help="less memory, one more forward pass")
     parser.add_argument("--eval-only", action="store_true", help="evaluate DIR/model_final.pth again")

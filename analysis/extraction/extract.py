@@ -17,6 +17,7 @@ from pretrain.data import views
 from pretrain.data.datasets import begin_worker
 from runtime import distributed
 from runtime.command_line import UserError
+from runtime.cores import AUTO_WORKERS, loader_workers
 from runtime.progress import Progress
 from runtime.provenance import commit
 from transfer.backbones import RANDOM, USUAL, with_features
@@ -38,6 +39,7 @@ def extract(
     batch = BATCH * world
     steps = -(-n // batch)
     share = [min(step * batch + distributed.rank() * BATCH + i, n - 1) for step in range(steps) for i in range(BATCH)]
+    workers = loader_workers(workers, device.type)
     loader = DataLoader(Subset(images, share), batch_size=BATCH, num_workers=workers, worker_init_fn=begin_worker)
     progress = Progress(n, "features", quiet=quiet or not distributed.is_main())
     mixed = torch.autocast("cuda", torch.float16) if half and device.type == "cuda" else nullcontext()
@@ -82,7 +84,7 @@ def write_features(
     limit_per_class: int | None = None,
     views: int = 0,
     half: bool = False,
-    workers: int = 2,
+    workers: int = AUTO_WORKERS,
     device: str = "auto",
     seed: int = 0,
     sample_seed: int = 0,

@@ -7,6 +7,7 @@ from typing import Any
 
 from pretrain.config import DATASET_FORMATS as FORMATS
 from runtime.command_line import UserError, one_of
+from runtime.cores import AUTO_WORKERS
 from transfer.backbones import LAYERS
 
 SPLITS = ("train", "test")
@@ -48,7 +49,8 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="of CIFAR: train or test (default %(default)s)")
     parser.add_argument("--size", type=int, help="side of the crop, pixels (default 224; CIFAR 32)")
     parser.add_argument("--resize", type=int, help="short side before the crop (default size * 8 / 7; CIFAR 32)")
-    parser.add_argument("--workers", type=int, default=2, help="loader processes per rank (default %(default)s)")
+    workers = "loader processes per rank; -1 (default): by the job's cores"
+    parser.add_argument("--workers", type=int, default=AUTO_WORKERS, help=workers)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default %(default)s)")
 
 
@@ -68,8 +70,8 @@ def image_options(arguments: argparse.Namespace) -> ImageOptions:
     sizes = {"size": arguments.size, "resize": arguments.resize}
     if small := [f"--{name} must be at least 1, got {value}" for name, value in sizes.items() if (value or 1) < 1]:
         raise UserError.of(small)
-    if arguments.workers < 0:
-        raise UserError(f"--workers must be 0 or more, got {arguments.workers}")
+    if arguments.workers < AUTO_WORKERS:
+        raise UserError(f"--workers must be -1 (by the cores), 0 or more, got {arguments.workers}")
     size = arguments.size or (32 if cifar else 224)
     resize = arguments.resize or (size if cifar else round(size * 8 / 7))
     return ImageOptions(

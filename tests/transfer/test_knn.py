@@ -171,7 +171,7 @@ def test_wrong_input_is_one_line(arguments, tmp_path):
     "words, says",
     [
         ("--size 0", "--size must be at least 1, got 0"),
-        ("--workers -1", "--workers must be at least 0, got -1"),
+        ("--workers -2", "--workers must be at least -1, got -2"),
         ("--seed -1", "--seed must lie in 0"),
         ("--size 64 --resize 32", "--resize 32 must not be below --size 64"),
     ],

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pretrain.data.datasets import StepSampler
 from runtime import distributed
+from runtime.cores import loader_workers
 from runtime.precision import autocast
 from runtime.progress import Progress
 from transfer.backbones.frozen import Backbone
@@ -27,6 +28,7 @@ def features(
     order = distributed.shard(len(crops))
     progress = Progress(len(order), "features", quiet=not distributed.is_main())
     rows, labels = [], []
+    workers = loader_workers(workers, device.type)
     for pixels, targets in centre_batches(crops, order, batch_size=100, workers=workers):
         with autocast(precision, device):
             rows.append(trunk.network(trunk.inputs(pixels.to(device, non_blocking=True))).float())

@@ -12,6 +12,7 @@ from pathlib import Path
 from pretrain import backbones
 from pretrain.config import BackboneConfig
 from runtime.command_line import Faults, Parser, UserError, one_of
+from runtime.cores import AUTO_WORKERS
 from runtime.read import read_yaml
 from runtime.settings import (
     ABOVE_0,
@@ -19,6 +20,7 @@ from runtime.settings import (
     BELOW_1,
     NOT_NEGATIVE,
     SHARE_ABOVE_0,
+    WORKERS,
     choice,
     describe,
     limit,
@@ -98,8 +100,8 @@ class Settings:
     network: str = backbones.USUAL
     """That of --weights random, by its name; a file names its own."""
 
-    workers: int = field(default=4, metadata=NOT_NEGATIVE)
-    """Loader processes per rank; 0 loads in the training process."""
+    workers: int = field(default=AUTO_WORKERS, metadata=WORKERS)
+    """Loader processes per rank; 0 loads in the training process, -1 takes the job's cores."""
 
     device: str = "auto"
     """auto, cpu or cuda."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from pretrain.checkpoints import checkpoint
 from runtime import distributed, results
+from runtime.cores import loader_workers
 from runtime.files import write_text
 from runtime.precision import chosen
 from runtime.provenance import commit
@@ -59,7 +60,9 @@ class ClassifierRun:
         self.weights, self.benchmark, self.out, self.seed = weights, benchmark, out, seed
         self.device = distributed.init(settings.device)
         begun = guard_of(out).began_with("precision")
-        self.settings = replace(settings, precision=chosen(settings.precision, self.device, begun=begun))
+        workers = loader_workers(settings.workers, self.device.type)
+        precision = chosen(settings.precision, self.device, begun=begun)
+        self.settings = replace(settings, precision=precision, workers=workers)
         self.changed = {key: getattr(self.settings, key) for key in changed}
         untrained = {"name": settings.network, "side": settings.size}
         self.trunk = frozen.load(weights, seed=seed, features=settings.features, **untrained)

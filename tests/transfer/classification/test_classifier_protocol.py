@@ -89,7 +89,7 @@ def test_what_differs_from_the_protocol_is_known():
         ("batch_size=1", "batch_size must be at least 2, got 1"),
         ("lr=0", "lr must be above 0"),
         ("lr_backbone=-1", "line: lr_backbone must be 0 or more"),
-        ("workers=-1", "line: workers must be 0 or more"),
+        ("workers=-2", r"line: workers must be -1 \(by the cores\), 0 or more"),
         ("min_scale=2", "line: min_scale must be above 0, at most 1"),
         ("momentum=1", "momentum must be from 0 to below 1"),
         ("resize=100", "resize=100 must not be below size=224"),
@@ -103,7 +103,7 @@ def test_settings_that_cannot_be_are_one_line(pair, message):
 
 def test_every_setting_at_fault_is_named_at_once():
     with pytest.raises(UserError) as raised:
-        load("linear-moco", ["lr=0", "workers=-1", "epochs=2"])
+        load("linear-moco", ["lr=0", "workers=-2", "epochs=2"])
     assert [fault.split()[3] for fault in raised.value.faults] == ["lr", "workers"]
     with pytest.raises(UserError, match="nesterov needs a momentum above 0"):
         load("linear-moco", ["optimizer=nesterov", "momentum=0"])
