@@ -110,7 +110,8 @@ def evaluate(
     expected = references(asked, data or benchmark)
     origin, folder = source_of(source)
     form = origin.prompt or form or "metamath"
-    identity = {"weights_sha256": models.weights_hash(folder), "tokenizer_sha256": models.tokenizer_hash(folder)}
+    identity: dict[str, Any] = {"weights_sha256": models.weights_hash(folder)}
+    identity["tokenizer_sha256"] = models.tokenizer_hash(folder)
     identity |= {"benchmark": benchmark, "prompt": form, "n": len(asked)}
     identity["questions_sha256"] = hashlib.sha256(json.dumps([asked, expected]).encode()).hexdigest()
     final, partial = out / ITEMS, out / f".{ITEMS}.partial"
