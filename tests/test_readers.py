@@ -13,6 +13,7 @@ import os
 import pickle
 import struct
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -316,6 +317,18 @@ READERS = {
 }
 
 
+def zip_cut_off() -> bytes:
+    """An archive whose one record reaches beyond its end, and holds a pickle without one."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("archive/data.pkl"), b"B" + struct.pack("<I", 46 + 16 + 22))  # the rest
+        archive.comment = b"N" * 50
+    content = bytearray(file.getvalue())
+    at = content.index(b"PK\x01\x02") + 20
+    content[at : at + 8] = struct.pack("<II", 10**6, 10**6)
+    return bytes(content)
+
+
 HEAD = b",".join(name.encode() for name in NUMBERS[0]) + b"\n"
 
 BROKEN = {
@@ -334,6 +347,7 @@ BROKEN = {
     "job": [b'{"argv": [], "seconds": 1' + b"0" * 400 + b"}"],
     "curves": [b'{"setting": {}, "runs": {"a": [{"step": Infinity, "weights_sha256": "", "values": {}}]}}'],
     "log": [b"[" * 10_000 + b"\n", b'{"step": 1, "a": "\xed\xa0\x80"}\n'],
+    "zip": [zip_cut_off()],
     "pack": [pack_file(size=[9, 2**62]), pack_file(count=[3]), pack_file(shard_size=[3072, 1]), index_file()],
     "image index": [
         index_file(labels=np.array([0, 1, 2], np.int32)),

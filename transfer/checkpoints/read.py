@@ -122,7 +122,7 @@ def _check_records(path: Path) -> None:
                 if record.filename.endswith("/data.pkl") and record.compress_type == zipfile.ZIP_STORED:
                     with archive.open(record) as file:
                         weights.check_steps(file)  # pyright: ignore[reportArgumentType]
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path} {DAMAGED.format('')}") from error
     if any(record.filename.endswith("/constants.pkl") for record in records):
         raise UserError(f"{path} is a TorchScript archive, which is code as well as weights; {SAVE_PLAINLY}")
