@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretrain import config, methods
+from pretrain import backbones, config, methods
 from runtime.command_line import Faults, Parser, run
 from runtime.settings import describe
 
@@ -59,7 +59,8 @@ def settings_help(name: str | None) -> str:
     """Every setting with its default for a method (Matrix-SSL where none is named)."""
     name = name if name in methods.available() else "matrix_ssl"
     lines = describe(config.resolve(name, DEFAULT_RECIPE, []))
-    return f"settings (KEY=VALUE), with the defaults of {name} under {DEFAULT_RECIPE}:\n{lines}"
+    networks = f"backbone.name: {', '.join(backbones.names())}, any timm:NAME"
+    return f"{networks}\n\nsettings (KEY=VALUE), with the defaults of {name} under {DEFAULT_RECIPE}:\n{lines}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

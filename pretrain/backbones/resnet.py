@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pretrain.networks.backbone import Backbone
 
 TITLE = "ResNet"
+SIGN = re.compile(r"^(conv1|bn1|layer[1-4])\.")
+WHOLE = re.compile(r"layer4\.\d\.conv[23]\.weight$")
+REFERENCE = "torchvision"
 STEMS = ("imagenet", "cifar")
 FEATURES = ("pooled",)
 

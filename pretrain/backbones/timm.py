@@ -1,5 +1,6 @@
 """Any network of timm (ConvNeXt, Swin, RegNet, ...): ``timm:NAME``, built without weights; features: pooled outputs."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from pretrain.networks.backbone import Backbone
 
 TITLE = "timm"
+SIGN = re.compile(r"^(stages|layers|blocks|features|stem|layer[1-4])\b")
+WHOLE = re.compile(r"(stages|layers)\.0\.(blocks\.)?0\.\w+\.weight$")
+REFERENCE = "timm"
 PREFIX = "timm:"
 NAMES = ("timm:convnext_tiny", "timm:swin_tiny_patch4_window7_224", "timm:regnety_040")
 """Examples; timm has a thousand more."""

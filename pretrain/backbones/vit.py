@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pretrain.networks.backbone import Backbone
 
 TITLE = "ViT"
+SIGN = re.compile(r"^blocks\.\d+\.(norm1|attn)\.")
+WHOLE = re.compile(r"blocks\.0\.attn\.qkv\.weight$")
+REFERENCE = "timm"
 FEATURES = ("class-token", "patches", "class-token+patches", "last-4-class-tokens")
 
 

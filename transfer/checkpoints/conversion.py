@@ -1,28 +1,33 @@
 """One conversion: a checkpoint in, weights for Detectron2 and a ledger of every tensor out, or nothing at all."""
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from pretrain import backbones
 from pretrain.checkpoints.retention import row_variant
 from runtime import provenance
 from runtime.command_line import UserError
 from runtime.files import sha256, write_json
 from runtime.read import read_json
 from transfer.checkpoints import parity, read, weights
-from transfer.checkpoints.families import RESNET, TIMM, VIT, Wishes
+from transfer.checkpoints.families import Wishes
 from transfer.checkpoints.find_backbone import Trunk, find_trunk
 from transfer.checkpoints.format_spec import IMAGENET
 from transfer.checkpoints.formats import AUTO
 from transfer.checkpoints.renamed import Renamed
-from transfer.checkpoints.renaming import resnet, timm, vit
 from transfer.checkpoints.told import told_of
 
 SUFFIXES = (".pkl", ".pth")
-FAMILIES = {RESNET: resnet, VIT: vit, TIMM: timm}
+FAMILIES = {
+    family.TITLE: importlib.import_module(f"transfer.checkpoints.renaming.{name}")
+    for name, family in backbones.families().items()
+}
+"""How each family's tensors are renamed, and how the result is compared with the source."""
 DECIDES = ("format", "take", "method", "epochs", "input", "backbone")
 """What tells two conversions of one file apart, by its name in the ledger."""
 
@@ -104,17 +109,14 @@ def rename(trunk: Trunk, content: dict, source: Path, wishes: Wishes) -> tuple[R
     return FAMILIES[trunk.entry.family].renamed(source, shaped, wishes, told), told
 
 
-REFERENCE = {RESNET: "torchvision", VIT: "timm", TIMM: "timm"}
+REFERENCE = {family.TITLE: family.REFERENCE for family in backbones.families().values()}
 """Whose network, built from the source's tensors, the converted one is compared with."""
 
 
 def _differences(trunk: Trunk, renamed: Renamed, source: Path, input: Mapping) -> dict[str, float]:
     """The parity of the two networks at every stage; UserError where they are apart."""
     family = trunk.entry.family
-    if family == RESNET:
-        found = parity.stage_differences(renamed.state, renamed.arrays, stride_in_1x1=input["stride_in_1x1"])
-    else:
-        found = FAMILIES[family].differences(renamed, source)
+    found = FAMILIES[family].differences(renamed, source, input)
     if far := {stage: value for stage, value in found.items() if not value < parity.TOLERANCE}:
         raise UserError(f"{source}: {REFERENCE[family]}'s and Detectron2's networks differ after conversion: {far}")
     return found

@@ -1,15 +1,13 @@
 """The families of networks, and what the user can say of one; no torch here."""
 
-import re
 from dataclasses import dataclass
 
-RESNET, VIT, TIMM = "ResNet", "ViT", "timm"
+from pretrain import backbones
+from pretrain.backbones import resnet, timm, vit
 
-SIGNS = {
-    RESNET: re.compile(r"^(conv1|bn1|layer[1-4])\."),
-    VIT: re.compile(r"^blocks\.\d+\.(norm1|attn)\."),
-    TIMM: re.compile(r"^(stages|layers|blocks|features|stem|layer[1-4])\b"),
-}
+RESNET, VIT, TIMM = resnet.TITLE, vit.TITLE, timm.TITLE
+
+SIGNS = {family.TITLE: family.SIGN for family in backbones.families().values()}
 """How the names of a family's trunk begin, by which a file is known to hold one."""
 
 

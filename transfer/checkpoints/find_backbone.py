@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pretrain import backbones
 from runtime.command_line import UserError, one_of
 from transfer.checkpoints import weights
-from transfer.checkpoints.families import RESNET, TIMM, VIT
+from transfer.checkpoints.families import TIMM
 from transfer.checkpoints.format_spec import Format, address_of, at, begins, below
 from transfer.checkpoints.formats import AUTO, FORMATS
 from transfer.checkpoints.origin import ORIGIN, checked, is_count
@@ -24,11 +25,7 @@ DEEPEST = 6
 MOST_DICTIONARIES = 10_000
 """More than this are no checkpoint: a few bytes of a pickle can name one dictionary in a thousand places."""
 
-NETWORK = {
-    RESNET: re.compile(r"layer4\.\d\.conv[23]\.weight$"),
-    VIT: re.compile(r"blocks\.0\.attn\.qkv\.weight$"),
-    TIMM: re.compile(r"(stages|layers)\.0\.(blocks\.)?0\.\w+\.weight$"),
-}
+NETWORK = {family.TITLE: family.WHOLE for family in backbones.families().values()}
 """What shows that a dictionary holds a whole network of the family."""
 
 BESIDE = "projector, predictor or other state of the method, used only in pretraining"

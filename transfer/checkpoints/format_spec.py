@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from transfer.checkpoints.families import RESNET, SIGNS, TIMM, VIT
+from pretrain import backbones
+from transfer.checkpoints.families import RESNET, SIGNS
 
 IMAGENET = {
     "order": "RGB",
@@ -117,8 +118,7 @@ class Format:
 def family_of(content: Mapping) -> str:
     """The family of the network in a file of this suite, which names it; a ResNet in those from before."""
     name = at(content, "config/backbone/name") or at(content, "config/backbone.name") or ""
-    first = str(name).partition(":")[0].partition("_")[0].lower()
-    return {"timm": TIMM, "vit": VIT}.get(first, RESNET)
+    return next((family.TITLE for family in backbones.families().values() if family.knows(str(name))), RESNET)
 
 
 def _words(places: str) -> str:

@@ -173,3 +173,37 @@ def test_the_command_line_names_the_families(capsys):
     shown = capsys.readouterr().out
     assert "backbone.name" in shown and all(word in shown for word in ("resnet18", "vit_SIZE", "timm:NAME"))
     assert config.TrainConfig().backbone.name == backbones.USUAL
+
+
+FAMILY = """
+import re
+TITLE, NAMES, FEATURES, REFERENCE = "MLP", ("mlp_small",), ("pooled",), "none"
+SIGN = WHOLE = re.compile("^mlp")
+
+def knows(name): return name in NAMES
+def fault(settings, sides): return "too large" if max(sides) > 64 else None
+def build(settings, *, side):
+    from torch import nn
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, 5))
+    network.width = 5
+    return network
+"""
+
+
+def test_a_new_family_is_one_new_file(tmp_path, monkeypatch, capsys):
+    for path in backbones.FOLDER.glob("*.py"):
+        (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "mlp.py").write_text(FAMILY)
+    monkeypatch.setattr(backbones, "FOLDER", tmp_path)
+    monkeypatch.setattr(backbones, "__path__", [*backbones.__path__, str(tmp_path)])
+    backbones.families.cache_clear()
+    try:
+        assert drawn("mlp_small")(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+        with pytest.raises(UserError, match="backbone.name=mlp_small: too large"):
+            backbones.check(BackboneConfig(name="mlp_small"), [224])
+        with pytest.raises(SystemExit):
+            train.main(["--method", "simclr", "--help"])
+        assert "mlp_small" in capsys.readouterr().out
+    finally:
+        backbones.families.cache_clear()
+        sys.modules.pop("pretrain.backbones.mlp", None)

@@ -1,6 +1,7 @@
 """torchvision's names of a ResNet's tensors <-> Detectron2's, as two tables that check each other."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,3 +69,11 @@ def renamed(source: Path, tensors: "dict[str, Tensor]", wishes: Wishes, told: di
     architecture = resnet.architecture_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     record = {} if architecture == resnet.RESNET50 else {"family": RESNET, "name": architecture.name}
     return Renamed(arrays, {name: {"to": to_detectron2(name)} for name in tensors}, tensors, record)
+
+
+def differences(renamed: "Renamed", source: Path, input: Mapping) -> dict[str, float]:
+    """How far torchvision's and Detectron2's networks are apart at each stage (transfer/checkpoints/parity.py)."""
+    from transfer.checkpoints import parity
+
+    del source
+    return parity.stage_differences(renamed.state, renamed.arrays, stride_in_1x1=input["stride_in_1x1"])

@@ -4,6 +4,7 @@ timm writes a child of a numbered list with an underscore there (``stages.0`` is
 under ``backbone.bottom_up.network.``, in the thin backbone of ``transfer/detection/timm_fpn.py``.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -94,7 +95,7 @@ def _named_by_shapes(source: Path, tensors: dict[str, Tensor]) -> str:
 
 
 @torch.inference_mode()
-def differences(renamed: Renamed, source: Path) -> dict[str, float]:
+def differences(renamed: Renamed, source: Path, input: Mapping) -> dict[str, float]:
     """How far the source's tensors in timm's whole network and the converted ones in a detector's backbone are apart.
 
     At every feature map, on one fixed image, in float32. Raises UserError for a network without intermediate maps.
@@ -102,6 +103,7 @@ def differences(renamed: Renamed, source: Path) -> dict[str, float]:
     from pretrain.backbones.timm import any_size
     from transfer.detection.timm_fpn import channels_first, created
 
+    del input
     name = renamed.record["name"].removeprefix("timm:")
     whole, features = any_size(name, num_classes=0), created(name)
     if not hasattr(whole, "forward_intermediates"):

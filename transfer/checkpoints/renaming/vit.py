@@ -7,6 +7,7 @@ patches alone, so it computes what the source computes for its patches without t
 
 import math
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -274,12 +275,13 @@ def _fate(name: str, parts: _Parts, changes: dict[str, dict], arrays: dict) -> d
 
 
 @torch.inference_mode()
-def differences(renamed: Renamed, source: Path) -> dict[str, float]:
+def differences(renamed: Renamed, source: Path, input: Mapping) -> dict[str, float]:
     """How far timm's blocks around the source's tensors and Detectron2's are apart, from the tokens to the last block.
 
     Both are fed the same tokens, in float32: the patches of one fixed image at the grid of the position table, then
     through the blocks a corner of them, without class token, windows or relative positions.
     """
+    del input
     grid = renamed.record["grid"] or 6
     kernel = torch.from_numpy(renamed.arrays[f"{PREFIX}patch_embed.proj.weight"])
     image = torch.rand(1, 3, *[grid * kernel.shape[-1]] * 2, generator=torch.Generator().manual_seed(0))
