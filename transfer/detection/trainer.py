@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import get_detection_dataset_dicts
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -163,8 +163,26 @@ class Trainer(DefaultTrainer):
 
     def build_writers(self) -> list:
         """The log file's lines, metrics.json, and TensorBoard if wanted."""
-        writers = [CommonMetricPrinter(self.max_iter), JSONWriter(f"{self.cfg.OUTPUT_DIR}/{METRICS}")]
+        writers = [CommonMetricPrinter(self.max_iter), CurveWriter(f"{self.cfg.OUTPUT_DIR}/{METRICS}")]
         return writers + ([TensorboardXWriter(self.cfg.OUTPUT_DIR)] if self.cfg.TRANSFER.TENSORBOARD else [])
+
+
+class CurveWriter(EventWriter):
+    """Detectron2's writer of metrics.json, which opens the file at its first line.
+
+    By then a resumed run has dropped the lines that it will write again; a file opened before would be the old one.
+    """
+
+    def __init__(self, path: str):
+        self.path, self.writer = path, None
+
+    def write(self) -> None:
+        self.writer = self.writer or JSONWriter(self.path)
+        self.writer.write()
+
+    def close(self) -> None:
+        if self.writer:
+            self.writer.close()
 
 
 def drop_metrics_from(path: Path, iteration: int) -> None:
