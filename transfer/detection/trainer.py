@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.monitoring.data_wait import DataClock
 from runtime import distributed
+from runtime.files import write_text
 from runtime.stopping import StopRequest
 from transfer.detection import hooks as our_hooks
 from transfer.detection import images, losses, samplers, verify_weights
@@ -186,16 +187,13 @@ class CurveWriter(EventWriter):
 
 
 def drop_metrics_from(path: Path, iteration: int) -> None:
-    """Leave in metrics.json what an uninterrupted run had written before ``iteration``: whole lines, each once.
-
-    In the file itself, for the writer has it open already: a new one of its name would get none of the later lines.
-    """
+    """Leave in metrics.json what an uninterrupted run had written before ``iteration``: whole lines, each once."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if (number := _iteration(line)) is not None and number < iteration]
     if kept != lines:
-        path.write_text("".join(kept), encoding="utf-8")
+        write_text(path, "".join(kept))
 
 
 def _iteration(line: str) -> int | None:
