@@ -46,7 +46,7 @@ class Architecture:
         return f"resnet{self.depth}" if self.width == 64 else f"wide_resnet{self.depth}_{self.width / 64:g}"
 
 
-DEPTHS = {
+DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {
     (False, (2, 2, 2, 2)): 18,
     (False, (3, 4, 6, 3)): 34,
     (True, (3, 4, 6, 3)): 50,

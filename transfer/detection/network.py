@@ -32,7 +32,7 @@ IN_VIT, IN_TIMM = "backbone.net.", "backbone.bottom_up.network."
 RECORD = "backbone"
 """What a converted file says of its network: a mapping of ``name``, and of ``heads`` for a ViT."""
 
-DEPTHS = {kind: depth for kind, depth in resnet.DEPTHS.items() if depth <= 152}
+DEPTHS: dict[tuple[bool, tuple[int, ...]], int] = {kind: depth for kind, depth in resnet.DEPTHS.items() if depth <= 152}
 """Whether the blocks are bottlenecks, and how many stand in res2 to res5 -> MODEL.RESNETS.DEPTH of Detectron2."""
 
 SCALES = (4, 2, 1, 0.5)
