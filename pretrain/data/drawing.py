@@ -1,4 +1,4 @@
-"""Shapes and textures: how one object or one background of the embedded scenes is drawn."""
+"""Shapes and surfaces: how one object or one ground of the embedded scenes is drawn."""
 
 import math
 
@@ -65,45 +65,46 @@ def shape_mask(name: str, *, centre: np.ndarray, radius: float, angle: float, si
     return mask.astype(bool)
 
 
-def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Stripes, checks, smooth noise or a gradient: (size, size) in [0, 1]."""
-    kind = rng.choice(["stripes", "checks", "noise", "gradient"])
-    if kind == "noise":
-        cells = int(rng.integers(4, 10))
-        smooth = cv2.resize(rng.random((cells, cells)), (size, size), interpolation=cv2.INTER_CUBIC)
-        return smooth.clip(0, 1)
-    angle, phase = rng.uniform(0, 2 * math.pi, 2)
-    y, x = np.mgrid[:size, :size] / size - 0.5
-    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
-    if kind == "gradient":
-        return (along / math.sqrt(2) + 0.5).clip(0, 1)
-    cycles = rng.uniform(6, 16)
-    wave = np.sin(2 * math.pi * cycles * along + phase)
-    if kind == "checks":
-        wave = wave * np.sin(2 * math.pi * cycles * across + phase)
-    return (wave > 0).astype(float)
+def _pattern(rng: np.random.Generator, name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The surface of a class, True and False: a pattern of its own, of random phase, in the object's coordinates."""
+    frequency, (p, q) = 4 * math.pi * rng.uniform(0.9, 1.1), rng.uniform(0, 2 * math.pi, 2)
+    x, y = frequency * u, frequency * v
+    if name == "disk":  # rings
+        return np.sin(1.2 * np.hypot(x, y) + p) > 0
+    if name == "square":  # checks
+        return np.sin(x + p) * np.sin(y + q) > 0
+    if name == "triangle":  # upright stripes
+        return np.sin(1.2 * x + p) > 0
+    if name == "star":  # rays
+        return np.sin(7 * np.arctan2(v, u) + p) > 0
+    if name == "cross":  # level stripes
+        return np.sin(1.2 * y + p) > 0
+    if name == "ring":  # dots
+        return np.sin(1.3 * x + p) + np.sin(1.3 * y + q) > 0.9
+    if name == "hexagon":  # stripes that lean to one side or to the other
+        return np.sin(0.9 * (x + rng.choice([-1, 1]) * y) + p) > 0
+    return np.sin(0.5 * y + p) > 0  # broad level bands
 
 
-def _texture(rng: np.random.Generator, size: int, colour: np.ndarray) -> np.ndarray:
-    """A pattern between ``colour`` and a neighbour of it: (size, size, 3) in [0, 1]."""
-    second = (colour + rng.uniform(-0.15, 0.15, 3)).clip(0, 1)
-    mix = _pattern(rng, size)[..., None]
-    return colour * (1 - mix) + second * mix
+def background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A plain ground, (size, size, 3) in [0, 1]: two views of an image have nothing in common but its objects."""
+    return np.full((size, size, 3), rng.random(3))
 
 
-def background(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A textured background (size, size, 3) and its main colour (3,)."""
-    colour = rng.random(3)
-    return _texture(rng, size, colour), colour
+def surface(
+    rng: np.random.Generator, name: str, *, centre: np.ndarray, radius: float, angle: float, size: int
+) -> np.ndarray:
+    """The pattern of a class where an object of it lies, (size, size, 3) in [0, 1], arguments as for `shape_mask`.
 
-
-def object_texture(rng: np.random.Generator, size: int, behind: np.ndarray) -> np.ndarray:
-    """A texture whose main colour stands off from the colour ``behind`` it, in brightness too: the outline can be seen,
-    also by a method that is shown grey views."""
-    colour = rng.random(3)
-    while abs((colour - behind) @ LUMA) < 0.3:
-        colour = rng.random(3)
-    return _texture(rng, size, colour)
+    The two colours are random but differ in brightness, so that the pattern can be seen in grey views too.
+    """
+    first, second = rng.random((2, 3))
+    while abs((first - second) @ LUMA) < 0.35:
+        first, second = rng.random((2, 3))
+    y, x = np.mgrid[:size, :size] + 0.5
+    dx, dy = (x - centre[0]) / radius, (y - centre[1]) / radius
+    u, v = dx * math.cos(angle) + dy * math.sin(angle), dy * math.cos(angle) - dx * math.sin(angle)
+    return np.where(_pattern(rng, name, u, v)[..., None], first, second)
 
 
 def outlined(scene, *, scale: int) -> np.ndarray:

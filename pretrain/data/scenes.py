@@ -1,10 +1,10 @@
-"""The embedded data: drawn scenes of textured shapes, with exact boxes and masks.
+"""The embedded data: drawn scenes of objects whose classes differ in outline and surface, with exact boxes and masks.
 
 `write` makes, once:
 
-    DIR/unlabelled/000000.jpg ...                         scenes of 1-4 objects, for pretraining
+    DIR/unlabelled/000000.jpg ...                         one object per image, for pretraining
     DIR/classification/{train,val}/<class>/000000.jpg     one object per image
-    DIR/detection/{train,val}/000000.jpg, {train,val}.json   COCO format: exact boxes, RLE masks without occluded parts
+    DIR/detection/{train,val}/000000.jpg, {train,val}.json   1-4 objects; COCO format: exact boxes, RLE masks without occluded parts
     DIR/contact_sheet.png                                 a look at the detection set, ground truth drawn in
     DIR/scenes.json                                       the settings; written last, so its presence means complete
 
@@ -14,6 +14,7 @@ Every image is a function of (seed, split, index) alone: a larger set begins wit
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,10 +36,12 @@ SHARES = {
     "detection/val": 0.1,
 }
 COUNT_ODDS = (0.5, 0.25, 0.15, 0.1)  # of 1, 2, 3 and 4 objects in a scene
-RADII = {1: (0.28, 0.42), 2: (0.20, 0.32), 3: (0.17, 0.28), 4: (0.15, 0.24)}  # of that many objects, share of the side
+RADII = {1: (0.36, 0.46), 2: (0.24, 0.34), 3: (0.20, 0.28), 4: (0.17, 0.25)}  # of that many objects, share of the side
+LARGEST_ANGLE = math.radians(15)  # of an object: stripes stay upright or level
+NOISE = 0.05  # largest standard deviation
 MARKER = "scenes.json"
 PARTS = ("unlabelled", "classification", "detection", "contact_sheet.png", folder_lock.LOCK)
-FORMAT = 1  # raised whenever the same settings draw other pixels, so that old sets are not taken for new ones
+FORMAT = 2  # raised whenever the same settings draw other pixels, so that old sets are not taken for new ones
 
 
 @dataclass(frozen=True)
@@ -63,34 +66,40 @@ class Scene:
 
 
 def draw(split: str, index: int, *, size: int, seed: int) -> Scene:
-    """Draw image ``index`` of ``split``: one object for classification, else 1-4 that may overlap."""
+    """Draw image ``index`` of ``split``: 1-4 objects that may overlap for detection, else one."""
     rng = np.random.default_rng([seed, list(SHARES).index(split), index])
     if split.startswith("classification"):
         wanted = [CLASSES[index % len(CLASSES)]]
     else:
-        wanted = list(rng.choice(CLASSES, 1 + rng.choice(4, p=COUNT_ODDS)))
+        count = 1 + rng.choice(4, p=COUNT_ODDS) if split.startswith("detection") else 1
+        wanted = list(rng.choice(CLASSES, count))
     radii = RADII[len(wanted)]
-    image, background = drawing.background(rng, size)
+    image = drawing.background(rng, size)
     masks, classes = [], []
     for name in wanted:
-        mask = _free_mask(rng, name, masks, size=size, radii=radii)
-        if mask is None:
+        placed = _free_place(rng, name, masks, size=size, radii=radii)
+        if placed is None:
             continue
+        mask, place = placed
         masks = [other & ~mask for other in masks] + [mask]
         classes.append(str(name))
-        image = np.where(mask[..., None], drawing.object_texture(rng, size, background), image)
-    image = image + rng.normal(0, rng.uniform(0.0, 0.03), image.shape)
+        image = np.where(mask[..., None], drawing.surface(rng, name, **place, size=size), image)
+    image = image + rng.normal(0, rng.uniform(0.0, NOISE), image.shape)
     return Scene((image.clip(0, 1) * 255).round().astype(np.uint8), masks, classes)
 
 
-def _free_mask(rng, name: str, others: list[np.ndarray], *, size: int, radii: tuple[float, float]) -> np.ndarray | None:
-    """The mask of a new object that leaves at least half of each other one in sight; None after ten tries."""
+def _free_place(
+    rng, name: str, others: list[np.ndarray], *, size: int, radii: tuple[float, float]
+) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """Mask and place (centre, radius, angle) of a new object that leaves at least half of each other one in sight;
+    None after ten tries."""
     for _ in range(10):
         radius = rng.uniform(*radii) * size
         centre = rng.uniform(0.8 * radius, size - 0.8 * radius, 2)
-        mask = drawing.shape_mask(name, centre=centre, radius=radius, angle=rng.uniform(0, 2 * math.pi), size=size)
+        place = {"centre": centre, "radius": radius, "angle": rng.uniform(-LARGEST_ANGLE, LARGEST_ANGLE)}
+        mask = drawing.shape_mask(name, **place, size=size)
         if all((other & ~mask).sum() >= 0.5 * other.sum() for other in others):
-            return mask
+            return mask, place
     return None
 
 

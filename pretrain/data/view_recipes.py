@@ -47,11 +47,11 @@ _SECOND = replace(_FIRST, blur_p=0.1, solarize_p=0.2)
 RECIPES: dict[str, tuple[View, ...]] = {
     # Released Matrix-SSL and MEC code, which took it from MoCo v3.
     "asymmetric": (_FIRST, _SECOND),
-    # The drawn scenes: shapes lie at any angle and colour says nothing of the shape, so most views are turned and grey.
+    # The drawn scenes: colour says nothing of the class, so most views are grey.
     # Their views are small, and the blur for 224 pixels would leave nothing of them.
     "scenes": (
-        replace(_FIRST, grayscale_p=0.8, blur_p=0.3, blur_size=224, quarter_turns=True),
-        replace(_FIRST, grayscale_p=0.8, blur_p=0.1, blur_size=224, solarize_p=0.2, quarter_turns=True),
+        replace(_FIRST, grayscale_p=0.8, blur_p=0.3, blur_size=224),
+        replace(_FIRST, grayscale_p=0.8, blur_p=0.1, blur_size=224, solarize_p=0.2),
     ),
     # MoCo v2 and SimSiam: both views alike, stronger saturation, no solarisation.
     "symmetric": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5),) * 2,

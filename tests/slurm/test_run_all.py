@@ -182,7 +182,7 @@ def test_a_dry_run_imports_nothing_heavy_and_writes_nothing(tmp_path):
     arguments = ["--stage", "pretrain,transfer", "--dry-run", "--cluster", "local"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "matrix_ssl-demo-seed0/pretrain" in done.stdout and not list(tmp_path.iterdir())
+    assert "simclr-demo-seed0/pretrain" in done.stdout and not list(tmp_path.iterdir())
 
 
 def test_a_sweep_is_checked_once_for_each_command_line_that_differs(tmp_path, monkeypatch):

@@ -11,8 +11,8 @@ from runtime.command_line import UserError
 
 def test_masks_are_the_pixels_the_object_changed(monkeypatch):
     """Paint every object pure red on pure blue: the red pixels are the union of the masks, pixel for pixel."""
-    monkeypatch.setattr(drawing, "background", lambda rng, size: (np.full((size, size, 3), (0.0, 0, 1)), np.zeros(3)))
-    monkeypatch.setattr(drawing, "object_texture", lambda rng, size, behind: np.full((size, size, 3), (1.0, 0, 0)))
+    monkeypatch.setattr(drawing, "background", lambda rng, size: np.full((size, size, 3), (0.0, 0, 1)))
+    monkeypatch.setattr(drawing, "surface", lambda rng, name, size, **place: np.full((size, size, 3), (1.0, 0, 0)))
     for index in range(30):
         scene = scenes.draw("detection/train", index, size=64, seed=3)
         red = scene.image[..., 0] > 127
@@ -35,6 +35,18 @@ def test_every_shape_is_recognisable_by_its_area_and_holes():
         assert name not in expected or abs(share - expected[name]) < 0.03, (name, share)
         holes = cv2.connectedComponents((~mask).astype(np.uint8))[0] - 2
         assert holes == (1 if name == "ring" else 0)
+
+
+def test_a_surface_moves_and_turns_with_its_object():
+    """A quarter of a turn about the centre of the image turns the pattern by as much: upright stripes become level."""
+    place = {"centre": np.array([32.0, 32]), "radius": 24, "size": 64}
+    for name in drawing.CLASSES:
+        straight, turned = (
+            drawing.surface(np.random.default_rng(7), name, angle=angle, **place) for angle in (0.0, np.pi / 2)
+        )
+        same = (np.rot90(straight, -1) == turned).all(-1).mean()
+        assert same > 0.98, (name, same)  # but for pixels on an edge of the pattern
+        assert len(np.unique(straight.reshape(-1, 3), axis=0)) == 2
 
 
 def test_coco_file_agrees_with_the_drawing(scenes):

@@ -27,7 +27,7 @@ def test_every_preset_names_what_exists(name):
 
 def test_the_command_line_wins_over_the_preset():
     wanted = presets.experiment(presets.load("demo"), seeds=[0, 1, 2])
-    assert wanted.seeds == (0, 1, 2) and wanted.methods == ("matrix_ssl",) and set(wanted.variants) == {"untrained"}
+    assert wanted.seeds == (0, 1, 2) and wanted.methods == ("simclr",) and set(wanted.variants) == {"untrained"}
     changed = wanted.with_overrides(parse_overrides(["data.images=100", "pretrain.resources.hours=0.5"], graph.STAGES))
     assert changed.settings_for("data")["images"] == "100" and wanted.settings_for("data")["images"] == "3000"
     assert graph.resources_of(changed, "pretrain", graph.STAGES["pretrain"]).hours == 0.5
