@@ -4,7 +4,7 @@
 
     DIR/unlabelled/000000.jpg ...                         one object per image, for pretraining
     DIR/classification/{train,val}/<class>/000000.jpg     one object per image
-    DIR/detection/{train,val}/000000.jpg, {train,val}.json   1-4 objects; COCO format: exact boxes, RLE masks without occluded parts
+    DIR/detection/{train,val}/000000.jpg, {train,val}.json   1-4 objects; COCO: exact boxes, RLE masks of what is seen
     DIR/contact_sheet.png                                 a look at the detection set, ground truth drawn in
     DIR/scenes.json                                       the settings; written last, so its presence means complete
 
