@@ -42,7 +42,7 @@ def verdicts(generated: list[str], expected: list[str]) -> list[bool]:
         from lm_eval.filters.extraction import RegexFilter  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} {ABSENT}") from error
-    task: Any = read_yaml(Path(lm_eval.__file__).parent / "tasks" / "gsm8k" / "gsm8k.yaml")
+    task: Any = read_yaml(Path(str(lm_eval.__file__)).parent / "tasks" / "gsm8k" / "gsm8k.yaml")
     try:
         regex, first = next(entry["filter"] for entry in task["filter_list"] if entry["name"] == FILTER)
         metric = task["metric_list"][0]
