@@ -14,6 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from runtime.command_line import UserError
+from transfer.backbones import frozen
 from transfer.checkpoints import conversion, weights
 from transfer.checkpoints.families import Wishes
 from transfer.checkpoints.format_spec import HALF
@@ -68,6 +69,36 @@ def dinov2(network, chunked=False):
     return {**state, "mask_token": torch.zeros(1, WIDTH)}
 
 
+def dinov2_registers(network):
+    """DINOv2's registers have no places, its class token has one."""
+    place = torch.full((1, 1, WIDTH), 0.25)
+    state = network.state_dict()
+    state |= {"cls_token": state["cls_token"] - place, "pos_embed": torch.cat([place, state["pos_embed"]], dim=1)}
+    state["register_tokens"] = state.pop("reg_token")
+    return {**state, "mask_token": torch.zeros(1, WIDTH)}
+
+
+def dinov3(network):
+    """Rotary positions, registers called storage, and a mask over the bias of the keys."""
+    state = {name.replace("reg_token", "storage_tokens"): v for name, v in network.state_dict().items()}
+    mask = torch.ones(3 * WIDTH)
+    mask[WIDTH : 2 * WIDTH] = 0
+    for block in range(DEPTH):
+        state[f"blocks.{block}.attn.qkv.bias_mask"] = mask
+        network.blocks[block].attn.qkv.bias.mul_(mask)
+    return {n: v for n, v in state.items() if n != "pos_embed"} | {"rope_embed.periods": torch.ones(3)}
+
+
+def timm_training(network):
+    other = {"state_dict": vit().state_dict(), "state_dict_ema": network.state_dict() | HEAD}
+    return {**other, "epoch": 9, "arch": "vit_small_patch16_224", "version": 2, "optimizer": {}}
+
+
+def distilled(network):
+    state = {name.replace("reg_token", "dist_token"): value for name, value in network.state_dict().items()}
+    return {"model": state | HEAD | {"head_dist.weight": torch.zeros(2, WIDTH)}}
+
+
 def beit(network):
     """BEiT without positions of its own has q and v biases, gammas and tables."""
     state = {}
@@ -105,6 +136,10 @@ LAYOUTS = {
     ),
     "deit": ("DeiT, or", {}, lambda n: {"model": n.state_dict() | HEAD}, FOUR),
     "timm": ("timm ViT", {}, lambda n: n.state_dict() | HEAD, FOUR),
+    "deit distilled": ("DeiT, or", {"reg_tokens": 1}, distilled, FOUR),
+    "dinov2, registers": ("DINOv2 backbone", REGISTERS, dinov2_registers, FOUR),
+    "dinov3": ("DINOv3 ViT", REGISTERS, dinov3, Wishes(heads=HEADS, without_positions=True)),
+    "timm training": ("timm training", {}, timm_training, FOUR),
     "timm with registers": ("timm ViT", REGISTERS, lambda n: n.state_dict(), FOUR),
     "beit": ("BEiT", SCALED, beit, NO_POSITIONS),
 }
@@ -167,6 +202,24 @@ def test_a_vit_of_every_layout_computes_the_same_in_detectron2(tmp_path, layout)
     kept = {entry["to"] for entry in ledger["tensors"].values() if "to" in entry}
     assert kept == weights.read(tmp_path / "vit.pkl")["model"].keys()
     assert all(entry.get("dropped", entry.get("to")) for entry in ledger["tensors"].values())
+
+
+@pytest.mark.parametrize("layout", [layout for layout, entry in LAYOUTS.items() if not entry[3].without_positions])
+@torch.no_grad()
+def test_a_vit_of_every_layout_gives_the_probes_its_class_token(tmp_path, layout):
+    _, options, build, wishes = LAYOUTS[layout]
+    network = vit(**options)
+    torch.save(build(network), tmp_path / "vit.pth")
+    conversion.convert(tmp_path / "vit.pth", tmp_path / "backbone.pth", input=NAMED, wishes=wishes)
+    assert distance(network(image()), frozen.load(tmp_path / "backbone.pth").network(image())) < 1e-5
+
+
+@torch.no_grad()
+def test_a_vit_without_a_table_of_positions_is_refused_by_the_probes(tmp_path):
+    torch.save(beit(vit(**SCALED)), tmp_path / "beit.pth")
+    conversion.convert(tmp_path / "beit.pth", tmp_path / "backbone.pth", input=NAMED, wishes=NO_POSITIONS)
+    with pytest.raises(UserError, match="its ViT lacks pos_embed"):
+        frozen.load(tmp_path / "backbone.pth")
 
 
 @torch.no_grad()

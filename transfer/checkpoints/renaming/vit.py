@@ -68,7 +68,10 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict
     patch, patch_change = _patch(source, parts.whole["patch_embed.proj.weight"], wishes)
     for name, tensor in parts.whole.items():
         if BLOCK.fullmatch(name) or name == "patch_embed.proj.bias":
-            arrays[PREFIX + name] = array(_folded(name, tensor, parts.whole))
+            folded = _folded(name, tensor, parts.whole)
+            arrays[PREFIX + name] = array(folded)
+            if folded is not tensor:
+                changes[name] = {"changed": "multiplied by the layer scale that follows it"}
     arrays[f"{PREFIX}patch_embed.proj.weight"] = array(patch)
     changes["patch_embed.proj.weight"] = patch_change
     if positions is not None:
