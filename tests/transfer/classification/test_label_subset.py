@@ -77,5 +77,5 @@ def test_a_bare_name_that_fits_two_classes_is_refused(tmp_path):
     (tmp_path / "list.txt").write_text("000.jpg\n")
     with pytest.raises(UserError, match="000.jpg is the name of several images of pets/train; write CLASS/FILE"):
         label_subset.listed(images, tmp_path / "list.txt", percent=100)
-    with pytest.raises(UserError, match="nothing.txt cannot be read"):
+    with pytest.raises(UserError, match="nothing.txt does not exist"):
         label_subset.listed(images, tmp_path / "nothing.txt", percent=1)

@@ -77,12 +77,12 @@ def test_voc_figures_are_those_of_detectron2s_evaluator(datasets, tmp_path):
     assert ours["bbox"]["AP-sheep"] is None
 
 
-def test_cityscapes_figures_are_those_of_its_own_script(datasets):
-    """Pinned from cityscapesScripts 2.3.0, evalInstanceLevelSemanticLabeling, on the same drawn predictions.
+def test_cityscapes_figures_are_those_of_its_own_script():
+    """Pinned from cityscapesScripts 2.3.0, evalInstanceLevelSemanticLabeling, on the same drawn truth and predictions.
 
     The script itself does not run under numpy 2.4: its np.in1d and its writing of JSON were mended for that.
     """
-    truth = train_json("cityscapes")
+    truth = Path(__file__).with_name("cityscapes_truth.json")
     ours = scorers.score(truth, shifted(truth, seed=0), tasks=["bbox", "segm"], engine="hotcoco")
     assert set(ours) == {"segm"}
     expected = {"AP": 12.771825396825, "AP50": 36.502976190476, "AP-person": 35.055555555556, "AP-train": 0.0}
@@ -90,9 +90,9 @@ def test_cityscapes_figures_are_those_of_its_own_script(datasets):
     assert {key: ours["segm"][key] for key in expected} == pytest.approx(expected, abs=1e-9)
 
 
-def test_lvis_figures_are_those_of_its_own_package(datasets):
-    """Pinned from lvis 0.5.3 on the same drawn predictions."""
-    truth = train_json("lvis_v1")
+def test_lvis_figures_are_those_of_its_own_package():
+    """Pinned from lvis 0.5.3 on the same drawn truth and predictions."""
+    truth = Path(__file__).with_name("lvis_truth.json")
     ours = scorers.score(truth, shifted(truth, seed=0), tasks=["bbox", "segm"], engine="hotcoco")
     names = ("AP", "AP50", "AP75", "APs", "APm", "APr", "APc", "APf")
     boxes = (50.035488542, 84.498309034, 54.379583563, 50.704243639, 67.816281628, 48.465346535, 45.492334948)
