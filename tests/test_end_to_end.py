@@ -4,7 +4,7 @@ import csv
 import json
 
 SMALL = [
-    *("data.images=120", "data.size=32", "knn.k=5"),
+    *("data.images=160", "data.size=32", "knn.k=5"),
     *("pretrain.epochs=1", "pretrain.batch_size=20", "pretrain.optim.warmup_epochs=0"),
     *("transfer.SOLVER.MAX_ITER=3", "transfer.SOLVER.STEPS=[]", "transfer.SOLVER.WARMUP_ITERS=1"),
     *("transfer.TEST.PRECISE_BN.NUM_ITER=2", "transfer.SOLVER.IMS_PER_BATCH=2"),
