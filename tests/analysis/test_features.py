@@ -126,6 +126,13 @@ def test_projector_comes_from_the_checkpoint_by_its_stored_settings(arguments, t
     features.main([*arguments, "--weights", str(path), "--layer", "projector", "--out", str(out)])
     found = feature_file.read(out)
     assert found.h.shape == (12, 48) and found.about["step"] == 17 and found.about["layer"] == "projector"
+    from transfer.backbones import frozen
+
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    loaded = frozen.load(path, "projector", unfinished=True)
+    inputs = loaded.inputs(pixels)
+    with torch.no_grad():
+        assert torch.equal(loaded.network(inputs), network.projector(network.backbone(inputs)))
 
 
 def test_done_already_and_other_features_in_the_place(arguments, tmp_path, capsys):

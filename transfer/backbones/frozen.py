@@ -14,7 +14,7 @@ from pretrain.checkpoints import checkpoint
 from pretrain.checkpoints.retention import row_variant
 from pretrain.data.views import IMAGENET_MEAN, IMAGENET_STD, NORMALISATIONS, normalise
 from runtime import distributed
-from runtime.command_line import UserError
+from runtime.command_line import UserError, shortened
 from runtime.files import sha256
 from transfer.backbones import RANDOM, USUAL
 
@@ -200,7 +200,7 @@ class _Projected(nn.Module):
 
 
 def _with_projector(content: dict, trunk: nn.Module, path: str | Path) -> nn.Module:
-    """The method's backbone and projector, rebuilt from the settings the checkpoint stores."""
+    """The method's backbone and projector, rebuilt from the settings and the weights that the checkpoint stores."""
     module = methods.load(content["method"])
     names = {setting.name for setting in dataclasses.fields(module.Config)}
     stored = content["config"]["method"]
@@ -209,7 +209,14 @@ def _with_projector(content: dict, trunk: nn.Module, path: str | Path) -> nn.Mod
     network = module.Method(trunk, module.Config(**stored))
     if not hasattr(network, "projector"):
         raise UserError(f"{content['method']} has no projector; give --layer backbone")
-    return _Projected(network.backbone, network.projector)
+    name = "projector."
+    weights = {key.removeprefix(name): value for key, value in content["model"].items() if key.startswith(name)}
+    try:
+        network.projector.load_state_dict(weights)
+    except RuntimeError as error:
+        why = shortened(" ".join(str(error).split()), 200)
+        raise UserError(f"{path} does not hold the projector of its settings: {why}") from error
+    return _Projected(network.backbone, network.projector).eval()
 
 
 @torch.no_grad()
