@@ -20,7 +20,7 @@ from pretrain.config import TrainConfig
 from pretrain.data import datasets, views
 from pretrain.data.device_copy import on_device
 from pretrain.monitoring import rank_monitor, reconstructions
-from pretrain.monitoring.data_wait import DataClock, advice
+from pretrain.monitoring.data_wait import DataClock
 from pretrain.monitoring.health import Watch, embedding_rank
 from pretrain.monitoring.late_reads import LossCheck, StopVote
 from pretrain.monitoring.rank_monitor import RankMonitor
@@ -211,11 +211,9 @@ class StepLogger:
         values |= {"effective_rank": rank, "matrix_entropy": math.log(rank), "lr": lr, "images_per_s": speed}
         note, limit = f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s", ""
         if speeds := self.clock.speeds():
-            values |= {"data_wait": speeds.wait, "step_images_per_s": speeds.step}
-            values["loader_images_per_s"] = speeds.loader
+            values |= speeds.logged()
             note += f", waits for data {speeds.wait:.0%}"
-            made, device = settings.views.backend, embeddings.online[0].device.type
-            limit = advice(speeds, workers=self.clock.workers, backend=made, device=device)
+            limit = self.clock.advice(backend=settings.views.backend, device=embeddings.online[0].device.type)
         if self.log:
             self.log.write(step, values)
         self.progress.update(step, note, limit)

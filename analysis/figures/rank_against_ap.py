@@ -11,6 +11,7 @@ from analysis.figures.specs import Series, scatter_chart
 from analysis.measures.correlation import FEWEST, Correlation, correlate
 from analysis.results_table.measurements import Measurement, unique
 from analysis.results_table.model import Column, Row
+from pretrain.backbones import USUAL
 
 RANKS = {
     "rank-intra-cov": "intra-class effective rank, cov",
@@ -61,7 +62,7 @@ def panels(found: Sequence[Measurement]) -> list[Panel]:
     ours = [entry for entry in found if entry.record.source == "measured" and entry.record.task in TASKS]
     for entry in sorted(ours, key=lambda e: (_order(e.record), e.record.benchmark, e.record.protocol, e.version)):
         record = entry.record
-        row = Row(method=record.method, recipe=record.recipe, variant=record.variant, epochs=record.epochs)
+        row = Row.of(entry)
         if record.task == "representation" and record.metric in RANKS:
             layer = record.protocol.removeprefix("features-")
             name = f"{RANKS[record.metric]} ({record.benchmark}, {layer})"
@@ -92,7 +93,8 @@ def _order(record) -> tuple:
 def _point(row: Row, along: dict[int, float], above: dict[int, float]) -> Point:
     seeds = tuple(sorted(along.keys() & above))
     means = [statistics.fmean(values[seed] for seed in seeds) if seeds else 0.0 for values in (along, above)]
-    label = f"{row.label}, {row.epochs} epochs" if row.epochs else row.label
+    network = "" if row.backbone == USUAL else row.backbone
+    label = ", ".join(part for part in (row.label, network, f"{row.epochs} epochs" if row.epochs else "") if part)
     return Point(label=label, rank=means[0], score=means[1], seeds=seeds)
 
 

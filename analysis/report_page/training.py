@@ -6,6 +6,7 @@ from analysis.report_page.charts import lines
 from analysis.report_page.markup import MOST_ROWS, Section, escape, first_of, paragraph
 from analysis.report_page.runs_folder import RunsFolder, numbers
 from analysis.results_table.model import method_titles
+from pretrain.monitoring.data_wait import LOGGED
 
 RANKS = {
     "effective_rank": "Effective rank of the batch's embeddings",
@@ -21,7 +22,7 @@ LANGUAGE = {
 }
 """What a language model logs, with label smoothing in its cross-entropy where the run has it: title and axis."""
 
-NO_TERMS = {"step", "lr", "images_per_s", *RANKS}
+NO_TERMS = {"step", "lr", "images_per_s", "matrix_entropy", *LOGGED, *RANKS}
 """What a log line holds besides the terms whose sum is the loss."""
 
 HOW_TO_READ = (

@@ -13,6 +13,10 @@ FASTER = {"torchvision": "auto", "pil": "auto", "cv2": "torch"}
 """What makes the same views sooner; torch needs a GPU for that."""
 
 
+LOGGED = ("data_wait", "step_images_per_s", "loader_images_per_s")
+"""Keys of `Speeds` in a log."""
+
+
 class Speeds(NamedTuple):
     """What loader and step could do, each without the other; images per second over all ranks."""
 
@@ -23,6 +27,10 @@ class Speeds(NamedTuple):
     """The training step, had it never waited."""
     wait: float
     """Share of the time in which the step waited."""
+
+    def logged(self) -> dict[str, float]:
+        """As a log has them."""
+        return dict(zip(LOGGED, (self.wait, self.step, self.loader), strict=True))
 
     @property
     def loader_limits(self) -> bool:
@@ -88,6 +96,11 @@ class DataClock:
         begin = time.monotonic()
         yield
         self.began += time.monotonic() - begin
+
+    def advice(self, **how: Any) -> str:
+        """`advice` at the speeds so far; empty before the second batch."""
+        speeds = self.speeds()
+        return advice(speeds, workers=self.workers, **how) if speeds else ""
 
     def speeds(self) -> Speeds | None:
         """Since the first batch; None before the second."""

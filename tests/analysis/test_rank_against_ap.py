@@ -44,6 +44,15 @@ def test_other_lengths_of_a_run_are_points_of_their_own(backbones):
     assert [point.label for point in panel.points] == ["BYOL, 8 epochs", "BYOL, 100 epochs"]
 
 
+def test_other_networks_are_points_of_their_own(backbones):
+    records = backbones({"byol": (10.0, 40.0)}) + backbones({"byol": (12.0, 41.0)}, backbone="resnet18")
+    [panel] = panels(records)
+    assert [(point.label, point.rank) for point in panel.points] == [
+        ("BYOL, 8 epochs", 10.0),
+        ("BYOL, resnet18, 8 epochs", 12.0),
+    ]
+
+
 def test_kept_checkpoints_are_points_beside_the_last_one(backbones):
     records = backbones({"byol": (10.0, 40.0)}) + backbones({"byol": (6.0, 30.0)}, variant="step=64")
     records += backbones({"byol": (8.0, 35.0)}, variant="step=128")

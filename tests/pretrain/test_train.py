@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from analysis.report_page.training import NO_TERMS
 from pretrain import train, training_loop
 from pretrain.checkpoints import checkpoint
 from pretrain.data import packing
@@ -81,6 +82,7 @@ def test_log_carries_each_loss_term_rank_rate_and_speed(finished):
         assert {"uniformity", "alignment", "effective_rank", "lr", "images_per_s"} <= line.keys()
         assert line["step"] == 1 or 0 <= line["data_wait"] < 1 and line["loader_images_per_s"] > 0
         assert 1 <= line["effective_rank"] <= 8
+        assert line.keys() - NO_TERMS == {"uniformity", "alignment"}, "the report would draw the others as loss"
     rates = [line["lr"] for line in lines]
     peak = 0.5 * 8 / 256
     assert rates[:3] == pytest.approx([peak / 3, 2 * peak / 3, peak], rel=1e-5)  # 3 steps of warm-up, then a cosine

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.checkpoints import checkpoint
-from pretrain.monitoring.data_wait import DataClock, advice
+from pretrain.monitoring.data_wait import DataClock
 from runtime import distributed
 from runtime.command_line import UserError
 from runtime.progress import Progress
@@ -77,8 +77,7 @@ class Training:
         clock = DataClock(batches, images=self.settings.batch_size, workers=self.settings.workers)
         for inputs, labels in clock:
             loss = self._train_step(inputs, labels)
-            limit = advice(speeds, workers=clock.workers, setting="workers") if (speeds := clock.speeds()) else ""
-            self.progress.update(self.step, f"loss {loss:.3f}", limit)
+            self.progress.update(self.step, f"loss {loss:.3f}", clock.advice(setting="workers"))
             if self.step % self.per_epoch == 0:
                 with clock.paused():
                     yield from self._close_epoch()

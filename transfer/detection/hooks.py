@@ -9,7 +9,6 @@ from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
-from pretrain.monitoring.data_wait import advice
 from runtime import distributed
 from runtime.progress import Progress
 from runtime.stopping import RESUME_ME, Stopped, StopRequest
@@ -123,10 +122,7 @@ class ShowProgress(HookBase):
         loss = self.trainer.losses.latest
         rate = max(group["lr"] for group in self.trainer.optimizer.param_groups)
         said = "" if loss is None else f"loss {loss:.3f}  "  # the first is still on its way from the GPU
-        clock = self.trainer.data_loader
-        speeds, limit = clock.speeds(), ""
-        if speeds:
-            limit = advice(speeds, workers=clock.workers, setting="DATALOADER.NUM_WORKERS")
+        limit = self.trainer.data_loader.advice(setting="DATALOADER.NUM_WORKERS")
         self.progress.update(self.trainer.iter + 1, f"{said}lr {rate:.2g}", limit)
 
 
