@@ -12,12 +12,8 @@ import argparse
 from pathlib import Path
 
 from analysis.extraction.options import add_image_options, image_options
-from pretrain import backbones
-from pretrain.backbones import USUAL
-from pretrain.config import BackboneConfig
 from runtime.command_line import Parser, UserError, run
-from transfer.backbones import RANDOM, check_features, feature_kinds
-from transfer.backbones import USUAL as USUAL_FEATURES
+from transfer.backbones import RANDOM, add_options, check_options
 
 
 def parser() -> Parser:
@@ -26,10 +22,7 @@ def parser() -> Parser:
     )
     result.add_argument("--weights", metavar="W", help=f"backbone.pth, checkpoint.pth, or {RANDOM}")
     result.add_argument("--backbone", dest="weights", help=argparse.SUPPRESS)
-    result.add_argument("--network", default=USUAL, metavar="NAME", help="network of --weights random (%(default)s)")
-    result.add_argument(
-        "--features", default=USUAL_FEATURES, metavar="F", help=f"{', '.join(feature_kinds())} (default %(default)s)"
-    )
+    add_options(result)
     result.add_argument("--out", type=Path, required=True, metavar="FILE", help="features.safetensors to write")
     add_image_options(result)
     result.add_argument("--labels", type=Path, metavar="CSV", help="lines name,class; instead of class folders")
@@ -48,8 +41,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     if not arguments.weights:
         raise UserError(f"--weights is required: backbone.pth, checkpoint.pth, or {RANDOM}")
     arguments.options = image_options(arguments)
-    check_features(arguments.features)
-    backbones.check(BackboneConfig(name=arguments.network), [arguments.options.size])
+    check_options(arguments, side=arguments.options.size)
     limit = arguments.limit_per_class
     if (limit is not None and limit < 1) or arguments.views < 0 or arguments.views == 1:
         raise UserError("--limit-per-class must be at least 1, and --views 0 or at least 2")

@@ -157,6 +157,11 @@ class BackboneConfig:
     fixed_patch_projection: bool = False
     """Leave a ViT's patch projection as it was drawn (MoCo v3, arXiv 2104.02057, section 3.2: training is stabler)."""
 
+    def changed(self, *names: str) -> list[str]:
+        """Which of the settings ``names`` are not at their defaults."""
+        usual = BackboneConfig()
+        return [name for name in names if getattr(self, name) != getattr(usual, name)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig:

@@ -19,11 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from pretrain import backbones
-from pretrain.config import BackboneConfig
 from runtime.command_line import Faults, Parser, UserError, run
 from runtime.cores import AUTO_WORKERS
-from transfer.backbones import RANDOM, USUAL, check_features, feature_kinds
+from transfer.backbones import RANDOM, add_options, check_options
 from transfer.classification.classifier_protocol import check_seed
 
 Number = TypeVar("Number", int, float)
@@ -59,9 +57,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     with faults.collected():
         check_seed(arguments.seed)
     with faults.collected():
-        check_features(arguments.features)
-    with faults.collected():
-        backbones.check(BackboneConfig(name=arguments.network), [arguments.size or 224])
+        check_options(arguments, side=arguments.size or 224)
     for option, least in (("size", 1), ("resize", 1), ("workers", AUTO_WORKERS)):
         value = getattr(arguments, option)
         if value is not None and value < least:
@@ -129,15 +125,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--resize", type=int, help="short side before the crop (default size * 8 / 7; CIFAR stem: size)"
     )
-    parser.add_argument(
-        "--features",
-        default=USUAL,
-        metavar="F",
-        help=f"{', '.join(feature_kinds())} (default: pooled, of a ViT class-token); others are in the protocol's name",
-    )
-    parser.add_argument(
-        "--network", default=backbones.USUAL, metavar="NAME", help="network of --weights random (default %(default)s)"
-    )
+    add_options(parser)
     parser.add_argument(
         "--bn-statistics",
         choices=["stored", "measured", "initial"],

@@ -35,11 +35,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked as far as that is possible without torch and the data. UserError names every fault."""
     arguments = parser().parse_intermixed_args(argv)
     classifier_protocol.check(arguments, "linear")
-    arguments.pairs = list(zip(arguments.weights.split(","), arguments.out.split(","), strict=False))
-    count, folders = arguments.weights.count(",") + 1, arguments.out.split(",")
-    if count != len(folders) or len({Path(folder) for folder in folders}) < count:
-        raise UserError(f"{count} --weights and {len(folders)} --out; give every backbone a folder of its own")
-    if arguments.cached_features and count > 1:
+    weights, folders = arguments.weights.split(","), list(map(Path, arguments.out.split(",")))
+    if len(weights) != len(folders) or len(set(folders)) < len(folders):
+        raise UserError(f"{len(weights)} --weights and {len(folders)} --out; give every backbone a folder of its own")
+    arguments.pairs = list(zip(weights, folders, strict=True))
+    if arguments.cached_features and len(weights) > 1:
         raise UserError("--cached-features keeps the features of one backbone; give one of --weights")
     return arguments
 
@@ -62,7 +62,7 @@ def train(arguments: argparse.Namespace) -> None:
             weights=weights,
             benchmark=arguments.benchmark,
             data=arguments.data,
-            out=Path(out),
+            out=out,
             seed=arguments.seed,
             images=(runs[0].train, runs[0].val) if runs else None,
         )

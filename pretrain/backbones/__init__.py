@@ -3,7 +3,7 @@
 A family's file says, without importing torch:
 
     TITLE            its name in messages and tables, which is also what a converter's formats call it
-    NAMES            the networks that it builds by name; ``EXAMPLES`` of them where there are more than a list holds
+    NAMES            the networks that it builds by name; examples where there are more than a list holds
     SIGN, WHOLE      expressions: how its tensors' names begin; the name that only a whole network of it has
     REFERENCE        whose network a converted one is compared with
     knows(name)      whether it builds the network of that name

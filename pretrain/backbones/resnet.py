@@ -81,8 +81,7 @@ def knows(name: str) -> bool:
 def fault(settings: "BackboneConfig", sides: tuple[int, ...]) -> str | None:
     """Any side will do; what a ResNet does not have is refused."""
     del sides
-    others = {"registers": 0, "layer_scale": 0.0, "drop_path": 0.0, "fixed_patch_projection": False}
-    if odd := [key for key, none in others.items() if getattr(settings, key) != none]:
+    if odd := settings.changed("registers", "layer_scale", "drop_path", "fixed_patch_projection"):
         return f"a ResNet has no backbone.{odd[0]}; leave it out, or name a ViT"
     return None
 

@@ -30,8 +30,7 @@ def knows(name: str) -> bool:
 def fault(settings: "BackboneConfig", sides: tuple[int, ...]) -> str | None:
     """Which sides a network takes shows when it is built; settings of the other families are refused."""
     del sides
-    others = {"stem": "imagenet", "registers": 0, "layer_scale": 0.0, "fixed_patch_projection": False}
-    if odd := [key for key, none in others.items() if getattr(settings, key) != none]:
+    if odd := settings.changed("stem", "registers", "layer_scale", "fixed_patch_projection"):
         return f"timm's networks do not read backbone.{odd[0]}; leave it out"
     return None
 
@@ -42,10 +41,7 @@ def build(settings: "BackboneConfig", *, side: int) -> "Backbone":
 
     name = settings.name.removeprefix(PREFIX)
     options = {"drop_path_rate": settings.drop_path} if settings.drop_path else {}
-    network: Any = any_size(name, num_classes=0, **options)
-    network.width = network.num_features
-    if hasattr(network, "head_hidden_size"):
-        network.width = network.head_hidden_size
+    network = _pooled(name, **options)
     with torch.no_grad(), torch.random.fork_rng():
         try:
             shape = tuple(network.eval()(torch.zeros(1, 3, side, side)).shape)
@@ -60,15 +56,21 @@ def build(settings: "BackboneConfig", *, side: int) -> "Backbone":
 def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mapping[str, Any]) -> "Backbone":
     """The network ``told["name"]`` around the tensors. Raises UserError where they are not that network's."""
     del seen
-    network: Any = any_size(str(told["name"]).removeprefix(PREFIX), num_classes=0)
+    network = _pooled(str(told["name"]).removeprefix(PREFIX))
     own = network.state_dict()
     held = {name: value for name, value in state.items() if name in own}
-    network.width = getattr(network, "head_hidden_size", network.num_features)
     try:
         network.load_state_dict(held)
     except RuntimeError as error:
         raise UserError(f"it is not {told['name']}: {shortened(' '.join(str(error).split()), 200)}") from error
     return network.eval()
+
+
+def _pooled(name: str, **options: Any) -> Any:
+    """The network without its classifier, with its ``width``."""
+    network: Any = any_size(name, num_classes=0, **options)
+    network.width = getattr(network, "head_hidden_size", network.num_features)
+    return network
 
 
 def any_size(name: str, **options: Any) -> "nn.Module":

@@ -64,7 +64,7 @@ def fault(settings: "BackboneConfig", sides: tuple[int, ...]) -> str | None:
     if odd := [side for side in sides if side % patch]:
         near = max(patch, round(odd[0] / patch) * patch)
         return f"images of {odd[0]} pixels are no multiple of its patch of {patch}; {near} would be"
-    if settings.stem != "imagenet":
+    if settings.changed("stem"):
         return f"a ViT has no stem; leave out backbone.stem={settings.stem}"
     return None
 
@@ -146,17 +146,18 @@ def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mappin
     if "dist_token" in state:
         state["reg_token"] = state.pop("dist_token")
     registers = state["reg_token"].shape[1] if "reg_token" in state else 0
-    if places.shape[1] > 1 and _grid(places.shape[1] - 1 - registers) is None:
-        _take_apart(state, registers)
-    outside = state["pos_embed"].shape[1] - (0 if _grid(state["pos_embed"].shape[1]) else 1 + registers)
-    grid = _grid(outside)
-    if grid is None:
+    # All tokens have places, or the class token alone (DINOv2), or none.
+    prefix = next((n for n in (1 + registers, 1, 0) if _grid(places.shape[1] - n)), None)
+    if prefix is None:
         raise UserError(f"its {places.shape[1]} positions are no square grid of patches")
+    if prefix == 1 and registers:
+        state["cls_token"] = state["cls_token"].float() + places[:, :1].float()
+        state["pos_embed"], prefix = places[:, 1:], 0
     heads = told.get("heads") or parts(str(told["name"]))[0].heads
     depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
     options = {
         "reg_tokens": registers,
-        "no_embed_class": state["pos_embed"].shape[1] == grid * grid,
+        "no_embed_class": prefix == 0,
         "init_values": 1.0 if "blocks.0.ls1.gamma" in state else None,
         "qkv_bias": "blocks.0.attn.qkv.bias" in state,
         "norm_layer": partial(nn.LayerNorm, eps=told.get("layer_norm_eps") or 1e-6),
@@ -165,6 +166,7 @@ def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mappin
     if "norm.weight" in state:
         state = {name: value for name, value in state.items() if not name.startswith("fc_norm.")}
     with torch.device("meta"):
+        grid = _grid(state["pos_embed"].shape[1] - prefix)
         network = _vit(Size(kernel.shape[0], depth, int(heads)), kernel.shape[-1], grid=grid, **options)
     try:
         network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
@@ -173,15 +175,7 @@ def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mappin
     return network.eval()
 
 
-def _grid(places: int) -> int | None:
-    """The side of a square grid with so many places; None if there is none."""
+def _grid(places: int) -> int:
+    """The side of a square grid with so many places; 0 if there is none."""
     side = math.isqrt(max(places, 0))
-    return side if side and side * side == places else None
-
-
-def _take_apart(state: dict[str, "Tensor"], registers: int) -> None:
-    """DINOv2's registers have no places: add the class token's place to the token, so that the table is of patches."""
-    places = state["pos_embed"]
-    if registers and _grid(places.shape[1] - 1):
-        state["cls_token"] = state["cls_token"].float() + places[:, :1].float()
-        state["pos_embed"] = places[:, 1:]
+    return side if side * side == places else 0

@@ -19,7 +19,7 @@ import numpy as np
 
 from pretrain.data import mapped_arrays, shards
 from pretrain.data.image_index import FILE, ImageIndex
-from pretrain.data.shards import FORMAT, RECORD, REMEDY, Places, Shards, shard_name
+from pretrain.data.shards import FORMAT, MIB, RECORD, REMEDY, SPARE, Places, Shards, has_size, shard_name
 from pretrain.data.walk import image_index
 from runtime import folder_lock, run_guard
 from runtime.command_line import Faults, UserError
@@ -27,11 +27,6 @@ from runtime.files import replacing
 from runtime.progress import Progress
 
 BLOCK = tarfile.BLOCKSIZE
-MIB = 1 << 20
-
-SPARE = 16 * MIB
-"""Bytes that are left free on a disk."""
-
 READERS, AHEAD = 8, 64
 """Threads that read files, and how many files they are ahead: on a disk of a network, each waits for its server."""
 
@@ -170,8 +165,11 @@ def _check_folder(out: Path, record: dict) -> None:
     """Raise UserError if ``out`` holds another pack, or anything else."""
     there = run_guard.read(out, RECORD)
     if there and there != record:
-        other = [f"{key} {str(there.get(key))[:16]}, not {str(record[key])[:16]}" for key in record]
-        other = [text for key, text in zip(record, other, strict=True) if there.get(key) != record[key]]
+        other = [
+            f"{key} {str(there.get(key))[:16]}, not {str(value)[:16]}"
+            for key, value in record.items()
+            if there.get(key) != value
+        ]
         raise UserError(
             f"{out} is the pack of another tree or of other settings ({'; '.join(other)}); give another OUT"
         )
@@ -201,7 +199,7 @@ def _known(out: Path, source: Source) -> list[Places | None]:
         path = out / shard_name(number)
         if whole and not same:
             raise UserError(f"files of {source.root} in {path} changed since they were packed; give another OUT")
-        parts.append(part if same and path.is_file() and path.stat().st_size == int(part.shard_size[0]) else None)
+        parts.append(part if same and has_size(path, int(part.shard_size[0])) else None)
     return parts
 
 

@@ -28,6 +28,11 @@ REMEDY = "remove it and give the command of pretrain/pack.py again, or copy it a
 
 HASH_BYTES = 32
 
+MIB = 1 << 20
+
+SPARE = 16 * MIB
+"""Bytes that are left free on a disk."""
+
 MOST_OPEN = 512
 """Shards that a process keeps open; a further one is opened for each image."""
 
@@ -39,6 +44,14 @@ class DamagedShard(UnreadableImage):
 def shard_name(number: int) -> str:
     """The file name of a shard."""
     return f"shard-{number:05d}.tar"
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether there is a file of so many bytes."""
+    try:
+        return path.is_file() and path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def is_packed(root: Path) -> bool:

@@ -9,16 +9,11 @@ from pathlib import Path
 
 from pretrain.data import shards
 from pretrain.data.image_index import FILE
-from pretrain.data.shards import HASH_BYTES, REMEDY, Places, shard_name
+from pretrain.data.shards import HASH_BYTES, MIB, REMEDY, SPARE, Places, has_size, shard_name
 from runtime import folder_lock
 from runtime.command_line import UserError
 from runtime.files import replacing
 from runtime.progress import Progress
-
-MIB = 1 << 20
-
-SPARE = 16 * MIB
-"""Bytes that are left free on the disk."""
 
 
 def staged(root: Path, stage: str) -> Path:
@@ -62,7 +57,7 @@ def _is_whole(folder: Path, checksum: str) -> bool:
 def _copy(root: Path, folder: Path, places: Places) -> None:
     """Copy the shards that are not there whole, and then the index: what has one is complete."""
     sizes = places.shard_size.tolist()
-    missing = [n for n, size in enumerate(sizes) if not _has_size(folder / shard_name(n), size)]
+    missing = [n for n, size in enumerate(sizes) if not has_size(folder / shard_name(n), size)]
     needed, free = sum(sizes[n] for n in missing) + (root / FILE).stat().st_size, shutil.disk_usage(folder).free
     if free < needed + SPARE:
         others = sorted(path.parent.name for path in folder.parent.glob(f"*/{FILE}") if path.parent != folder)
@@ -96,10 +91,3 @@ def _blocks(path: Path) -> Iterator[bytes]:
                 yield block
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; {REMEDY}") from error
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False

@@ -44,6 +44,8 @@ _FIRST = View()
 _SECOND = replace(_FIRST, blur_p=0.1, solarize_p=0.2)
 
 # Each recipe is the tuple of views an image is turned into.
+_PLAIN = replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0)
+
 RECIPES: dict[str, tuple[View, ...]] = {
     # Released Matrix-SSL and MEC code, which took it from MoCo v3.
     "asymmetric": (_FIRST, _SECOND),
@@ -58,9 +60,9 @@ RECIPES: dict[str, tuple[View, ...]] = {
     # SimCLR and SwAV: both views alike, twice the jitter.
     "simclr": (replace(_FIRST, jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5),) * 2,
     # torchvision's reference for training with labels: one view, a crop and a flip.
-    "supervised": (replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0),),
+    "supervised": (_PLAIN,),
     # MAE: the same, its crop bicubic and no smaller than 0.2 (main_pretrain.py).
-    "masked": (replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0),),
+    "masked": (_PLAIN,),
     # CIFAR without blur: SimSiam (appendix D), MoCo's notebook, SimCLR at half its strength (appendix B.9); BYOL and
     # Barlow Twins, VICReg in solo-learn.
     "cifar": (replace(_FIRST, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.0),) * 2,

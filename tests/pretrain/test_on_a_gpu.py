@@ -1,5 +1,4 @@
 """Where no GPU is: a step of every method on pretended tensors, which know their device and shape and hold no numbers.
-And where one is: that the host does not wait for it.
 
 torch refuses to combine two devices as it would on a real GPU, so a tensor that a method makes on the CPU by mistake
 is found here. Not found is what only a GPU does: the backward pass there, NCCL, bf16's rounding.

@@ -1,7 +1,10 @@
 """Pretrained backbones as the probes and the analysis use them; this file loads no torch."""
 
+import argparse
+
 from pretrain import backbones
-from runtime.command_line import one_of
+from pretrain.config import BackboneConfig
+from runtime.command_line import Faults, one_of
 
 RANDOM = "random"
 """``--weights random``: the untrained network of a seed."""
@@ -19,9 +22,27 @@ def feature_kinds() -> list[str]:
     return [USUAL, *dict.fromkeys(kinds)]
 
 
-def check_features(kind: str) -> str:
-    """``kind``, or a UserError that lists what it can be."""
-    return one_of("features", kind, feature_kinds())
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser ``--features`` and ``--network``, which `check_options` checks."""
+    parser.add_argument(
+        "--features",
+        default=USUAL,
+        metavar="F",
+        help=f"{', '.join(feature_kinds())} (default: pooled, of a ViT class-token); others are in the protocol's name",
+    )
+    parser.add_argument(
+        "--network", default=backbones.USUAL, metavar="NAME", help="network of --weights random (default %(default)s)"
+    )
+
+
+def check_options(arguments: argparse.Namespace, *, side: int) -> None:
+    """Raise UserError naming what those two cannot be, for images of ``side`` pixels."""
+    faults = Faults()
+    with faults.collected():
+        one_of("features", arguments.features, feature_kinds())
+    with faults.collected():
+        backbones.check(BackboneConfig(name=arguments.network), [side])
+    faults.check()
 
 
 def with_features(protocol: str, features: str) -> str:

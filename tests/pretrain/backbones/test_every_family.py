@@ -58,6 +58,14 @@ def test_a_file_gives_the_same_features_back(name, tmp_path):
     assert torch.equal(again(images), network(images)) and again.width == network.width and not again.training
 
 
+def test_registers_as_many_as_another_grid_has_more_are_no_patches():
+    """25 positions: 8 registers, the class token and 4 x 4 patches, which are not 5 x 5."""
+    network = drawn("vit_mini_patch8", registers=8).eval()
+    again = backbones.rebuilt(network.state_dict(), {"name": "vit_mini_patch8"}, {})
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(again(images), network(images))
+
+
 def test_a_norm_of_timm_keeps_its_activation_in_groups():
     one, grouped = drawn("timm:regnety_002").train(), batch_norm.in_groups(drawn("timm:regnety_002"), 1).train()
     images = torch.rand(4, 3, 64, 64)
