@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,29 @@ def convert(
     content = read.read(source).content
     trunk = find_trunk(content, source, format=format, encoder=encoder, backbone=wishes.backbone)
     renamed, told = rename(trunk, content, source, wishes)
-    made = {"format": trunk.format, "take": trunk.encoder, "source": source.name, "source_sha256": sha256(source)}
-    origin = _origin(source, trunk.about, told, method=method, epochs=epochs, input=input or {})
+    said = _origin(source, trunk.about, told, method=method, epochs=epochs, input=input or {})
+    with ThreadPoolExecutor(2) as pool:
+        hashes = _Hashes(pool, source, renamed.arrays)
+        return _converted(source, destination, trunk, renamed, said, hashes)
+
+
+class _Hashes:
+    """SHA-256 of the source and of what is made of it, computed in threads beside the rest of a conversion.
+
+    They take longer than reading and writing do. hashlib lets other threads run meanwhile.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, source: Path, arrays: Mapping[str, np.ndarray]):
+        self.source = pool.submit(sha256, source)
+        self.arrays = pool.submit(weights.digest, arrays)
+        """Over all arrays."""
+        self.each = {name: pool.submit(weights.digest, {"": array}) for name, array in arrays.items()}
+
+
+def _converted(source: Path, destination: Path, trunk: Trunk, renamed: Renamed, origin: dict, hashes: _Hashes) -> dict:
+    """Compare the networks, write weights and ledger, and return the ledger; at once where both are whole."""
+    made = {"format": trunk.format, "take": trunk.encoder, "source": source.name}
+    made["source_sha256"] = hashes.source.result()
     network = {"backbone": renamed.record} if renamed.record else {}
     # A file that was converted before keeps saying what it was made from first; the ledger is about this conversion.
     about = {**made, "converter_commit": provenance.commit(), **origin, **network}
@@ -83,15 +105,15 @@ def convert(
 
     differences = _differences(trunk, renamed, source, origin["input"])
     if destination.suffix == ".pkl":
-        weights.write(destination, renamed.arrays, about)
+        file_hash = weights.write(destination, renamed.arrays, about)
     else:
-        weights.write_torch(destination, renamed, about)
+        file_hash = weights.write_torch(destination, renamed, about)
     ledger |= {
         "not_taken": [other for other in trunk.candidates if other != trunk.encoder],
-        "output_sha256": weights.digest(renamed.arrays),
-        "output_file_sha256": sha256(destination),
+        "output_sha256": hashes.arrays.result(),
+        "output_file_sha256": file_hash,
         "parity": differences,
-        "tensors": _tensors(trunk, renamed),
+        "tensors": _tensors(trunk, renamed, hashes),
         "other_keys": trunk.other_keys,
     }
     if renamed.added:
@@ -141,17 +163,14 @@ def _origin(source: Path, in_file: dict, told: dict, *, method: str, epochs: int
     return origin | {"input": {**(seen or IMAGENET), **input}}
 
 
-def _tensors(trunk: Trunk, renamed: Renamed) -> dict:
+def _tensors(trunk: Trunk, renamed: Renamed, hashes: _Hashes) -> dict:
     """For each source tensor its new name with shape and hash, or the rule that dropped it."""
-    digests: dict[str, dict] = {}
     kept = {}
     for name, new in trunk.names.items():
         fate = renamed.fates[new]
-        if "to" in fate:
-            array = renamed.arrays[fate["to"]]
-            if fate["to"] not in digests:
-                digests[fate["to"]] = {"shape": list(array.shape), "sha256": weights.digest({"": array})}
-            fate = {"to": fate["to"], **digests[fate["to"]], **{k: v for k, v in fate.items() if k != "to"}}
+        if to := fate.get("to"):
+            seen = {"shape": list(renamed.arrays[to].shape), "sha256": hashes.each[to].result()}
+            fate = {"to": to, **seen, **{key: value for key, value in fate.items() if key != "to"}}
         kept[name] = fate
     return {**kept, **{name: {"dropped": reason} for name, reason in trunk.dropped.items()}}
 

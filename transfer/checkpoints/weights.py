@@ -8,6 +8,8 @@ import codecs
 import hashlib
 import pickle
 import pickletools
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +18,7 @@ import torch
 
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
-from runtime.files import replacing
+from runtime.files import replacing, sha256
 from runtime.memory import growth_limited
 from transfer.checkpoints.origin import checked
 from transfer.checkpoints.renamed import Renamed
@@ -26,18 +28,48 @@ ABOUT = "ssl_transfer_bench"
 """The key under which the file says where its weights come from; Detectron2 passes over keys it does not know."""
 
 
-def write(path: str | Path, arrays: dict[str, np.ndarray], about: dict) -> None:
-    """Write ``arrays`` (Detectron2's names) and ``about`` (plain values) in Detectron2's model-zoo format."""
+def write(path: str | Path, arrays: dict[str, np.ndarray], about: dict) -> str:
+    """Write ``arrays`` (Detectron2's names) and ``about`` (plain values) in Detectron2's model-zoo format.
+
+    Returns the SHA-256 of the file, hexadecimal, which a thread computes meanwhile.
+    """
     content = {"model": arrays, "__author__": AUTHOR, "matching_heuristics": True, ABOUT: about}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        pickle.dump(content, file, protocol=4)
+    with ThreadPoolExecutor(1) as thread, replacing(path) as temporary, temporary.open("wb") as file:
+        hashed = _HashedFile(file, thread)
+        _Pickler(hashed, protocol=5).dump(content)
+    return hashed.total.hexdigest()
 
 
-def write_torch(path: str | Path, renamed: Renamed, about: dict) -> None:
+class _HashedFile:
+    """A pickle that is written, and its SHA-256, complete when the thread is done."""
+
+    def __init__(self, file: BinaryIO, thread: ThreadPoolExecutor):
+        self.total = hashlib.sha256()
+        self._file, self._thread = file, thread
+
+    def write(self, block) -> None:
+        # All steps of the pickle are protocol 4's: what is new in 5 is the pickler's way to an array's values.
+        block = b"\x80\x04" + block[2:] if self._file.tell() == 0 else block
+        self._thread.submit(self.total.update, block)
+        self._file.write(block)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes what protocol 4 does, but numpy's arrays from where they lie: numpy copies each of them first."""
+
+    def reducer_override(self, value):
+        if not isinstance(value, np.ndarray):
+            return NotImplemented
+        rebuild, arguments, (version, _, dtype, order, _) = np.empty(0, value.dtype).__reduce__()
+        values = pickle.PickleBuffer(np.ascontiguousarray(value).data.toreadonly())
+        return rebuild, arguments, (version, value.shape, dtype, order, values)
+
+
+def write_torch(path: str | Path, renamed: Renamed, about: dict) -> str:
     """Write a network as a ``backbone.pth`` of this suite (its family's names) that Detectron2 loads as well.
 
     A tensor that is the same for both stands in it once, under both its names: ``state_dict`` is what the suite's
-    probes and analysis read, ``model`` what Detectron2 does.
+    probes and analysis read, ``model`` what Detectron2 does. Returns the SHA-256 of the file, hexadecimal.
     """
     model = {name: torch.from_numpy(array) for name, array in renamed.arrays.items()}
     scale = {key: [round(value / 255, 6) for value in about["input"][f"pixel_{key}"]] for key in ("mean", "std")}
@@ -53,6 +85,7 @@ def write_torch(path: str | Path, renamed: Renamed, about: dict) -> None:
         ABOUT: about,
     }
     checkpoint.save(path, content)
+    return sha256(path)
 
 
 def _held(renamed: Renamed, name: str, model: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -126,7 +159,7 @@ def check_steps(file: BinaryIO) -> None:
             raise ValueError(f"memo slot {argument} after {count} steps")
 
 
-def digest(arrays: dict[str, np.ndarray]) -> str:
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over names, types, shapes and values, in the order of the names."""
     total = hashlib.sha256()
     for name in sorted(arrays):

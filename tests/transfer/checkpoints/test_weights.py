@@ -1,13 +1,17 @@
 """A weight file is read without running what is in it."""
 
+import hashlib
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from runtime.command_line import UserError
 from transfer.checkpoints import weights
+from transfer.checkpoints.renamed import check_values
 
 
 class Trap:
@@ -28,6 +32,23 @@ def test_arrays_and_plain_values_come_back(tmp_path, protocol):
     for name, array in content["model"].items():
         assert read["model"][name].dtype == array.dtype
         assert np.array_equal(read["model"][name], array)
+
+
+def test_what_is_written_is_numpys_own_pickle_and_its_hash(tmp_path):
+    """Arrays are written from where they lie, the file is what pickle.dump writes."""
+    arrays = {"large": np.arange(99_999, dtype=np.float32).reshape(3, -1), "one": np.array(3.0), "int": np.arange(4)}
+    total = weights.write(tmp_path / "w.pkl", arrays, {"method": "mae"})
+    about = {"__author__": weights.AUTHOR, "matching_heuristics": True, weights.ABOUT: {"method": "mae"}}
+    written = (tmp_path / "w.pkl").read_bytes()
+    assert written == pickle.dumps({"model": arrays, **about}, protocol=4)
+    assert total == hashlib.sha256(written).hexdigest()
+
+
+@pytest.mark.parametrize("values", [[np.inf, -np.inf], [np.nan, 1], [-np.inf, 1]])
+def test_a_value_that_is_not_finite_is_found_and_large_ones_are_not_taken_for_it(values):
+    check_values(Path("w.pth"), {"a": torch.full((9,), 6e4, dtype=torch.float16)})
+    with pytest.raises(UserError, match="1 tensors hold NaN or infinity, the first b"):
+        check_values(Path("w.pth"), {"a": torch.ones(2), "b": torch.tensor(values)})
 
 
 def test_a_pickle_that_wants_code_is_named_and_not_run(tmp_path, monkeypatch):
