@@ -47,7 +47,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def train(arguments: argparse.Namespace) -> None:
     """Train the classifiers that the command line asks for."""
     from transfer.classification import classifier_run
-    from transfer.classification.batches import FeatureData
 
     settings, changed = classifier_protocol.load(arguments.protocol, arguments.settings)
     cached = arguments.cached_features
@@ -70,7 +69,7 @@ def train(arguments: argparse.Namespace) -> None:
     if not cached:
         classifier_run.run_all(runs)
     elif runs[0].claim():
-        runs[0].run(FeatureData, **note)
+        runs[0].run(cached=True, **note)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -208,19 +208,19 @@ class StepSampler(Sampler):
         self.count, self.batch_size, self.total_steps = count, batch_size, total_steps
         self.seed, self.start = seed, start
         self.steps_per_epoch = count // batch_size
+        self.share = batch_size // distributed.world_size()
 
     def __len__(self) -> int:
         return self.total_steps - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        share = self.batch_size // distributed.world_size()
         order, drawn = np.empty(0, int), -1
         for step in range(self.start, self.total_steps):
             epoch, within = divmod(step, self.steps_per_epoch)
             if epoch != drawn:
                 order, drawn = np.random.default_rng([self.seed, epoch]).permutation(self.count), epoch
-            first = within * self.batch_size + distributed.rank() * share
-            yield [(epoch, int(index)) for index in order[first : first + share]]
+            first = within * self.batch_size + distributed.rank() * self.share
+            yield [(epoch, int(index)) for index in order[first : first + self.share]]
 
 
 class ViewsDataset(Dataset):

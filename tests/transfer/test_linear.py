@@ -143,6 +143,31 @@ def test_one_pass_feeds_several_backbones(words, backbone_pth, tmp_path, monkeyp
         assert mine["history"] == theirs["history"] and mine["records"] == theirs["records"]
 
 
+def test_maes_probe_of_a_vit_in_parts_stopped_and_resumed(words, tmp_path, monkeypatch):
+    """Batches of 8 that the loader makes 3 images at a time, stopped within the warm-up: the same bits."""
+    settings = ["optimizer=lars", "network=vit_mini_patch8", "warmup_epochs=1", "epochs=3", "lr=300"]
+    how = {"weights": "random", "protocol": "linear-mae-b"}
+    assert linear.main(words(tmp_path / "whole", *settings, **how)) == 0
+    usual = trainer.Training._check_stop
+
+    def stop(run):
+        run.stop.signal = signal.SIGTERM if run.step == 2 else None
+        usual(run)
+
+    monkeypatch.setattr(crops, "IN_PART", 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.Training, "_check_stop", stop)
+        assert linear.main(words(tmp_path / "parts", *settings, **how)) == 75
+    assert linear.main(words(tmp_path / "parts", *settings, **how)) == 0
+    whole, parts = (checkpoint.read(tmp_path / name / "classifier.pth")["state_dict"] for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+    context = json.loads((tmp_path / "parts" / "result.json").read_text())
+    assert context["features_of"] == "class-token" and context["settings"]["exclude_1d"]
+    assert [epoch["lr"] for epoch in context["history"]] == pytest.approx(
+        [300 * 8 / 256 * r for r in (2 / 3, 0.75, 0.0669873)]
+    )
+
+
 def _linear_as_a_rank(words: list[str]) -> None:
     from transfer import linear
 

@@ -67,8 +67,9 @@ class Crops:
     """
 
     def __init__(self, train: Images, val: Images, settings: Settings, *, seed: int):
-        crops = RandomCrops(train, size=settings.size, min_scale=settings.min_scale, seed=seed)
-        centres = CentreCrops(val, size=settings.size, resize=settings.resize)
+        how = {"size": settings.size, "interpolation": settings.interpolation}
+        crops = RandomCrops(train, min_scale=settings.min_scale, seed=seed, **how)
+        centres = CentreCrops(val, resize=settings.resize, **how)
         order, workers, batch = distributed.shard(len(val)), settings.workers, settings.batch_size
         total = len(train) // batch * settings.epochs
 
@@ -84,7 +85,7 @@ class Crops:
 
 
 class CropData:
-    """Batches (normalised images (b, 3, H, W), labels (b,)) on the device; a new crop of every image in every epoch.
+    """Batches (uint8 images (b, 3, H, W), labels (b,)) on the device; a new crop of every image in every epoch.
 
     Args:
         crops: those of other backbones that keep pace with this one.
@@ -94,7 +95,6 @@ class CropData:
         self,
         train: Images,
         val: Images,
-        trunk: Backbone,
         settings: Settings,
         *,
         seed: int,
@@ -102,20 +102,20 @@ class CropData:
         crops: Crops | None = None,
     ):
         self.crops = crops or Crops(train, val, settings, seed=seed)
-        self.trunk, self.device = trunk, device
+        self.device = device
         self.count, self.val_count = len(train), len(val)
 
     def training(self, *, start: int, total_steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's share of every batch from step ``start`` on."""
-        return (self._inputs(self.crops.training[step]) for step in range(start, total_steps))
+        return (self._moved(self.crops.training[step]) for step in range(start, total_steps))
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's share of the validation images."""
-        return (self._inputs(self.crops.validation[number]) for number in range(self.crops.validation.count))
+        return (self._moved(self.crops.validation[number]) for number in range(self.crops.validation.count))
 
-    def _inputs(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _moved(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         pixels, labels = (part.to(self.device, non_blocking=True) for part in batch)
-        return self.trunk.inputs(pixels), labels
+        return pixels, labels
 
 
 class FeatureData:
@@ -125,10 +125,8 @@ class FeatureData:
         self, train: Images, val: Images, trunk: Backbone, settings: Settings, *, seed: int, device: torch.device
     ):
         how = {"device": device, "workers": settings.workers, "precision": settings.precision}
-        self.rows, self.val_rows = (
-            features(trunk, CentreCrops(images, size=settings.size, resize=settings.resize), **how)
-            for images in (train, val)
-        )
+        crop = {"size": settings.size, "resize": settings.resize, "interpolation": settings.interpolation}
+        self.rows, self.val_rows = (features(trunk, CentreCrops(images, **crop), **how) for images in (train, val))
         self.settings, self.seed = settings, seed
         self.count, self.val_count = len(train), len(val)
 

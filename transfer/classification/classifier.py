@@ -1,5 +1,6 @@
 """A linear classifier on a backbone: the network, its optimiser, its learning rates."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from pretrain.optimisation import schedules
 from transfer.classification.classifier_protocol import Settings
 
 AT_ONCE = 256
-"""Images a frozen backbone sees in one forward pass. Its norms do not look at the batch, so this is memory only."""
+"""Images a frozen backbone sees in one forward pass. Its norms do not look at the batch, so this is memory only: on
+one GPU a batch of 16384 needs no more than its pixels and its features."""
 
 
 class Classifier(nn.Module):
@@ -19,9 +21,19 @@ class Classifier(nn.Module):
     A frozen backbone stays in eval mode and keeps no gradients, whatever mode the rest is in.
     """
 
-    def __init__(self, backbone: nn.Module, width: int, classes: int, settings: Settings, *, seed: int):
-        """``width``: of the backbone's features."""
+    def __init__(
+        self,
+        backbone: nn.Module,
+        width: int,
+        classes: int,
+        settings: Settings,
+        *,
+        seed: int,
+        prepare: Callable[[Tensor], Tensor] = lambda images: images,
+    ):
+        """``width``: of the backbone's features. ``prepare``: images to the backbone's input."""
         super().__init__()
+        self.prepare = prepare
         self.frozen, self.in_bf16 = settings.lr_backbone == 0, settings.precision == "bf16"
         self.backbone = backbone.requires_grad_(not self.frozen)
         # eps as in the Matrix-SSL, MEC and MAE codes
@@ -39,13 +51,14 @@ class Classifier(nn.Module):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W), or features (B, d) where the backbone is the identity -> (B, K)."""
+        """Images (B, 3, H, W), or features (B, d) where the backbone is the identity -> (B, K)."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.in_bf16):
             if self.frozen:
                 with torch.no_grad():
-                    features = torch.cat([self.backbone(part) for part in inputs.split(AT_ONCE)])
+                    parts = [self.backbone(self.prepare(part)) for part in inputs.split(AT_ONCE)]
+                features = torch.cat(parts)
             else:
-                features = self.backbone(inputs)
+                features = self.backbone(self.prepare(inputs))
         return self.linear(self.norm(features.float() if self.in_bf16 else features))
 
     def trained(self) -> dict[str, Tensor]:
@@ -73,22 +86,36 @@ def peak(lr: float, settings: Settings) -> float:
 
 
 def optimizer(network: Classifier, settings: Settings) -> torch.optim.Optimizer:
-    """The optimiser over what is trained. Each group keeps its first rate under ``peak``; `set_epoch` sets the rate."""
-    head = {"params": list(network.linear.parameters()), "peak": peak(settings.lr, settings)}
-    trunk = {"params": list(network.backbone.parameters()), "peak": peak(settings.lr_backbone, settings)}
-    groups = [head] if network.frozen else [head, trunk]
+    """The optimiser over what is trained. Each group keeps its highest rate under ``peak``; `set_rates` sets the
+    rate."""
+    groups = _groups(network.linear, settings.lr, settings)
+    groups += [] if network.frozen else _groups(network.backbone, settings.lr_backbone, settings)
     shared: dict[str, Any] = {"momentum": settings.momentum, "weight_decay": settings.weight_decay}
     if settings.optimizer == "lars":
         from timm.optim.lars import Lars  # timm takes seconds to import
 
-        # always_adapt: without weight decay timm's Lars would be plain SGD. The bias is adapted too, as by apex's LARC
-        # in the sources; while it is zero it moves by the plain rate.
+        # always_adapt: without weight decay timm's Lars would be plain SGD. The bias is adapted too, as by apex's LARC,
+        # if not excluded; while it is zero it moves by the plain rate.
         return Lars(groups, lr=0.0, trust_coeff=settings.trust, always_adapt=True, **shared)
     return torch.optim.SGD(groups, lr=0.0, nesterov=settings.optimizer == "nesterov", **shared)
 
 
-def factor(epoch: int, settings: Settings) -> float:
-    """The rates of an epoch (from 0) as a share of the first one's; all sources change them between epochs only."""
+def _groups(module: nn.Module, lr: float, settings: Settings) -> list[dict[str, Any]]:
+    """The parameters of a part; vectors by themselves where they are excluded from decay and adaptation."""
+    rate, parameters = {"peak": peak(lr, settings)}, list(module.parameters())
+    if not settings.exclude_1d:
+        return [{"params": parameters, **rate}]
+    vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "always_adapt": False, **rate}
+    return [{"params": [p for p in parameters if p.ndim > 1], **rate}, vectors]
+
+
+def factor(done: float, settings: Settings) -> float:
+    """The rates after ``done`` epochs as a share of the peak: with a warm-up they change at every step (MAE's
+    util/lr_sched.py), without one between epochs only."""
+    if warmup := settings.warmup_epochs:
+        rest = (done - warmup) / (settings.epochs - warmup)
+        return done / warmup if done < warmup else schedules.cosine(rest, start=1.0, end=0.0)
+    epoch = int(done)
     if settings.schedule == "cosine":
         return schedules.cosine(epoch / settings.epochs, start=1.0, end=0.0)
     if settings.schedule == "steps":
@@ -96,7 +123,7 @@ def factor(epoch: int, settings: Settings) -> float:
     return 1.0
 
 
-def set_epoch(optimizer: torch.optim.Optimizer, epoch: int, settings: Settings) -> None:
-    """Give every group the rate of an epoch."""
+def set_rates(optimizer: torch.optim.Optimizer, done: float, settings: Settings) -> None:
+    """Give every group its rate after ``done`` epochs."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor(epoch, settings)
+        group["lr"] = group["peak"] * factor(done, settings)

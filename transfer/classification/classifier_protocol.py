@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pretrain import backbones
 from pretrain.config import BackboneConfig
+from pretrain.data.view_recipes import INTERPOLATIONS
 from runtime.command_line import Faults, Parser, UserError, one_of
 from runtime.cores import AUTO_WORKERS
 from runtime.read import read_yaml
@@ -65,8 +66,14 @@ class Settings:
     trust: float = field(default=0.001, metadata=ABOVE_0)
     """LARS's trust coefficient."""
 
+    exclude_1d: bool = False
+    """Biases and norms take the plain step: no weight decay, no adaptation by LARS."""
+
     schedule: str = field(default="cosine", metadata=choice("cosine", "steps", "constant"))
     """Of the rates, epoch by epoch: cosine to 0, steps (times decay at each milestone) or constant."""
+
+    warmup_epochs: int = field(default=0, metadata=NOT_NEGATIVE)
+    """Epochs over which the rates rise from 0 before the cosine; above 0, both go step by step."""
 
     milestones: list[int] = field(default_factory=list, metadata=NOT_NEGATIVE)
     """Epochs at which the rates drop, for schedule=steps."""
@@ -85,6 +92,9 @@ class Settings:
 
     min_scale: float = field(default=0.08, metadata=SHARE_ABOVE_0)
     """Smallest training crop, share of the image's area."""
+
+    interpolation: str = field(default="bilinear", metadata=choice(*INTERPOLATIONS))
+    """Of the crops, to train on and to test on: bilinear or bicubic."""
 
     precision: str = field(default="fp32", metadata=choice("fp32", "bf16", "auto"))
     """fp32, bf16 (autocast of the backbone; the classifier stays in float32), or auto: bf16 where the processor is
@@ -153,6 +163,10 @@ def _check(settings: Settings) -> None:
     faults = Faults()
     if settings.resize < settings.size:
         faults.append(f"resize={settings.resize} must not be below size={settings.size}: the crop lies inside")
+    if settings.warmup_epochs and settings.schedule != "cosine":
+        faults.append(f"warmup_epochs={settings.warmup_epochs} goes with schedule=cosine, got {settings.schedule}")
+    if settings.warmup_epochs >= settings.epochs:
+        faults.append(f"warmup_epochs={settings.warmup_epochs} must be below epochs={settings.epochs}")
     with faults.collected():
         backbones.check(BackboneConfig(name=settings.network), [settings.size])
     if settings.optimizer == "nesterov" and not settings.momentum:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -92,25 +93,35 @@ class ClassifierRun:
         claim(self.out, self.identity())
         return not is_complete(self.out)
 
-    def run(self, data_of: type[CropData] | type[FeatureData] = CropData, **context) -> None:
-        """Train, or go on, to the end; ``context`` is what else the result should say."""
-        training = self.training(data_of)
+    def run(self, *, cached: bool = False, **context) -> None:
+        """Train, or go on, to the end, on crops or on ``cached`` features; ``context`` is what else the result should
+        say."""
+        training = self.training(cached=cached)
         training.run()
         self.finish(training, **context)
 
-    def training(self, data_of: type[CropData] | type[FeatureData] = CropData, **shared) -> Training:
+    def training(self, *, cached: bool = False, **shared) -> Training:
         """The training that is to be run; ``shared``: the crops and the request to stop of runs that go with it."""
         settings, self.began = self.settings, time.monotonic()
         trunk = replace(self.trunk, network=self.trunk.network.to(self.device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
         if self.weights == RANDOM:
-            crops = CentreCrops(self.train, size=settings.size, resize=settings.resize)
+            crops = CentreCrops(
+                self.train, size=settings.size, resize=settings.resize, interpolation=settings.interpolation
+            )
             how = {"seed": self.seed, "device": self.device, "prepare": trunk.inputs}
             frozen.measure_statistics(trunk.network, crops, **how)
         stop, of = shared.pop("stop", None), {"seed": self.seed, "device": self.device}
-        data = data_of(self.train, self.val, trunk, settings, **of, **shared)
-        below = nn.Identity() if data_of is FeatureData else trunk.network
-        network = Classifier(below, trunk.width, len(self.val.classes), settings, seed=self.seed).to(self.device)
+        if cached:
+            data, network = FeatureData(self.train, self.val, trunk, settings, **of), self.classifier(nn.Identity())
+        else:
+            data = CropData(self.train, self.val, settings, **of, **shared)
+            network = self.classifier(trunk.network, prepare=trunk.inputs)
         return Training(network, data, settings, self.out, label=self.label, stop=stop)
+
+    def classifier(self, below: nn.Module, **how: Any) -> Classifier:
+        """The untrained classifier on ``below``, which gives the backbone's features."""
+        classes = len(self.val.classes)
+        return Classifier(below, self.trunk.width, classes, self.settings, seed=self.seed, **how).to(self.device)
 
     def finish(self, training: Training, **context) -> None:
         """Write what the finished training gave (the first rank does)."""

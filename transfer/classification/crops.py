@@ -1,11 +1,12 @@
 """Labelled images as crops: random ones to train on, a function of (seed, epoch, index); the central one to test on."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from pretrain.data import datasets, views
@@ -14,12 +15,16 @@ from pretrain.data.decode import UnreadableImage
 from runtime.command_line import UserError
 from transfer.classification.labelled_images import Images
 
+IN_PART = 1024
+"""Images that a loader process makes at once and keeps two of: a batch of 16384 in one piece is 2.5 GB."""
+
 
 class RandomCrops(Dataset):
     """(epoch, index) -> a random resized crop, flipped half of the time: (uint8 (3, size, size), label, fault)."""
 
-    def __init__(self, images: Images, *, size: int, min_scale: float, seed: int):
+    def __init__(self, images: Images, *, size: int, min_scale: float, seed: int, interpolation: str = "bilinear"):
         plain: dict[str, Any] = {"jitter_p": 0.0, "grayscale_p": 0.0, "blur_p": 0.0, "solarize_p": 0.0}
+        plain["interpolation"] = interpolation
         self.augment = views.Augment((views.View(size=size, scale=(min_scale, 1.0), **plain),))
         self.images, self.size, self.seed = images, size, seed
 
@@ -35,8 +40,9 @@ class RandomCrops(Dataset):
 class CentreCrops(Dataset):
     """index -> the centre of the image, its short side at ``resize`` pixels: (uint8 (3, size, size), label, fault)."""
 
-    def __init__(self, images: Images, *, size: int, resize: int):
-        self.prepare = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.PILToTensor()])
+    def __init__(self, images: Images, *, size: int, resize: int, interpolation: str = "bilinear"):
+        shorter = v2.Resize(resize, interpolation=views.INTERPOLATIONS[interpolation], antialias=True)
+        self.prepare = v2.Compose([shorter, v2.CenterCrop(size), v2.PILToTensor()])
         self.images, self.size = images, size
 
     def __len__(self) -> int:
@@ -67,16 +73,30 @@ def centre_batches(crops: CentreCrops, order: list[int], *, batch_size: int, wor
     return _readable(loader, crops.images)
 
 
+class Parts(Sampler):
+    """The batches of this rank in parts of at most ``IN_PART`` images, ``per_batch`` of them each."""
+
+    def __init__(self, batches: StepSampler):
+        self.batches, self.per_batch = batches, -(-batches.share // IN_PART)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for keys in self.batches:
+            yield from (keys[first : first + IN_PART] for first in range(0, len(keys), IN_PART))
+
+
 def random_batches(crops: RandomCrops, sampler: StepSampler, *, workers: int) -> Iterator:
     """(uint8 (b, 3, H, W), labels (b,)) of this rank, step after step as ``sampler`` says."""
+    parts = Parts(sampler)
     loader = DataLoader(
         crops,
-        batch_sampler=sampler,
+        batch_sampler=parts,
         num_workers=workers,
         worker_init_fn=datasets.begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
-    return _readable(loader, crops.images)
+    made = _readable(loader, crops.images)
+    while of_batch := list(itertools.islice(made, parts.per_batch)):
+        yield of_batch[0] if len(of_batch) == 1 else tuple(map(torch.cat, zip(*of_batch, strict=True)))
 
 
 def _readable(loader: Iterable, images: Images) -> Iterator[tuple[Tensor, Tensor]]:

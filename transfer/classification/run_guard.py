@@ -20,7 +20,9 @@ def claim(folder: Path, identity: dict) -> None:
 
 def guard_of(folder: Path) -> run_guard.RunGuard:
     """The guard of a classification run's folder."""
-    before = {"features": USUAL, "network": backbones.USUAL}  # of runs from before there was a choice
+    # of runs from before there was a choice
+    before = {"features": USUAL, "network": backbones.USUAL}
+    before |= {"exclude_1d": False, "warmup_epochs": 0, "interpolation": "bilinear"}
     return run_guard.RunGuard(folder=folder, outputs=(CHECKPOINT, "result.json"), defaults=before)
 
 

@@ -87,7 +87,7 @@ class Training:
 
     def _train_step(self, inputs: Tensor, labels: Tensor) -> float:
         """One step; its loss over all ranks."""
-        classifier.set_epoch(self.optimizer, self.step // self.per_epoch, self.settings)
+        classifier.set_rates(self.optimizer, self.step / self.per_epoch, self.settings)
         loss = F.cross_entropy(self.parallel(inputs), labels)
         value = distributed.mean(loss).item()
         if not math.isfinite(value):

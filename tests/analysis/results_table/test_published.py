@@ -23,7 +23,7 @@ def semi() -> list[str]:
     return classifier_protocol.available("semi")
 
 
-UNQUOTED = {"m_mae", "spectral_contrastive", "u_mae"}
+UNQUOTED = {"spectral_contrastive"}
 """Methods of which no number was read."""
 
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from transfer.classification import classifier
 from transfer.classification.classifier import Classifier
-from transfer.classification.classifier_protocol import Settings
+from transfer.classification.classifier_protocol import Settings, load
 
 SMALL = {"size": 8, "resize": 8}
 
@@ -21,7 +21,7 @@ def step(settings: Settings) -> tuple[Classifier, dict, dict]:
     """A classifier after one step on four images; its state before and after."""
     network = Classifier(trunk(), 2048, 3, settings, seed=1)
     optimizer = classifier.optimizer(network, settings)
-    classifier.set_epoch(optimizer, 0, settings)
+    classifier.set_rates(optimizer, 0, settings)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
     nn.functional.cross_entropy(network(images), torch.tensor([0, 1, 2, 0])).backward()
@@ -116,3 +116,45 @@ def test_many_images_through_a_frozen_backbone_in_parts(monkeypatch):
     whole = network(images)
     monkeypatch.setattr(classifier, "AT_ONCE", 3)
     assert torch.allclose(network(images), whole, atol=1e-6)
+
+
+def plain_step(weight, bias, rows, labels, *, lr: float) -> dict:
+    """One step of MAE's probe from zero momentum, in float64: batch norm without affine part (eps 1e-6, running
+    statistics with momentum 0.1 and the unbiased variance), then LARS on the weight alone, trust 0.001."""
+    mean, variance = rows.mean(0), rows.var(0, correction=0)
+    normed = (rows - mean) / (variance + 1e-6).sqrt()
+    shares = torch.softmax(normed @ weight.T + bias, 1)
+    error = (shares - torch.eye(len(bias), dtype=rows.dtype)[labels]) / len(rows)
+    grad = error.T @ normed
+    return {
+        "linear.weight": weight - lr * 0.001 * weight.norm() / grad.norm() * grad,
+        "linear.bias": bias - lr * error.sum(0),
+        "norm.running_mean": 0.1 * mean,
+        "norm.running_var": 0.9 + 0.1 * rows.var(0, correction=1),
+    }
+
+
+def test_a_step_of_maes_probe_is_the_plain_restatement():
+    """The bias does not begin at zero here: adapted, it would move by a thousandth of its length."""
+    settings, _ = load("linear-mae-b", [])
+    network = Classifier(nn.Identity(), 32, 5, settings, seed=0).double()
+    network.in_bf16 = False
+    nn.init.normal_(network.linear.bias, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(2)
+    rows = 3 + 2 * torch.randn(16, 32, generator=generator, dtype=torch.float64)
+    labels = torch.arange(16) % 5
+    weight, bias = (parameter.detach().clone() for parameter in network.linear.parameters())
+    optimizer = classifier.optimizer(network, settings)
+    classifier.set_rates(optimizer, 10, settings)  # the warm-up's end
+    nn.functional.cross_entropy(network(rows), labels).backward()
+    optimizer.step()
+    state = network.state_dict()
+    for name, value in plain_step(weight, bias, rows, labels, lr=6.4).items():
+        assert torch.allclose(state[name], value, rtol=1e-6, atol=1e-12), name
+
+
+def test_a_warm_up_and_its_cosine_go_step_by_step():
+    """MAE's util/lr_sched.py: straight from 0 to the peak over 10 of 90 epochs, then half a cosine to 0."""
+    settings, _ = load("linear-mae-b", [])
+    rates = [classifier.peak(settings.lr, settings) * classifier.factor(e, settings) for e in (0, 0.5, 5, 10, 50, 90)]
+    assert rates == pytest.approx([0, 0.32, 3.2, 6.4, 3.2, 0])

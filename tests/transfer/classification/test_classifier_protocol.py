@@ -92,6 +92,11 @@ def test_what_differs_from_the_protocol_is_known():
         ("workers=-2", r"line: workers must be -1 \(by the cores\), 0 or more"),
         ("min_scale=2", "line: min_scale must be above 0, at most 1"),
         ("momentum=1", "momentum must be from 0 to below 1"),
+        (
+            "warmup_epochs=100",
+            r"warmup_epochs=100 goes with schedule=cosine, got steps\nwarmup_epochs=100 must be below epochs=100",
+        ),
+        ("interpolation=nearest", "interpolation must be one of bilinear, bicubic"),
         ("resize=100", "resize=100 must not be below size=224"),
         ("data.root=x", "unknown setting 'data'"),
     ],
