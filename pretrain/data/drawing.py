@@ -38,6 +38,7 @@ def _cross() -> np.ndarray:
     return np.concatenate([quarter @ turn.T for turn in turns])
 
 
+GROUND_NOISE = 0.3  # largest standard deviation
 LUMA = np.array([0.299, 0.587, 0.114])  # brightness of RGB, ITU-R BT.601
 
 # Outlines inside the unit circle; a second outline cuts a hole.
@@ -87,8 +88,12 @@ def _pattern(rng: np.random.Generator, name: str, u: np.ndarray, v: np.ndarray) 
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A plain ground, (size, size, 3) in [0, 1]: two views of an image have nothing in common but its objects."""
-    return np.full((size, size, 3), rng.random(3))
+    """A ground of one colour under grey noise, (size, size, 3) about [0, 1].
+
+    Two views of an image have nothing in common but its objects, and the noise, of any strength, moves the features of
+    an untrained network more than the objects do.
+    """
+    return rng.random(3) + rng.normal(0, rng.uniform(0, GROUND_NOISE), (size, size, 1))
 
 
 def surface(

@@ -38,10 +38,10 @@ SHARES = {
 COUNT_ODDS = (0.5, 0.25, 0.15, 0.1)  # of 1, 2, 3 and 4 objects in a scene
 RADII = {1: (0.36, 0.46), 2: (0.24, 0.34), 3: (0.20, 0.28), 4: (0.17, 0.25)}  # of that many objects, share of the side
 LARGEST_ANGLE = math.radians(15)  # of an object: stripes stay upright or level
-NOISE = 0.05  # largest standard deviation
+NOISE = 0.05  # largest standard deviation, over the whole image
 MARKER = "scenes.json"
 PARTS = ("unlabelled", "classification", "detection", "contact_sheet.png", folder_lock.LOCK)
-FORMAT = 2  # raised whenever the same settings draw other pixels, so that old sets are not taken for new ones
+FORMAT = 3  # raised whenever the same settings draw other pixels, so that old sets are not taken for new ones
 
 
 @dataclass(frozen=True)
