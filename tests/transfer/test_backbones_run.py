@@ -25,7 +25,7 @@ ATTO = {"TRANSFER.TIMM.NAME": "convnext_atto"}
 CONVERTED = {
     "vit": ("demo-vitdet", {}, {"name": "vit_drawn_patch8", "heads": 3}),
     "resnet18": ("demo-c4", R18, {"name": "resnet18"}),
-    "timm": ("timm-fpn-1x", ATTO, {"name": "timm:convnext_atto"}),
+    "timm": ("convnext-fpn-3x", ATTO, {"name": "timm:convnext_atto"}),
 }
 
 

@@ -31,11 +31,13 @@ class Mapper(DatasetMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Detectron2's choices, with large-scale jitter where TRANSFER.SCALE_JITTER asks for it.
+        """Detectron2's choices, with large-scale jitter or DETR's crop where TRANSFER asks for one of them.
 
-        Objects may be cut by the crop, so that boxes are computed again from the masks.
+        After the jitter, boxes are computed again from the masks, which the crop may have cut; DETR's are cut too.
         """
         made = super().from_config(cfg, is_train)
+        if is_train and cfg.TRANSFER.DETR_CROP:
+            made["augmentations"] = [detr_crop(cfg), *made["augmentations"]]
         if is_train and cfg.TRANSFER.SCALE_JITTER:
             made |= {"augmentations": scale_jitter(cfg), "recompute_boxes": cfg.MODEL.MASK_ON}
         return made
@@ -63,6 +65,12 @@ class Mapper(DatasetMapper):
             if objects.has("gt_masks") and isinstance(objects.gt_masks, PolygonMasks):
                 objects.gt_masks = Polygons.of(objects.gt_masks.polygons)
         return record
+
+
+def detr_crop(cfg: CfgNode) -> T.Augmentation:
+    """Half of the time a smaller image and a crop of it, as facebookresearch/detr, d2/detr/dataset_mapper.py."""
+    smaller = T.ResizeShortestEdge([400, 500, 600], cfg.INPUT.MAX_SIZE_TRAIN, sample_style="choice")
+    return T.RandomApply(T.AugmentationList([smaller, T.RandomCrop("absolute_range", (384, 600))]), prob=0.5)
 
 
 def scale_jitter(cfg: CfgNode) -> list[T.Augmentation]:

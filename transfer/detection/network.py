@@ -217,8 +217,11 @@ def check(settings: Mapping[str, Any]) -> None:
         checks[kind](settings)
     with faults.collected():
         _check_sizes(settings, padded=kind != RESNET)
-    if settings["TRANSFER.LAYER_DECAY"] != 1 and kind != VIT:
-        faults.append(f"TRANSFER.LAYER_DECAY is for ViTs, the protocol is for {_plural(kind)}; leave it at 1")
+    layered = kind == VIT or (kind == TIMM and settings["TRANSFER.TIMM.NAME"].startswith("convnext"))
+    if settings["TRANSFER.LAYER_DECAY"] != 1 and not layered:
+        faults.append(f"TRANSFER.LAYER_DECAY is for ViTs and ConvNeXts, the network is {name(settings)}; leave it at 1")
+    if settings["TRANSFER.DETR_CROP"] and settings["TRANSFER.SCALE_JITTER"]:
+        faults.append("TRANSFER.DETR_CROP and TRANSFER.SCALE_JITTER are two ways to crop; leave one of them out")
     faults.check()
 
 

@@ -1,4 +1,4 @@
-"""The optimiser of a detector: Detectron2's SGD, or AdamW with the exceptions and the layer decay of ViTDet."""
+"""The optimiser of a detector: Detectron2's SGD, or AdamW with the exceptions and layer decay of ViTDet, ConvNeXt."""
 
 from functools import partial
 from typing import Any
@@ -9,6 +9,9 @@ from detectron2.modeling import get_vit_lr_decay_rate
 from detectron2.solver import build_optimizer
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
+
+from transfer.detection import network
+from transfer.detection.timm_fpn import convnext_rates
 
 
 def optimizer_of(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -23,10 +26,13 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
     """Parameters with their rate and decay, as torch's optimisers take them.
 
     The rate of block i of a ViT of n is TRANSFER.LAYER_DECAY ** (n - i) of SOLVER.BASE_LR, that of its patches and
-    positions one power lower.
+    positions one power lower; a ConvNeXt's layers are those of `convnext_rates`.
     """
     solver, transfer = cfg.SOLVER, cfg.TRANSFER
-    decay = partial(get_vit_lr_decay_rate, lr_decay_rate=transfer.LAYER_DECAY, num_layers=transfer.VIT.DEPTH)
+    if network.FAMILIES.get(cfg.MODEL.BACKBONE.NAME) == network.VIT:
+        decay = partial(get_vit_lr_decay_rate, lr_decay_rate=transfer.LAYER_DECAY, num_layers=transfer.VIT.DEPTH)
+    else:
+        decay = convnext_rates(transfer.LAYER_DECAY, [name for name, _ in model.named_parameters()])
     return get_default_optimizer_params(
         model,
         base_lr=solver.BASE_LR,

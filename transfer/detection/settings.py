@@ -93,6 +93,9 @@ class TimmSettings:
     DROP_PATH: float = field(default=0.0, metadata=BELOW_1)
     """Stochastic depth, for networks that have it."""
 
+    MAP_NORM: bool = False
+    """A layer norm over each feature map, new in the detector; it is frozen where the network is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransferSettings:
@@ -128,12 +131,17 @@ class TransferSettings:
     """Large-scale jitter [least, most] in place of INPUT.MIN_SIZE_TRAIN: the image is scaled to fit a square whose side
     is SQUARE times a uniform number between the two, then cropped to SQUARE (arXiv 2012.07177)."""
 
+    DETR_CROP: bool = False
+    """Half of the images are scaled to a short edge of 400, 500 or 600 pixels and cropped to a random 384 to 600 pixels
+    a side before they are scaled to INPUT.MIN_SIZE_TRAIN (arXiv 2005.12872, A.4)."""
+
     OPTIMIZER: str = field(default="SGD", metadata=choice(*OPTIMIZERS))
     """SGD with momentum, or AdamW."""
 
     LAYER_DECAY: float = field(default=1.0, metadata=SHARE_ABOVE_0)
     """Of a ViT: each block learns at this share of the rate of the block after it, the patches slowest, the pyramid and
-    the heads at SOLVER.BASE_LR."""
+    the heads at SOLVER.BASE_LR. Of a ConvNeXt the layers are the stem, the stages, and every three blocks of the third
+    stage."""
 
     UNDECAYED: list[str] = field(default_factory=list)
     """Last part of the names of parameters without weight decay, besides the norms' (SOLVER.WEIGHT_DECAY_NORM)."""

@@ -1,6 +1,8 @@
 """Any network of timm that has feature maps, as a backbone of Detectron2 under its FPN."""
 
 import math
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm
@@ -10,6 +12,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from timm.layers.format import Format
+from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
 from pretrain.backbones.timm import any_size
@@ -23,11 +26,12 @@ class TimmFeatures(Backbone):
         name: timm's name of the network, built without weights.
         wanted: the maps that are given out.
         drop_path: stochastic depth.
+        map_norm: put a layer norm over each map that is given out.
 
     Raises UserError for an unknown name, and for a network that lacks a wanted map or takes one image size only.
     """
 
-    def __init__(self, name: str, wanted: list[str], *, drop_path: float = 0.0):
+    def __init__(self, name: str, wanted: list[str], *, drop_path: float = 0.0, map_norm: bool = False):
         super().__init__()
         self.network = created(name, drop_path=drop_path)
         maps = _probed(self.network, name)
@@ -39,6 +43,8 @@ class TimmFeatures(Backbone):
         self._out_features = list(wanted)
         self._out_feature_strides = {wish: maps[places[wish]][0] for wish in wanted}
         self._out_feature_channels = {wish: maps[places[wish]][1] for wish in wanted}
+        norms = {wish: LayerNorm2d(channels) for wish, channels in self._out_feature_channels.items()}
+        self.norms = nn.ModuleDict(norms if map_norm else {wish: nn.Identity() for wish in wanted})
 
     @property
     def size_divisibility(self) -> int:
@@ -47,7 +53,7 @@ class TimmFeatures(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) -> maps (B, C, H / stride, W / stride)."""
         maps = channels_first(self.network, self.network(images))
-        return {wish: maps[place] for wish, place in self.places.items()}
+        return {wish: self.norms[wish](maps[place]) for wish, place in self.places.items()}
 
 
 def created(name: str, *, drop_path: float = 0.0) -> nn.Module:
@@ -86,7 +92,8 @@ def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """An FPN over the maps MODEL.FPN.IN_FEATURES of the network TRANSFER.TIMM.NAME."""
     del input_shape
     settings = cfg.TRANSFER.TIMM
-    bottom_up = TimmFeatures(settings.NAME, list(cfg.MODEL.FPN.IN_FEATURES), drop_path=settings.DROP_PATH)
+    wanted = list(cfg.MODEL.FPN.IN_FEATURES)
+    bottom_up = TimmFeatures(settings.NAME, wanted, drop_path=settings.DROP_PATH, map_norm=settings.MAP_NORM)
     _synchronise(bottom_up, cfg.MODEL.RESNETS.NORM)
     return FPN(
         bottom_up=bottom_up,
@@ -97,6 +104,30 @@ def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
         square_pad=cfg.TRANSFER.SQUARE,
     )
+
+
+def convnext_rates(decay: float, names: Iterable[str]) -> Callable[[str], float]:
+    """Parameter of a detector -> the share of the rate at which it learns.
+
+    Args:
+        decay: of a layer, relative to the layer after it.
+        names: of all parameters; they show how many blocks the third stage has.
+
+    The layers are those of facebookresearch/ConvNeXt (mmcv_custom/layer_decay_optimizer_constructor.py):
+    stem, first stage, second stage, every three blocks of the third, the fourth. A stage begins with its own
+    downsampling. What stands over the network learns at the whole rate.
+    """
+    third = {match[1] for one in names if (match := re.search(r"network\.stages_2\.blocks\.(\d+)\.", one))}
+    last = 3 + math.ceil(len(third) / 3)
+
+    def rate(name: str) -> float:
+        stage = re.search(r"network\.stages_(\d)\.(?:blocks\.(\d+))?", name)
+        if stage is None:
+            return decay ** (last + 1) if "network.stem_" in name else 1.0
+        layer = (1, 2, 3 + int(stage[2] or 0) // 3, last)[int(stage[1])]
+        return decay ** (last + 1 - layer)
+
+    return rate
 
 
 def _synchronise(backbone: TimmFeatures, norm: str) -> None:

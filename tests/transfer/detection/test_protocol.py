@@ -102,6 +102,27 @@ SWIN = FPN | {
     "TRANSFER.UNDECAYED": ["relative_position_bias_table"],
     "TRANSFER.TIMM.DROP_PATH": 0.2,
 }
+# SwinTransformer/Swin-Transformer-Object-Detection, configs/swin; facebookresearch/ConvNeXt, object_detection/configs
+SWIN_3X = SWIN | {
+    "INPUT.MIN_SIZE_TRAIN": (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800),
+    "SOLVER.AMP.ENABLED": True,
+    "SOLVER.WARMUP_ITERS": 500,
+    "SOLVER.WARMUP_FACTOR": 0.001,
+    "SOLVER.STEPS": (27 * 7330, 33 * 7330),
+    "SOLVER.MAX_ITER": 36 * 7330,
+    "TRANSFER.DETR_CROP": True,
+    "TRANSFER.TIMM.NAME": "swin_tiny_patch4_window7_224",
+    "TRANSFER.TIMM.MAP_NORM": True,
+    "TRANSFER.LAYER_DECAY": 1.0,
+}
+CONVNEXT = {
+    "SOLVER.WEIGHT_DECAY_BIAS": 0.0,
+    "SOLVER.WEIGHT_DECAY_NORM": 0.0,
+    "TRANSFER.LAYER_DECAY": 0.95,
+    "TRANSFER.UNDECAYED": ["gamma"],
+    "TRANSFER.TIMM.NAME": "convnext_tiny",
+    "TRANSFER.TIMM.DROP_PATH": 0.4,
+}
 ONE = {"SOLVER.STEPS": (60000, 80000), "SOLVER.MAX_ITER": 90000}
 TWO = {"SOLVER.STEPS": (120000, 160000), "SOLVER.MAX_ITER": 180000}
 PROTOCOLS = {
@@ -134,6 +155,11 @@ PROTOCOLS = {
         "TRANSFER.VIT.DROP_PATH": 0.0,
     },
     "timm-fpn-1x": SWIN,
+    "swin-fpn-1x": SWIN_3X
+    | {key: SWIN[key] for key in ("SOLVER.STEPS", "SOLVER.MAX_ITER")}
+    | {"TRANSFER.TIMM.DROP_PATH": 0.1},
+    "swin-fpn-3x": SWIN_3X,
+    "convnext-fpn-3x": SWIN_3X | CONVNEXT,
     # arXiv 2103.03230, section 4.3: 0.03 on COCO
     "barlow-c4-1x": C4 | ONE | {"SOLVER.BASE_LR": 0.03},
     # arXiv 2105.04906, appendix: 0.04 with 50 iterations of warm-up
@@ -280,7 +306,11 @@ def test_the_command_line_has_the_last_word():
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("moco-c5", [], "unknown protocol 'moco-c5'; known: .*barlow-c4-1x, cityscapes-fpn, demo-c4, .*, voc-24k"),
+        (
+            "moco-c5",
+            [],
+            "unknown protocol 'moco-c5'; known: .*barlow-c4-1x, cityscapes-fpn, convnext-.*, voc-24k",
+        ),
         ("demo-fpn", ["SOLVER.LR", "1"], "unknown setting 'SOLVER.LR'; known in SOLVER: .*SOLVER.BASE_LR"),
         ("demo-fpn", ["LR", "1"], "unknown setting 'LR'; known: .*SOLVER"),
         ("demo-fpn", ["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR must be a finite number, got 'fast'"),
