@@ -107,9 +107,10 @@ SOLVED = [{"query": "1 + 1?", "response": "2\n#### 2\nThe answer is: 2"}] * 2
 ITEMS = [{"index": 0, "right": True, "expected": "2", "generated": "2"}]
 BESIDE = {"hidden_size": 8, "num_attention_heads": 2, "layer_norm_eps": 1e-6, "architecture": "vit_tiny"}
 BESIDE |= {"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}
+HEAD = "method,variant,epochs,benchmark,protocol,task,metric,value,std,n,source,caveat,backbone"
 NUMBERS = [
-    ["method", "variant", "epochs", "benchmark", "protocol", "task", "metric", "value", "std", "n", "source", "caveat"],
-    ["byol", "", "100", "imagenet", "linear-moco", "classification", "top1", "66.5", "0.1", "3", "A", ""],
+    HEAD.split(","),
+    ["byol", "", "100", "imagenet", "linear-moco", "classification", "top1", "66.5", "0.1", "3", "A", "", ""],
     ["simclr", "", "100", "imagenet", "linear-moco", "classification", "top1", "66.5", "", "", "A", "b, c"],
 ]
 LABELS = [["1.png", "cat"], ["2.png", "dog"]]

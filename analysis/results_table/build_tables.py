@@ -1,8 +1,9 @@
 """Which records make which table: detection, classification, representation, and sweeps of one setting.
 
 A detection table is one benchmark under one protocol; a classification table one benchmark and kind of probe, with a
-column for every protocol; a representation table one benchmark and layer; a sweep the variants ``key=value`` of one
-method, which then are in no other table. The papers' numbers join where benchmark, protocol and metric are the same.
+column for every protocol, and ViTs by themselves where their protocols are; a representation table one benchmark and
+layer; a sweep the variants ``key=value`` of one method, which then are in no other table. The papers' numbers join
+where benchmark, protocol and metric are the same.
 """
 
 import re
@@ -16,17 +17,26 @@ from analysis.results_table.answers import answers_notes
 from analysis.results_table.measurements import Measurement, unique, versioned
 from analysis.results_table.model import METRICS, Cell, CellKey, Column, Row, Table
 from analysis.results_table.published import Published
+from pretrain import backbones
 from runtime.results import Record
 
 DETECTION = ("bbox", "segm", "keypoints")
 
 PROBES = {
     "linear": "linear classification",
+    "finetune": "fine-tuning on all labels",
     "semi": "classification with a part of the labels",
     "knn": "nearest neighbours",
     "classification": "classification",
 }
 """Kinds of probe, and what their tables are called."""
+
+BY_FAMILY = ("linear", "finetune")
+"""Kinds whose ViTs have a table of their own: their protocols, and the papers' numbers, are others than of ResNets."""
+
+BESIDE = dict.fromkeys(("vitdet-b-100ep", "vitdet-l-100ep", "vitdet-h-75ep"), ("lsj-fpn-100ep",))
+"""Detection protocols, and the published ones whose numbers stand in columns of their own beside them: R50-FPN from
+scratch, with the augmentation and about the epochs of ViTDet."""
 
 PAPER_TABLE, PAPER_PROTOCOL = "Matrix-SSL Table 1", "linear-matrix-ssl"
 """The paper's table of linear classification, and the protocol of its own rows."""
@@ -151,10 +161,22 @@ def classification_tables(benchmark: str, entries: list[Measurement], quoted: li
     for kind, title in PROBES.items():
         group = groups.get(kind, [])
         columns = {(*protocol_version(entry), entry.record.metric) for entry in group}
-        shown_already = kind == "knn" and beside_boxes and len(columns) == 1
-        if group and not shown_already:
-            tables.append(pivot(f"{benchmark}-{kind}", benchmark, title, group, quoted))
+        if kind == "knn" and beside_boxes and len(columns) == 1:
+            continue  # shown already
+        if kind not in BY_FAMILY:
+            tables += [pivot(f"{benchmark}-{kind}", benchmark, title, group, quoted)] if group else []
+            continue
+        for of_vits, ending, more in ((False, "", ""), (True, "-vit", ", ViT")):
+            part = [entry for entry in group if is_vit(entry.record.backbone) == of_vits]
+            papers = [entry for entry in quoted if is_vit(entry.backbone) == of_vits]
+            if part:
+                tables.append(pivot(f"{benchmark}-{kind}{ending}", benchmark, title + more, part, papers))
     return tables
+
+
+def is_vit(backbone: str) -> bool:
+    """Whether a network, by its name, is a vision transformer."""
+    return backbones.families()["vit"].knows(backbone)
 
 
 def language_tables(benchmark: str, entries: list[Measurement], quoted: list[Published], below: Path) -> list[Table]:
@@ -240,8 +262,8 @@ def pivot(
     if not swept_setting:
         quoted = [entry for entry in quoted if "=" not in entry.variant]  # those belong to a sweep
     fitting = [(column, entry) for entry in quoted for column in columns if fits(column, entry)]
-    cells.update(published_cells(fitting + other_rows_of_paper(quoted, columns)))
-    several = len({column.versioned for column in columns if column.task in DETECTION}) > 1
+    cells.update(published_cells(fitting + columns_beside(quoted, columns)))
+    several = len({column.versioned for _, column in cells if column.task in DETECTION}) > 1
     return Table(
         name=file_name(name),
         benchmark=benchmark,
@@ -258,14 +280,17 @@ def file_name(name: str) -> str:
     return plain.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
-def other_rows_of_paper(quoted: list[Published], columns: set[Column]) -> list[tuple[Column, Published]]:
-    """The other rows of the paper's Table 1, where its own protocol was measured: it mixes four, a column for each."""
-    if PAPER_PROTOCOL not in {column.protocol for column in columns}:
-        return []
+def columns_beside(quoted: list[Published], columns: set[Column]) -> list[tuple[Column, Published]]:
+    """Published numbers of other protocols, in columns of their own: the other rows of the paper's Table 1, which mixes
+    four protocols, where its own was measured; and what stands `BESIDE` a measured one."""
+    measured = {column.protocol for column in columns}
+    beside = {(name, c.task, c.metric) for c in columns for name in BESIDE.get(c.protocol, ())}
     return [
         (Column(protocol=entry.protocol, task=entry.task, metric=entry.metric), entry)
         for entry in quoted
-        if entry.source == PAPER_TABLE and not any(fits(column, entry) for column in columns)
+        if (entry.source == PAPER_TABLE and PAPER_PROTOCOL in measured)
+        or (entry.protocol, entry.task, entry.metric) in beside
+        if not any(fits(column, entry) for column in columns)
     ]
 
 
@@ -278,16 +303,18 @@ def published_cells(numbers: list[tuple[Column, Published]]) -> dict[CellKey, Ce
     """Published rows; sources that print the same numbers for the same backbone share one."""
     by_source: dict[tuple, dict[Column, list[Published]]] = {}
     for column, entry in numbers:
-        printed = by_source.setdefault((entry.method, entry.variant, entry.epochs, entry.source), {})
+        row = (entry.method, entry.variant, entry.epochs, entry.backbone)
+        printed = by_source.setdefault((*row, entry.source), {})
         printed.setdefault(column, []).append(entry)
     same_numbers: dict[tuple, list[dict[Column, list[Published]]]] = {}
-    for (method, variant, epochs, _), printed in by_source.items():
+    for (*row, _), printed in by_source.items():
         values = frozenset((column, entries[0].value) for column, entries in printed.items())
-        same_numbers.setdefault((method, variant, epochs, values), []).append(printed)
+        same_numbers.setdefault((*row, values), []).append(printed)
     cells: dict[CellKey, Cell] = {}
-    for (method, variant, epochs, _), group in same_numbers.items():
+    for (method, variant, epochs, backbone, _), group in same_numbers.items():
         sources = unique(entry.source for printed in group for entries in printed.values() for entry in entries)
-        row = Row(method=method, recipe="", variant=variant, epochs=epochs, backbone="", source="; ".join(sources))
+        about = {"method": method, "variant": variant, "epochs": epochs, "backbone": backbone}
+        row = Row(recipe="", source="; ".join(sources), **about)
         for column in group[0]:
             cells[row, column] = Cell(published=tuple(entry for printed in group for entry in printed[column]))
     return cells

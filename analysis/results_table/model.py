@@ -45,7 +45,7 @@ class Row:
     variant: str
     epochs: int
     backbone: str = USUAL
-    """Name of the network; empty for a paper's row."""
+    """Name of the network."""
     source: str = ""
     """Every place in which a paper's row was read; empty for a measured row."""
 
@@ -214,8 +214,8 @@ class Table:
 
     @cached_property
     def names_backbones(self) -> bool:
-        """Whether the measured rows are of several networks."""
-        return len({row.backbone for row in self.measured_rows}) > 1
+        """Whether the rows are of several networks."""
+        return len({row.backbone for row in self.rows}) > 1
 
     @property
     def text_columns(self) -> int:
@@ -248,7 +248,7 @@ class Table:
         if self.swept_setting:
             name = row.variant.rpartition("=")[2] or "recipe's own"
         recipe = f"published [{footnote_letter(self._source_numbers[row])}]" if row.source else row.recipe or MISSING
-        network = [row.backbone or MISSING] if self.names_backbones else []
+        network = [row.backbone] if self.names_backbones else []
         return [name, *network, recipe, str(row.epochs) if row.epochs else MISSING]
 
     # Cells
@@ -319,7 +319,9 @@ class Table:
 
     @property
     def caption(self) -> str:
-        first = self.columns[0].versioned  # the probes beside a detector have images of their own
+        measured = {column for (_, column), cell in self.cells.items() if cell.measured}
+        # the probes beside a detector have images of their own
+        first = next((column.versioned for column in self.columns if column in measured), "")
         counts = {
             entry.record.n
             for (_, column), cell in self.cells.items()

@@ -1,5 +1,7 @@
 """The papers' numbers: published.csv, one number a line, each with the table it was read in and what is to be known.
 
+The last cell of a line is the network, and may be left out with its comma for ResNet-50.
+
 A number enters with the protocol it was obtained under, which is not always the one of the paper that prints it. What
 was read in a transcript of a paper only says so in its caveat; what nobody read is not there.
 """
@@ -10,7 +12,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pretrain import backbones
 from pretrain.methods import available
 from runtime.command_line import UserError, one_of
 from runtime.read import read_text
@@ -33,6 +37,7 @@ FOREIGN_PROTOCOLS = {
     "linear-swav": "SGD at 0.3, batch 256, 100 epochs, cosine, weight decay 1e-6",
     "linear-unstated": "not stated",
     "linear-vissl": "the model zoo's own",
+    "finetune-mae-h": "MAE's fine-tuning of a ViT-H, 50 epochs",
     "knn-20-vicreg": "20 neighbours, weights not stated",
     "knn-200-vicreg": "200 neighbours, weights not stated",
     "knn-20": "20 neighbours, T = 0.07",
@@ -74,6 +79,8 @@ class Published:
     source: str
     """The table, or the README, in which it was read."""
     caveat: str
+    backbone: str = backbones.USUAL
+    """The network, by the suite's name."""
 
 
 def load(path: str | Path = FILE, *, protocols: Iterable[str] = ()) -> list[Published]:
@@ -101,9 +108,11 @@ def load(path: str | Path = FILE, *, protocols: Iterable[str] = ()) -> list[Publ
     return found
 
 
-def _entry(line: dict[str, str], protocols: set[str]) -> Published:
+def _entry(line: dict[str, Any], protocols: set[str]) -> Published:
+    line["backbone"] = line["backbone"] or backbones.USUAL
     if None in line or None in line.values():
         raise ValueError("more cells than the head has, or fewer")
+    backbones.family_of(line["backbone"])
     known = [*available(), *FOREIGN_METHODS]
     if line["task"] != "language":
         one_of("method", line["method"], known)
@@ -128,5 +137,5 @@ def _protocol(name: str) -> str:
 
 
 def _place(entry: Published) -> tuple:
-    where = (entry.benchmark, entry.protocol, entry.task, entry.metric)
+    where = (entry.backbone, entry.benchmark, entry.protocol, entry.task, entry.metric)
     return (entry.method, entry.variant, entry.epochs, *where, entry.source)

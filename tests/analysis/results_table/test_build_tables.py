@@ -48,6 +48,42 @@ def test_two_probes_of_a_kind_share_a_table_but_no_column(tables, record):
     assert linear.heads[3:-1] == ["linear-matrix-ssl top-1", "linear-moco top-1"]
 
 
+def test_vits_have_tables_of_their_own_with_their_papers_beside_them(tables, record):
+    """A ResNet and a ViT under one protocol, and a ViT under one of its own: MAE's rows stand there alone."""
+    vit = {"backbone": "vit_base_patch16"}
+    found = tables(
+        [top1(record, 50.0, protocol=name) for name in ("linear-moco", "finetune-mae-b")]
+        + [top1(record, 51.0, protocol=name, **vit) for name in ("linear-moco", "linear-mae-b", "finetune-mae-b")],
+        printed=None,
+    )
+    assert [(table.name, table.title) for table in found] == [
+        ("imagenet-linear", "linear classification"),
+        ("imagenet-linear-vit", "linear classification, ViT"),
+        ("imagenet-finetune", "fine-tuning on all labels"),
+        ("imagenet-finetune-vit", "fine-tuning on all labels, ViT"),
+    ]
+    linear, vits, resnets, finetuned = found
+    assert {row.backbone for row in linear.rows} == {"resnet50"} and len(linear.published_rows) == 2
+    assert len(resnets.rows) == 1, "no ViT's number beside a ResNet"
+    assert [(row.method, *cells(vits, row)) for row in vits.rows] == [
+        ("matrix_ssl", "51.0", "51.0"),
+        ("mae", "67.8", MISSING),
+        ("mae", "68.0", MISSING),
+    ]
+    rows = [(row.name, row.epochs, *cells(finetuned, row)) for row in finetuned.rows if row.source]
+    assert ("MAE", 1600, "83.6 ± 0.1") in rows and ("U-MAE", 200, "83.0") in rows and ("M-MAE", 200, "83.1") in rows
+
+
+def test_a_detector_from_scratch_stands_beside_vitdet_in_columns_of_its_own(tables, record):
+    [table] = tables([record(protocol="vitdet-b-100ep", backbone="vit_base_patch16")], printed=None)
+    boxes = ["lsj-fpn-100ep box AP", "vitdet-b-100ep box AP"]
+    assert table.heads == ["method", "backbone", "recipe", "epochs", *boxes, "seeds"]
+    rows = {(row.name, row.backbone, *cells(table, row)) for row in table.published_rows}
+    assert ("random init", "resnet50", "44.6", MISSING) in rows
+    assert ("MAE", "vit_base_patch16", MISSING, "51.6") in rows
+    assert "Each column group is a protocol of its own." in table.footnotes and "5000 images" in table.caption
+
+
 def test_every_number_of_neighbours_has_a_table_and_the_first_stands_beside_the_boxes(tables, record):
     votes = [record(value=v, task="classification", metric="top1", protocol=f"knn-{k}") for k, v in ((20, 1), (200, 2))]
     detection, knn = tables([record(), *votes])

@@ -11,16 +11,16 @@ from runtime.command_line import UserError
 from transfer.classification import classifier_protocol
 from transfer.detection import protocol
 
-HEAD = "method,variant,epochs,benchmark,protocol,task,metric,value,std,n,source,caveat\n"
+HEAD = "method,variant,epochs,benchmark,protocol,task,metric,value,std,n,source,caveat,backbone\n"
 
 
 @pytest.fixture(scope="module")
 def numbers():
-    return published.load(protocols=[*protocol.available(), *classifier_protocol.available("linear"), *semi()])
+    classifiers = [name for kind in ("linear", "semi", "finetune") for name in classifier_protocol.available(kind)]
+    return published.load(protocols=[*protocol.available(), *classifiers, *TO_COME])
 
 
-def semi() -> list[str]:
-    return classifier_protocol.available("semi")
+TO_COME = ("finetune-mae-b", "finetune-mae-l", "finetune-m-mae-l")
 
 
 UNQUOTED = {"spectral_contrastive"}
@@ -107,7 +107,7 @@ def test_every_expected_cell_of_a_protocol_is_a_published_number(numbers):
             rows = {}
             for entry in numbers:
                 if entry.protocol in (path.stem, f"{path.stem}-1pct", f"{path.stem}-10pct"):
-                    who = (entry.method, entry.variant, entry.epochs, entry.source, entry.protocol)
+                    who = (entry.method, entry.variant, entry.epochs, entry.backbone, entry.source, entry.protocol)
                     rows.setdefault(who, {})[entry.task, entry.metric] = entry.value
             known = {tuple(row.get(place) for place in shape) for row in rows.values() for shape in shapes}
             for cell in re.findall(r"\b\d+\.\d+(?:/\d+\.\d+)*", expected):
