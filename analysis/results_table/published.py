@@ -25,7 +25,7 @@ TASKS = ("bbox", "segm", "keypoints", "classification", "language")
 
 BENCHMARKS = ("coco_2017", "gsm8k", "imagenet", "lvis_v1", "math", "voc_2007", "voc_2007_2012")
 
-FOREIGN_METHODS = {"random": "random init", "dino": "DINO", "moco_v1": "MoCo v1", "moco_v3": "MoCo v3"}
+FOREIGN_METHODS = {"random": "random init", "dino": "DINO", "moby": "MoBY", "moco_v1": "MoCo v1", "moco_v3": "MoCo v3"}
 """Rows that are no method of this suite, and how they are written. A language model is written as it stands."""
 
 FOREIGN_PROTOCOLS = {
