@@ -5,7 +5,8 @@
 One thread, CPU time, the two trainers in turns, from the same weights, on the same batches of drawn scenes (enlarged to
 ``--side`` pixels for protocols other than the demo's). Both have the suite's model and precision; the plain one is
 Detectron2's SimpleTrainer on inputs with Detectron2's own masks, with the optimiser and the learning rates that
-Detectron2 builds. Reading and mapping of images is in neither time. At the end the two have the same weights, bit for bit.
+Detectron2 builds. Reading and mapping of images is in neither time. At the end the two have the same weights, bit for
+bit.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from pretrain.data import scenes
 from runtime.command_line import Parser, run
 from runtime.provenance import commit
 from transfer.datasets import benchmarks, validate_coco
-from transfer.detection import losses, run_config
+from transfer.detection import run_config
 from transfer.detection.masks import packed_in_boxes
 from transfer.detection.trainer import Trainer
 
