@@ -13,20 +13,26 @@ statistics measured on training images.
 --weights A,B,C --out X,Y,Z trains a classifier on each backbone, in a folder of its own, from one pass over the images:
 each crop is decoded once. Every result is that of a run alone, and resumes together with others or alone.
 
+--rates A,B,C trains a classifier at each of these learning rates (as lr=, before it is scaled by the batch) from one
+pass: the backbone sees each batch once. A tenth of the training images is held out of all of them, the rate that is
+best on it is the result, and the record says so, with every rate's accuracies; its name is P-sweep.
+
 --cached-features trains on features of the central crop that are extracted once. That answers quickly, and it is not
 the protocol: no random crops. The records say so by their name, P-cached.
 """
 
 import argparse
+import math
 from pathlib import Path
 
-from runtime.command_line import Parser, UserError, run
+from runtime.command_line import Parser, UserError, run, shortened
 from transfer.classification import classifier_protocol
 
 
 def parser() -> Parser:
     """The options of this command."""
     parser = classifier_protocol.parser_of("linear", __doc__ or "")
+    parser.add_argument("--rates", metavar="R,R,...", help="learning rates to choose from, all in one pass")
     parser.add_argument("--cached-features", action="store_true", help="extract once; quick, and not the protocol")
     return parser
 
@@ -39,9 +45,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     if len(weights) != len(folders) or len(set(folders)) < len(folders):
         raise UserError(f"{len(weights)} --weights and {len(folders)} --out; give every backbone a folder of its own")
     arguments.pairs = list(zip(weights, folders, strict=True))
+    arguments.rates = rates_in(arguments.rates) if arguments.rates is not None else []
     if arguments.cached_features and len(weights) > 1:
         raise UserError("--cached-features keeps the features of one backbone; give one of --weights")
     return arguments
+
+
+def rates_in(text: str) -> list[float]:
+    """``0.1,0.3`` as numbers. Raises UserError unless they are two or more, above 0, and all different."""
+    try:
+        rates = [float(part) for part in text.split(",")]
+    except ValueError:
+        rates = []
+    if len(set(rates)) < max(len(rates), 2) or not all(0 < rate < math.inf for rate in rates):
+        raise UserError(f"--rates wants two or more different numbers above 0, as 0.1,0.3; got {shortened(text, 60)!r}")
+    return rates
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -57,13 +75,14 @@ def train(arguments: argparse.Namespace) -> None:
             settings,
             changed=changed,
             version=classifier_protocol.version(arguments.protocol),
-            label=arguments.protocol + ("-cached" if cached else ""),
+            label=arguments.protocol + ("-sweep" if arguments.rates else "") + ("-cached" if cached else ""),
             weights=weights,
             benchmark=arguments.benchmark,
             data=arguments.data,
             out=out,
             seed=arguments.seed,
-            images=(runs[0].train, runs[0].val) if runs else None,
+            rates=arguments.rates,
+            images=runs[0].images if runs else None,
         )
         runs.append(run)
     if not cached:

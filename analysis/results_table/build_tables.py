@@ -34,8 +34,8 @@ PROBES = {
 BY_FAMILY = ("linear", "finetune")
 """Kinds whose ViTs have a table of their own: their protocols, and the papers' numbers, are others than of ResNets."""
 
-BESIDE = dict.fromkeys(("vitdet-b-100ep", "vitdet-l-100ep", "vitdet-h-75ep"), ("lsj-fpn-100ep",))
-"""Detection protocols, and the published ones whose numbers stand in columns of their own beside them: R50-FPN from
+BESIDE: dict[str, str] = dict.fromkeys(["vitdet-b-100ep", "vitdet-l-100ep", "vitdet-h-75ep"], "lsj-fpn-100ep")
+"""Detection protocols, and the published one whose numbers stand in columns of their own beside them: R50-FPN from
 scratch, with the augmentation and about the epochs of ViTDet."""
 
 PAPER_TABLE, PAPER_PROTOCOL = "Matrix-SSL Table 1", "linear-matrix-ssl"
@@ -284,7 +284,7 @@ def columns_beside(quoted: list[Published], columns: set[Column]) -> list[tuple[
     """Published numbers of other protocols, in columns of their own: the other rows of the paper's Table 1, which mixes
     four protocols, where its own was measured; and what stands `BESIDE` a measured one."""
     measured = {column.protocol for column in columns}
-    beside = {(name, c.task, c.metric) for c in columns for name in BESIDE.get(c.protocol, ())}
+    beside = {(BESIDE.get(c.protocol), c.task, c.metric) for c in columns}
     return [
         (Column(protocol=entry.protocol, task=entry.task, metric=entry.metric), entry)
         for entry in quoted

@@ -15,7 +15,8 @@ from pretrain.checkpoints import checkpoint
 from runtime import precision, results
 from runtime.command_line import UserError
 from transfer import linear
-from transfer.classification import crops, trainer
+from transfer.backbones import frozen
+from transfer.classification import crops, label_subset, labelled_images, trainer
 
 pytestmark = pytest.mark.slow
 
@@ -168,6 +169,47 @@ def test_maes_probe_of_a_vit_in_parts_stopped_and_resumed(words, tmp_path, monke
     )
 
 
+def test_several_rates_in_one_pass_are_each_what_it_is_alone(words, tmp_path, monkeypatch):
+    """Stopped at step 2 and resumed. Of 24 images 8 are held out, one of each class; the best on them is the result,
+    and it has the weights and the accuracies of a training at its rate alone, on the other 16."""
+    kept, seen, usual = [], [], trainer.Training._check_stop
+    forward = frozen.Backbone.inputs
+
+    def stop(run):
+        run.stop.signal = signal.SIGTERM if run.step == 2 else None
+        usual(run)
+
+    def counted(backbone, pixels):
+        seen.append(len(pixels))
+        return forward(backbone, pixels)
+
+    hold_out = label_subset.hold_out
+    monkeypatch.setattr(label_subset, "hold_out", lambda *a, **k: kept.append(hold_out(*a, **k)) or kept[-1])
+    monkeypatch.setattr(frozen.Backbone, "inputs", counted)
+    sweep = words(tmp_path / "sweep", "--rates", "0.001,0.1,1")
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.Training, "_check_stop", stop)
+        assert linear.main(sweep) == 75
+    assert sorted(path.name for path in (tmp_path / "sweep").glob("*.pth")) == [
+        *("checkpoint-1.pth", "checkpoint-2.pth", "checkpoint.pth")
+    ]
+    seen.clear()
+    assert linear.main(sweep) == 0
+    assert seen == [8, 12, 8, 8, 8], "step 2, which two had not done, validation, steps 3 and 4, the images held out"
+    assert not list((tmp_path / "sweep").glob("checkpoint*"))
+    context = json.loads((tmp_path / "sweep" / "result.json").read_text())
+    [best, *_] = sorted(context["chosen"]["rates"], key=lambda rate: -rate["held_out_top1"])
+    assert context["chosen"]["on"] == "8 training images held out" and len(context["chosen"]["rates"]) == 3
+    assert context["settings"]["lr"] == best["lr"] and context["records"][0]["value"] == best["top1"]
+    assert context["records"][0]["protocol"] == "linear-matrix-ssl-sweep" and context["train_images"] == 16
+    assert linear.main(sweep) == 0  # done already
+    images = (kept[0][0], labelled_images.load("scenes", words("x")[5])[1])
+    monkeypatch.setattr(labelled_images, "load", lambda *_: images)
+    assert linear.main(words(tmp_path / "alone", f"lr={best['lr']}")) == 0
+    one, other = (checkpoint.read(tmp_path / name / "classifier.pth")["state_dict"] for name in ("sweep", "alone"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 def _linear_as_a_rank(words: list[str]) -> None:
     from transfer import linear
 
@@ -216,6 +258,10 @@ def test_half_precision_is_recorded_and_kept(words, tmp_path, monkeypatch, capsy
         (["--seed", "-1"], "--seed must lie in 0"),
         (["batch_size=25"], "batch_size=25 is more than the 24 training images"),
         (["--weights", "random,random"], "2 --weights and 1 --out; give every backbone a folder of its own"),
+        (["--rates", "0.1"], "--rates wants two or more different numbers above 0, as 0.1,0.3; got '0.1'"),
+        (["--rates", "0.1,x"], "--rates wants .*; got '0.1,x'"),
+        (["--rates", "0.1,-1"], "--rates wants .*; got '0.1,-1'"),
+        (["--rates", "1,1.0"], "--rates wants .*; got '1,1.0'"),
         (["lr_backbone=0.1"], "keeps the backbone frozen"),
     ],
 )

@@ -84,11 +84,30 @@ class Crops:
         self.validation = SharedBatches(validation, -(-len(order) // VALIDATED))
 
 
+class CropFeatures:
+    """The features of `Crops`, on the device, for classifiers that keep pace: the backbone sees each batch once.
+
+    Args:
+        extract: uint8 pixels (b, 3, H, W) to features (b, d), without gradients.
+    """
+
+    def __init__(self, crops: Crops, extract: Callable[[Tensor], Tensor], device: torch.device):
+        def seen(batches: SharedBatches) -> SharedBatches:
+            def make(start: int) -> Iterator:
+                for number in range(start, batches.count):
+                    pixels, labels = batches[number]
+                    yield extract(pixels.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+
+            return SharedBatches(make, batches.count)
+
+        self.training, self.validation = seen(crops.training), seen(crops.validation)
+
+
 class CropData:
     """Batches (uint8 images (b, 3, H, W), labels (b,)) on the device; a new crop of every image in every epoch.
 
     Args:
-        crops: those of other backbones that keep pace with this one.
+        crops: those of other backbones that keep pace with this one, or their features for classifiers that do.
     """
 
     def __init__(
@@ -99,7 +118,7 @@ class CropData:
         *,
         seed: int,
         device: torch.device,
-        crops: Crops | None = None,
+        crops: Crops | CropFeatures | None = None,
     ):
         self.crops = crops or Crops(train, val, settings, seed=seed)
         self.device = device

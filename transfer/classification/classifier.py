@@ -52,6 +52,10 @@ class Classifier(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Images (B, 3, H, W), or features (B, d) where the backbone is the identity -> (B, K)."""
+        return self.linear(self.norm(self.features(inputs)))
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the backbone gives, (B, d)."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.in_bf16):
             if self.frozen:
                 with torch.no_grad():
@@ -59,7 +63,7 @@ class Classifier(nn.Module):
                 features = torch.cat(parts)
             else:
                 features = self.backbone(self.prepare(inputs))
-        return self.linear(self.norm(features.float() if self.in_bf16 else features))
+        return features.float() if self.in_bf16 else features
 
     def trained(self) -> dict[str, Tensor]:
         """The part of the state that training changes: everything, or all but the frozen backbone."""

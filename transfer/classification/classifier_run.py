@@ -20,16 +20,19 @@ from runtime.provenance import commit
 from runtime.results import Record
 from runtime.stopping import Stopped, StopRequest
 from transfer.backbones import RANDOM, frozen
-from transfer.classification import labelled_images
-from transfer.classification.batches import CropData, Crops, FeatureData
+from transfer.classification import label_subset, labelled_images
+from transfer.classification.batches import CropData, CropFeatures, Crops, FeatureData, features
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import INCIDENTAL, Settings
 from transfer.classification.crops import CentreCrops
 from transfer.classification.labelled_images import Images
-from transfer.classification.run_guard import claim, guard_of, is_complete
+from transfer.classification.run_guard import CHECKPOINT, claim, guard_of, is_complete
 from transfer.classification.trainer import Training, run_together, steps_per_epoch
 
 CLASSIFIER = "ssl-transfer-bench/classifier/1"
+
+HELD_OUT = 10
+"""Percent of the training images of every class, on which the best of several rates is chosen."""
 
 
 class ClassifierRun:
@@ -40,6 +43,8 @@ class ClassifierRun:
         version: of the protocol.
         label: the protocol's name in the records.
         weights: a backbone.pth, or ``random``.
+        rates: learning rates of as many classifiers; empty: one classifier, at the settings' own. The best on the
+            training images held out, on which none of them is trained, is the run's.
         images: training and validation images, where they are known.
     """
 
@@ -55,6 +60,7 @@ class ClassifierRun:
         data: str | None,
         out: Path,
         seed: int,
+        rates: Sequence[float] = (),
         images: tuple[Images, Images] | None = None,
     ):
         self.version, self.label = version, label
@@ -67,7 +73,11 @@ class ClassifierRun:
         self.changed = {key: getattr(self.settings, key) for key in changed}
         untrained = {"name": settings.network, "side": settings.size}
         self.trunk = frozen.load(weights, seed=seed, features=settings.features, **untrained)
-        self.train, self.val = images or labelled_images.load(benchmark, data)
+        self.images = images or labelled_images.load(benchmark, data)
+        self.train, self.val = self.images
+        self.rates = tuple(rates)
+        if rates:
+            self.train, self.held_out = label_subset.hold_out(self.train, percent=HELD_OUT, seed=seed)
         if self.trunk.stem == "cifar" and settings.size > 64 and distributed.is_main():
             advice = (
                 f"at size={settings.size} it is slow and far from what it saw; size=32 resize=32 keep CIFAR's pixels"
@@ -85,6 +95,7 @@ class ClassifierRun:
             "train_sha256": self.train.fingerprint(),
             "val_sha256": self.val.fingerprint(),
             **settings,
+            **({"rates": list(self.rates)} if self.rates else {}),
         }
 
     def claim(self) -> bool:
@@ -96,37 +107,70 @@ class ClassifierRun:
     def run(self, *, cached: bool = False, **context) -> None:
         """Train, or go on, to the end, on crops or on ``cached`` features; ``context`` is what else the result should
         say."""
-        training = self.training(cached=cached)
-        training.run()
-        self.finish(training, **context)
+        trainings = self.trainings(cached=cached, stop=StopRequest())
+        run_together(trainings)
+        self.finish(trainings, **context)
 
-    def training(self, *, cached: bool = False, **shared) -> Training:
-        """The training that is to be run; ``shared``: the crops and the request to stop of runs that go with it."""
+    def trainings(self, *, stop: StopRequest, cached: bool = False, crops: Crops | None = None) -> list[Training]:
+        """The trainings that are to be run, one for each rate; ``crops``: of runs that go with this one."""
         settings, self.began = self.settings, time.monotonic()
-        trunk = replace(self.trunk, network=self.trunk.network.to(self.device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
+        self.trunk.network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if self.weights == RANDOM:
-            crops = CentreCrops(
-                self.train, size=settings.size, resize=settings.resize, interpolation=settings.interpolation
-            )
-            how = {"seed": self.seed, "device": self.device, "prepare": trunk.inputs}
-            frozen.measure_statistics(trunk.network, crops, **how)
-        stop, of = shared.pop("stop", None), {"seed": self.seed, "device": self.device}
+            how = {"seed": self.seed, "device": self.device, "prepare": self.trunk.inputs}
+            frozen.measure_statistics(self.trunk.network, self.centres(self.train), **how)
+        of = {"seed": self.seed, "device": self.device}
         if cached:
-            data, network = FeatureData(self.train, self.val, trunk, settings, **of), self.classifier(nn.Identity())
+            data = FeatureData(self.train, self.val, self.trunk, settings, **of)
+            whole = self.classifier(nn.Identity(), settings)
         else:
-            data = CropData(self.train, self.val, settings, **of, **shared)
-            network = self.classifier(trunk.network, prepare=trunk.inputs)
-        return Training(network, data, settings, self.out, label=self.label, stop=stop)
+            crops = crops or Crops(self.train, self.val, settings, seed=self.seed)
+            whole = self.classifier(self.trunk.network, settings, prepare=self.trunk.inputs)
+            shared = CropFeatures(crops, whole.features, self.device) if self.rates else crops
+            data = CropData(self.train, self.val, settings, crops=shared, **of)
+        if not self.rates:
+            return [Training(whole, data, settings, self.out, label=self.label, stop=stop)]
+        made = []
+        for number, rate in enumerate(self.rates):
+            own, file = replace(settings, lr=rate), f"checkpoint-{number}.pth" if number else CHECKPOINT
+            label, network = f"{self.label} lr={rate:g}", self.classifier(nn.Identity(), own)
+            made.append(Training(network, data, own, self.out, label=label, stop=stop, file=file))
+        return made
 
-    def classifier(self, below: nn.Module, **how: Any) -> Classifier:
+    def classifier(self, below: nn.Module, settings: Settings, **how: Any) -> Classifier:
         """The untrained classifier on ``below``, which gives the backbone's features."""
         classes = len(self.val.classes)
-        return Classifier(below, self.trunk.width, classes, self.settings, seed=self.seed, **how).to(self.device)
+        return Classifier(below, self.trunk.width, classes, settings, seed=self.seed, **how).to(self.device)
 
-    def finish(self, training: Training, **context) -> None:
-        """Write what the finished training gave (the first rank does)."""
+    def centres(self, images: Images) -> CentreCrops:
+        """The central crops of images, as the validation images are seen."""
+        settings = self.settings
+        return CentreCrops(images, size=settings.size, resize=settings.resize, interpolation=settings.interpolation)
+
+    def finish(self, trainings: Sequence[Training], **context) -> None:
+        """Write what the finished trainings gave (the first rank does)."""
+        best = trainings[0]
+        if self.rates:
+            best, context["chosen"] = self._best(trainings)
+            self.changed |= {"lr": best.settings.lr}
         if distributed.is_main():
-            self.write(training, training.history, wall_s=round(time.monotonic() - self.began, 1), **context)
+            self.write(best, best.history, wall_s=round(time.monotonic() - self.began, 1), **context)
+            for training in trainings:
+                training.file.unlink()
+
+    def _best(self, trainings: Sequence[Training]) -> tuple[Training, dict]:
+        """The training whose classifier is right most often on the images held out, and all of them in words."""
+        how = {"device": self.device, "workers": self.settings.workers, "precision": self.settings.precision}
+        rows, labels = features(self.trunk, self.centres(self.held_out), **how)
+        found = []
+        for training in trainings:
+            training.network.eval()
+            with torch.no_grad():
+                right = (training.network(rows).argmax(1) == labels).double().mean().item()
+            found.append(
+                {"lr": training.settings.lr, "held_out_top1": 100 * right, "top1": training.history[-1]["top1"]}
+            )
+        best = max(range(len(found)), key=lambda number: found[number]["held_out_top1"])
+        return trainings[best], {"on": f"{len(self.held_out)} training images held out", "rates": found}
 
     def write(self, training: Training, history: list[dict], **context) -> None:
         """Write the classifier, the log and, last of all, result.json; then the checkpoint has served."""
@@ -147,7 +191,7 @@ class ClassifierRun:
             records,
             **context,
             reported=f"top1 and top5 of the last epoch; top1-best is of epoch {best['epoch']}",
-            settings=asdict(self.settings),
+            settings=asdict(training.settings),
             protocol_version=self.version,
             changed_from_protocol=self.changed,
             train_images=len(self.train),
@@ -161,7 +205,6 @@ class ClassifierRun:
             torch=torch.__version__,
             history=history,
         )
-        training.file.unlink()
         print("  ".join(f"{name} {value:.1f}%" for name, value in metrics.items()) + f" of {len(self.val)} images")
         print(self.out / "result.json")
 
@@ -176,10 +219,10 @@ def run_all(runs: Sequence[ClassifierRun]) -> None:
         return
     first, stop = runs[0], StopRequest()
     crops = Crops(first.train, first.val, first.settings, seed=first.seed)
-    trainings = [run.training(crops=crops, stop=stop) for run in runs]
-    run_together(trainings)
-    for run, training in zip(runs, trainings, strict=True):
-        run.finish(training)
+    trainings = [run.trainings(crops=crops, stop=stop) for run in runs]
+    run_together([training for of_run in trainings for training in of_run])
+    for run, of_run in zip(runs, trainings, strict=True):
+        run.finish(of_run)
 
 
 def call(train: Callable[[], None]) -> int:

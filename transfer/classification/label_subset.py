@@ -10,21 +10,40 @@ from runtime.read import read_text
 from transfer.classification.labelled_images import Images
 
 
+def hold_out(images: Images, *, percent: float, seed: int) -> tuple[Images, Images]:
+    """The images in two parts: the second has ``percent`` of every class, at least one image of each, drawn by (seed,
+    class). Raises UserError for a class of one image.
+    """
+    counts = np.bincount(images.labels, minlength=len(images.classes))
+    if (counts < 2).any():
+        name = images.classes[int(counts.argmin())]
+        raise UserError(f"{images.where}: class {name!r} has one image; to hold out a part of each, two are needed")
+    held = set(_drawn(images, percent=percent, seed=seed, at_least=1))
+    kept = [index for index in range(len(images)) if index not in held]
+    return images.subset(kept), images.subset(sorted(held))
+
+
 def draw(images: Images, *, percent: float, seed: int) -> list[int]:
     """``percent`` of every class, rounded, drawn by (seed, class): the indices, sorted.
 
     A class's draw is the head of one permutation, so a smaller fraction lies within a larger one. Raises UserError
     where a class would be left without an image.
     """
+    chosen = _drawn(images, percent=percent, seed=seed, at_least=0)
+    if empty := sorted(set(range(len(images.classes))) - {images.labels[index] for index in chosen}):
+        count, name = images.labels.count(empty[0]), images.classes[empty[0]]
+        raise UserError(
+            f"{percent:g} percent of the {count} images of class {name!r} is not one image; "
+            f"take a larger --fraction or give a --list"
+        )
+    return chosen
+
+
+def _drawn(images: Images, *, percent: float, seed: int, at_least: int) -> list[int]:
     labels, chosen = np.array(images.labels), []
-    for label, name in enumerate(images.classes):
+    for label in range(len(images.classes)):
         members = np.flatnonzero(labels == label)
-        count = int(len(members) * percent / 100 + 0.5)
-        if count == 0:
-            raise UserError(
-                f"{percent:g} percent of the {len(members)} images of class {name!r} is not one image; "
-                f"take a larger --fraction or give a --list"
-            )
+        count = max(at_least, int(len(members) * percent / 100 + 0.5))
         chosen += np.random.default_rng([seed, label]).permutation(members)[:count].tolist()
     return sorted(chosen)
 

@@ -35,6 +35,7 @@ def is_complete(folder: Path) -> bool:
     if not results.is_whole(path, quiet=not distributed.is_main()):
         return False
     if distributed.is_main():
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        for left in folder.glob("checkpoint*.pth"):
+            left.unlink()
         print(f"done already: {path}")
     return True

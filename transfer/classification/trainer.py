@@ -29,6 +29,7 @@ class Training:
 
     Args:
         stop: of all runs of this process; None: of this one alone.
+        file: name of the checkpoint.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Training:
         *,
         label: str,
         stop: StopRequest | None = None,
+        file: str = CHECKPOINT,
     ):
         self.device = next(network.parameters()).device
         self.network, self.data, self.settings, self.folder = network, data, settings, folder
@@ -48,7 +50,7 @@ class Training:
         self.per_epoch = steps_per_epoch(data.count, settings)
         self.total = self.per_epoch * settings.epochs
         self.step, self.history, self.loss_sum = 0, [], 0.0
-        self.file, self.stop, self.validated = folder / CHECKPOINT, stop or StopRequest(), 0
+        self.file, self.stop, self.validated = folder / file, stop or StopRequest(), 0
         if self.file.exists():
             self._restore()
         self.parallel = self.network
