@@ -56,12 +56,21 @@ def experiment(
     """The experiment of a preset; what is given replaces the preset's."""
     own = Experiment(**{f.name: getattr(preset, f.name) for f in fields(Preset)}, runs=runs)
     if methods is not None:
-        names, variants = rows.chosen(methods, preset.variants)
-        own = replace(own, methods=tuple(names), variants=variants)
+        own = _of_rows(own, methods)
     return replace(
         own,
         seeds=preset.seeds if seeds is None else tuple(seeds),
         recipe=preset.recipe if recipe is None else recipe,
         protocols=preset.protocols if protocols is None else tuple(protocols),
         benchmarks=preset.benchmarks if benchmarks is None else tuple(benchmarks),
+    )
+
+
+def _of_rows(whole: Experiment, names: Sequence[str]) -> Experiment:
+    """The experiment with these rows, without the settings of those that it leaves out."""
+    methods, variants = rows.chosen(names, whole.variants)
+    part = replace(whole, methods=tuple(methods), variants=variants)
+    left_out = {row.method for row in whole.rows} - {row.method for row in part.rows}
+    return replace(
+        part, settings={key: of for key, of in whole.settings.items() if key.partition("@")[2] not in left_out}
     )

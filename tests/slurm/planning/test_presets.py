@@ -33,6 +33,27 @@ def test_the_command_line_wins_over_the_preset():
     assert graph.resources_of(changed, "pretrain", graph.STAGES["pretrain"]).hours == 0.5
 
 
+def test_some_rows_of_a_preset_need_no_settings_of_the_others():
+    preset = presets.load("masked-demo")
+    for names, left_out in [(["u_mae"], "m_mae"), (["m_mae", "untrained"], "u_mae")]:
+        wanted = presets.experiment(preset, methods=names)
+        assert f"pretrain@{left_out}" in preset.settings and f"pretrain@{left_out}" not in wanted.settings
+        assert validate.faults_of(wanted, graph.closure(["pretrain"]), variants=preset.variants) == []
+
+
+def test_the_masked_auto_encoders_compare_with_the_network_that_they_start_from():
+    jobs = {
+        job.name: job for job in graph.build(presets.experiment(presets.load("masked-demo")), ["pretrain", "transfer"])
+    }
+    rows = {name.split("/")[0]: " ".join(job.argv) for name, job in jobs.items() if job.stage == "pretrain"}
+    start, mae = rows.pop("mae+untrained-demo-seed0"), rows["mae-demo-seed0"]
+    assert set(rows) == {"mae-demo-seed0", "u_mae-demo-seed0", "m_mae-demo-seed0"}
+    assert start.replace("mae+untrained", "mae").replace("epochs=0", "epochs=24") == f"{mae} variant=untrained"
+    for row in (*rows, "mae+untrained-demo-seed0"):
+        leaves = ("convert", "demo-vitdet-scenes", "knn-scenes", "linear-demo-scenes", "analysis-scenes/effective_rank")
+        assert {f"{row}/{leaf}" for leaf in leaves} <= set(jobs)
+
+
 def test_a_preset_of_the_user_is_a_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(LEAST + "settings: {pretrain: {optim: {lr: 1}, method.gamma: 0.5, amp: true, steps: [1, 2]}}\n")
