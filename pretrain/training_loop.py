@@ -22,6 +22,7 @@ from pretrain.data.device_copy import on_device
 from pretrain.monitoring import rank_monitor, reconstructions
 from pretrain.monitoring.data_wait import DataClock
 from pretrain.monitoring.health import Watch, embedding_rank
+from pretrain.monitoring.information import information
 from pretrain.monitoring.late_reads import LossCheck, StopVote
 from pretrain.monitoring.rank_monitor import RankMonitor
 from pretrain.networks import batch_norm, compiled
@@ -209,12 +210,14 @@ class StepLogger:
             values |= self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
         speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
         values |= {"effective_rank": rank, "matrix_entropy": math.log(rank), "lr": lr, "images_per_s": speed}
+        masked = methods.masks_patches(str(self.state.about["method"]))  # beside class tokens: errors, no second view
         note, limit = f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s", ""
         if speeds := self.clock.speeds():
             values |= speeds.logged()
             note += f", waits for data {speeds.wait:.0%}"
             limit = self.clock.advice(backend=settings.views.backend, device=embeddings.online[0].device.type)
         if self.log:
+            values |= information(embeddings.online[:1] if masked else embeddings.online)
             self.log.write(step, values)
         self.progress.update(step, note, limit)
         if speeds and speeds.loader_limits and self.log and not self.advised and self.clock.steps >= SETTLED:

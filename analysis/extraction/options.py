@@ -44,7 +44,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser ``--data``, ``--format`` and the others that `image_options` reads, and ``--device``."""
     parser.add_argument("--data", type=Path, metavar="DIR", help="class folders, any tree of images, or CIFAR")
     parser.add_argument("--images", type=Path, dest="data", help=argparse.SUPPRESS)
-    parser.add_argument("--layer", default="backbone", help=f"{' or '.join(LAYERS)} (default %(default)s)")
+    parser.add_argument("--layer", default="backbone", help=f"{', '.join(LAYERS)} (default %(default)s)")
     parser.add_argument("--format", default="folder", help=f"of DIR: {', '.join(FORMATS)} (default %(default)s)")
     parser.add_argument("--split", default="test", help="of CIFAR: train or test (default %(default)s)")
     parser.add_argument("--size", type=int, help="side of the crop, pixels (default 224; CIFAR 32)")

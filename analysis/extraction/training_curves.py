@@ -1,5 +1,6 @@
-"""Ranks of every kept checkpoint of a run, on the same images; what was measured before is not measured again."""
+"""Ranks and entropies of every kept checkpoint of a run, on the same images, each measured once; and what it logged."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,22 +8,30 @@ import torch
 
 from analysis.extraction import feature_file
 from analysis.extraction.choice import choose
-from analysis.extraction.extract import extract
+from analysis.extraction.extract import extract, random_views
 from analysis.extraction.images import Prepared, open_images
 from analysis.extraction.options import ImageOptions
 from analysis.measures.effective_rank import measure
+from analysis.measures.view_measures import MOST_FOR_MATRICES
+from pretrain import methods
+from pretrain.monitoring.information import information
 from runtime import distributed
 from runtime.command_line import UserError
-from runtime.files import sha256, write_json
+from runtime.files import replacing, sha256, write_json
 from runtime.progress import Progress
 from runtime.provenance import commit
-from runtime.read import read_json
+from runtime.read import read_json, read_jsonl
 from transfer.backbones.frozen import load
+
+
+def pretraining_of(folder: Path) -> Path:
+    """The folder of a run's pretraining: below it, or itself."""
+    return folder / "pretrain" if (folder / "pretrain").is_dir() else folder
 
 
 def checkpoints_of(folder: Path) -> tuple[str, list[Path]]:
     """The name of a run and its kept checkpoints, by step. Raises UserError where there is none."""
-    inner = folder / "pretrain" if (folder / "pretrain").is_dir() else folder
+    inner = pretraining_of(folder)
     paths = [*sorted((inner / "checkpoints").glob("step-*.pth")), inner / "checkpoint.pth"]  # the newest stays outside
     if len(paths) < 2:
         raise UserError(f"no kept checkpoints at {inner / 'checkpoints'}; pretrain with log.keep_every=STEPS")
@@ -77,6 +86,8 @@ class Followed:
 
     runs: dict[str, list[dict]]
     """Name of a run -> its points, by step."""
+    logged: dict[str, list[dict]]
+    """The same of what the runs logged of their training batches; without those that left no log."""
     images: int
     classes: int
     """0 where the images have none."""
@@ -90,13 +101,17 @@ def follow(
     layer: str,
     per_class: int | None,
     steps: list[int] | None,
+    views: bool = False,
     workers: int,
     device: str,
 ) -> Followed:
     """Measure the checkpoints below ``folders`` that OUT/curves.json does not have yet.
 
-    ``steps``: only those; None for all. Raises UserError for a folder without kept checkpoints, for a step that none
-    of them has, and if curves.json is of other images.
+    ``steps``: only those; None for all. ``views``: two random views of each image as well, by each run's own recipe,
+    for what compares two; none for masked auto-encoders, which see one.
+
+    Raises UserError for a folder without kept checkpoints, for a step that none of them has, and if curves.json is of
+    other images.
     """
     runs = [(name, path) for name, paths in map(checkpoints_of, folders) for path in paths]
     if steps:
@@ -106,8 +121,8 @@ def follow(
     images = open_images(options.data, options.format, split=options.split)
     chosen, labels = indices_and_labels(images, per_class)
     names = [images.names[i] for i in chosen]
-    prepared = Prepared(images, chosen, size=options.size, resize=options.resize)
     setting = {"images": len(chosen), "classes": len(images.classes), "layer": layer, "size": options.size}
+    setting |= {"views": 2} if views else {}
     setting |= {"images_sha256": feature_file.images_sha256(names, [images.labels[i] for i in chosen])}
     on = distributed.init(device)
     curves = Curves(out / "curves.json", setting)
@@ -118,17 +133,65 @@ def follow(
             if path.stem == "checkpoint" and backbone.step in curves.steps(run_name):
                 continue  # the last step was kept as well
             network = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-            h, _ = extract(
+            two = views and not methods.masks_patches(backbone.about["method"])
+            augment = random_views(backbone, size=options.size, count=2, seed=0) if two else None
+            prepared = Prepared(images, chosen, size=options.size, resize=options.resize, augment=augment)
+            h, drawn = extract(
                 network, prepared, normalise=backbone.inputs, device=on, workers=workers, half=False, quiet=True
             )
             feature_file.refuse_bad_rows(h, names, where=str(path))
             measured = measure(h.double(), labels, resamples=0)
             about = {key: backbone.about[key] for key in ("method", "variant", "weights_sha256")}
             about["step"] = backbone.step
-            curves.add(run_name, {**about, "values": measured["values"], "warnings": measured["warnings"]})
+            values = measured["values"] | entropies(h.double(), drawn)
+            curves.add(run_name, {**about, "values": values, "warnings": measured["warnings"]})
         progress.update(done, f"{run_name} {path.stem}")
     drawn = {name: curves.runs[name] for name in dict.fromkeys(name for name, _ in runs)}
-    return Followed(drawn, len(chosen), len(images.classes))
+    logged = {
+        name: logged_of(folder, drawn[name]) for folder in folders if (name := checkpoints_of(folder)[0]) in drawn
+    }
+    logged = {name: points for name, points in logged.items() if points}
+    return Followed(drawn, logged, len(chosen), len(images.classes))
+
+
+def entropies(h: torch.Tensor, views: torch.Tensor | None) -> dict[str, float]:
+    """`information` of order 1 and 2, of features (n, d) in float64; of two views (n, 2, d), what compares them.
+
+    The matrices are of images spread evenly over all: the first ones would be of few classes.
+    """
+    some = torch.linspace(0, len(h) - 1, min(len(h), MOST_FOR_MATRICES)).round().long()
+    several = {"orders": (1, 2), "most": MOST_FOR_MATRICES}
+    values = information(views[some].double().unbind(1), **several) if views is not None else {}
+    values |= information([h[some]], **several)  # the entropies are of whole images: the same ones for every run
+    return {name.replace("_", "-"): value for name, value in values.items()}
+
+
+def logged_of(folder: Path, points: list[dict]) -> list[dict]:
+    """The lines of a run's log.jsonl as points of its curves, whose method and variant they have; empty without a log.
+
+    Raises UserError for a log that cannot be read.
+    """
+    path = pretraining_of(folder) / "log.jsonl"
+    if not path.is_file():
+        return []
+    about = {key: points[-1][key] for key in ("method", "variant")}
+    lines = [line for line in read_jsonl(path) if isinstance(line.get("step"), int)]
+    return [
+        {**about, "step": line["step"], "values": {k.replace("_", "-"): v for k, v in line.items()}} for line in lines
+    ]
+
+
+def write_csv(runs: dict[str, list[dict]], path: Path) -> None:
+    """A line per run and step with all values; a cell is empty where a run has no such value."""
+    columns = sorted({name for points in runs.values() for point in points for name in point["values"]})
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["run", "method", "variant", "step", *columns])
+        for name, points in runs.items():
+            for point in points:
+                cells = [point["values"].get(column, "") for column in columns]
+                about = [name, point["method"], point["variant"], point["step"]]
+                table.writerow([*about, *(f"{cell:.6g}" if cell != "" else "" for cell in cells)])
 
 
 def indices_and_labels(images, per_class: int | None) -> tuple[list[int], torch.Tensor | None]:

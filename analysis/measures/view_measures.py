@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.losses.matrix_information import matrix_joint_entropy, matrix_mutual_information
+from pretrain.losses.matrix_information import sample_gram as gram
 
 __all__ = ["MOST_FOR_MATRICES", "alignment", "gram", "lidar", "matrix_joint_entropy", "matrix_mutual_information"]
 
@@ -17,12 +18,6 @@ MOST_FOR_MATRICES = 1000  # images; the entropies are of n x n matrices and grow
 def alignment(z1: Tensor, z2: Tensor, *, power: float = 2.0) -> Tensor:
     """Mean of |z1_i - z2_i|^power over unit rows (n, d) (Wang and Isola, arXiv 2005.10242); 0 for equal views."""
     return (F.normalize(z1, dim=1) - F.normalize(z2, dim=1)).norm(dim=1).pow(power).mean()
-
-
-def gram(z: Tensor) -> Tensor:
-    """Gram matrix (n, n) of unit rows, its diagonal exactly one: what the matrix entropies take (arXiv 2309.17281)."""
-    z = F.normalize(z, dim=1)
-    return (z @ z.T).fill_diagonal_(1.0)
 
 
 def lidar(views: Tensor, *, delta: float = 1e-4, eps: float = 1e-8) -> Tensor:

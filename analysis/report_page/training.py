@@ -1,5 +1,6 @@
 """Curves of the report: losses and ranks of pretraining, losses of detectors and language models, kept checkpoints."""
 
+from analysis.figures.curves import INFORMATION, SHOWN
 from analysis.figures.palette import Looks, split_seed
 from analysis.figures.specs import Series
 from analysis.report_page.charts import lines
@@ -14,6 +15,7 @@ RANKS = {
     "rank_intra": "Intra-class effective rank on fixed images, 32 of a class",
     "rank_inter": "Inter-class effective rank on fixed images",
 }
+ENTROPIES = {name.replace("-", "_"): title for name, title in INFORMATION.items()}
 LANGUAGE = {
     "ce": ("Cross-entropy", "nats a token"),
     "mce": ("Matrix cross-entropy", "nats a token"),
@@ -22,7 +24,7 @@ LANGUAGE = {
 }
 """What a language model logs, with label smoothing in its cross-entropy where the run has it: title and axis."""
 
-NO_TERMS = {"step", "lr", "images_per_s", "matrix_entropy", *LOGGED, *RANKS}
+NO_TERMS = {"step", "lr", "images_per_s", "matrix_entropy", *LOGGED, *RANKS, *ENTROPIES}
 """What a log line holds besides the terms whose sum is the loss."""
 
 HOW_TO_READ = (
@@ -68,6 +70,9 @@ def pretraining(folder: RunsFolder, looks: Looks) -> list[str]:
     for key, title in RANKS.items():
         ranks = [series(name, numbers(log, "step", key), looks) for name, log in logs.items()]
         charts.append(lines(ranks, title=title, x="step", y="effective rank"))
+    for key, title in ENTROPIES.items():
+        entropies = [series(name, numbers(log, "step", key), looks) for name, log in logs.items()]
+        charts.append(lines(entropies, title=f"{title[0].upper()}{title[1:]}, in a batch", x="step", y="nats, order 2"))
     return charts
 
 
@@ -80,13 +85,11 @@ def loss(entry: dict) -> float | None:
 def checkpoints(folder: RunsFolder, looks: Looks) -> str:
     """Ranks of kept checkpoints, from every curves.json (analysis/curves.py)."""
     parts, paths = [], folder.find("curves.json")
-    if paths:
-        from analysis.figures.curves import SHOWN
     for path in paths[:MOST_ROWS]:
         content = folder.json(path)
         with folder.expected(path):
             charts = []
-            for metric, title in SHOWN.items():
+            for metric, title in (SHOWN | INFORMATION).items():
                 runs = []
                 for name, points in content.get("runs", {}).items():
                     values = [{"step": point.get("step"), **point.get("values", {})} for point in points]

@@ -10,6 +10,7 @@ Z of shape D x B; here samples are rows, z = Z^T, so that its Z_1 H_B Z_2^T is (
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -138,13 +139,16 @@ def matrix_renyi_entropy(A: Tensor, alpha: float = 1.0) -> Tensor:
     """H_alpha(A) = log tr(A^alpha) / (1 - alpha) of A / tr A; for alpha = 1 its limit, -tr(A log A).
 
     The matrix-based Renyi entropy of a Gram matrix A (B, B), as in "Information Flow in Self-Supervised Learning"
-    (arXiv 2309.17281), which takes a diagonal of ones and divides by B: the same as dividing by the trace.
+    (arXiv 2309.17281), which takes a diagonal of ones and divides by B: the same as dividing by the trace. At order 2,
+    that of its theorems, it is log B^2 - log ||A||_F^2, for which no eigenvalue is needed.
 
     Raises:
         ValueError: if ``alpha`` is not positive.
     """
     if alpha <= 0:
         raise ValueError(f"the order of a Renyi entropy is above 0, found {alpha}")
+    if alpha == 2:
+        return 2 * A.trace().log() - _symmetric(A).square().sum().log()
     p = torch.linalg.eigvalsh(_symmetric(A)) / A.trace()
     p = p[p > len(p) * torch.finfo(p.dtype).eps]  # what is rounding, a small alpha would raise to the size of the rest
     if alpha == 1:
@@ -152,13 +156,37 @@ def matrix_renyi_entropy(A: Tensor, alpha: float = 1.0) -> Tensor:
     return p.pow(alpha).sum().log() / (1 - alpha)
 
 
+def sample_gram(z: Tensor) -> Tensor:
+    """Gram matrix (B, B) of the rows of z (B, D) at unit length, not centred: the samples' side of arXiv 2309.17281.
+
+    Its diagonal is exactly one, that of a row of zeros too.
+    """
+    unit = F.normalize(z, dim=1)
+    return (unit @ unit.T).fill_diagonal_(1.0)
+
+
+def feature_gram(z: Tensor) -> Tensor:
+    """Correlation matrix (D, D) of the columns of z (B, D): what Barlow Twins' loss is of, the features' side.
+
+    It is Z^T Z / B of batch-normalised features, its diagonal exactly one, that of a constant feature too.
+    """
+    return sample_gram((z - z.mean(0)).T)
+
+
 def matrix_joint_entropy(A1: Tensor, A2: Tensor, alpha: float = 1.0) -> Tensor:
-    """H_alpha(A1, A2) = H_alpha(A1 * A2), * entry by entry, of two Gram matrices (B, B) of the same samples."""
+    """H_alpha(A1, A2) = H_alpha(A1 * A2), * entry by entry, of two Gram matrices (B, B) of the same samples.
+
+    No smaller than either entropy, at any order, where the diagonals are constant.
+    """
     return matrix_renyi_entropy(A1 * A2, alpha)
 
 
 def matrix_mutual_information(A1: Tensor, A2: Tensor, alpha: float = 1.0) -> Tensor:
-    """I_alpha(A1; A2) = H_alpha(A1) + H_alpha(A2) - H_alpha(A1, A2), for Gram matrices (B, B) of equal diagonal."""
+    """I_alpha(A1; A2) = H_alpha(A1) + H_alpha(A2) - H_alpha(A1, A2), for Gram matrices (B, B) of equal diagonal.
+
+    At most the smaller entropy. At order 1 it is never negative; at order 2 it can be: Renyi's entropies are not
+    subadditive.
+    """
     return matrix_renyi_entropy(A1, alpha) + matrix_renyi_entropy(A2, alpha) - matrix_joint_entropy(A1, A2, alpha)
 
 

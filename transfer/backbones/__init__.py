@@ -9,8 +9,9 @@ from runtime.command_line import Faults, one_of
 RANDOM = "random"
 """``--weights random``: the untrained network of a seed."""
 
-LAYERS = ("backbone", "projector")
-"""What of a pretrained network can be looked at."""
+LAYERS = ("backbone", "projector", "embeddings")
+"""What of a pretrained network can be looked at. ``embeddings`` is what losses compare: behind the projector; of a
+masked auto-encoder, which has none, the class token."""
 
 USUAL = "usual"
 """``--features usual``: those that the family's papers evaluate."""

@@ -69,7 +69,8 @@ def load(
     """The network in ``weights``: a backbone.pth, or ``random``, the untrained one of a seed.
 
     Args:
-        layer: ``backbone``, or ``projector`` for backbone and projector of a training checkpoint.
+        layer: ``backbone``, or of a training checkpoint ``projector`` for backbone and projector, and ``embeddings``
+            for the same where there is a projector, of a masked auto-encoder its class token.
         unfinished: whether a training checkpoint is accepted too; a row of a table must not be one by mistake.
         features: which of its family's (`pretrain.backbones`); ``usual`` is the first.
         name, side: of the untrained network, and of the images it is for, pixels.
@@ -116,7 +117,7 @@ def _of_run(content: dict, path: str | Path, layer: str, features: str) -> Backb
     model = content["model"]
     own = {name.removeprefix("backbone."): value for name, value in model.items() if name.startswith("backbone.")}
     network, kind = _rebuilt(content, own, path, {}), ""
-    if layer == "projector":
+    if layer == "projector" or (layer == "embeddings" and not methods.masks_patches(content["method"])):
         network = _with_projector(content, network, path)
     else:
         network, kind = read_out(network, name_in(content), features)

@@ -15,7 +15,7 @@ def features(experiment: Experiment, row: Row) -> list[Invocation]:
     """Extract the features of labelled images, once for every measure."""
     settings = experiment.settings_for("features", row)
     weights, inputs = weights_of(experiment, row)
-    if settings.get("layer") == "projector" and row.method != RANDOM:  # the hand-over file has no projector
+    if settings.get("layer", "backbone") != "backbone" and row.method != RANDOM:  # backbone.pth has no projector
         weights = str(backbone(experiment, row).with_name("checkpoint.pth"))
     invocations = []
     for benchmark in experiment.features:
