@@ -48,7 +48,7 @@ class Curves:
         if path.exists():
             there, self.runs = _read(path)
             if there != setting:
-                odd = [key for key in setting if there.get(key) != setting[key]]
+                odd = [key for key in setting | there if there.get(key) != setting.get(key)]
                 raise UserError(f"{path} holds curves of other {', '.join(odd)}; choose another --out")
 
     def has(self, run: str, digest: str) -> bool:
@@ -186,11 +186,11 @@ def write_csv(runs: dict[str, list[dict]], path: Path) -> None:
     columns = sorted({name for points in runs.values() for point in points for name in point["values"]})
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["run", "method", "variant", "step", *columns])
+        table.writerow(["run", "method", "step", *columns])
         for name, points in runs.items():
             for point in points:
                 cells = [point["values"].get(column, "") for column in columns]
-                about = [name, point["method"], point["variant"], point["step"]]
+                about = [name, point["method"], point["step"]]
                 table.writerow([*about, *(f"{cell:.6g}" if cell != "" else "" for cell in cells)])
 
 

@@ -6,9 +6,11 @@ import torch
 from analysis import curves
 from analysis.extraction import training_curves
 from analysis.figures.curves import titles_of
+from pretrain import backbones
 from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
-from pretrain.methods import simsiam
+from pretrain.config import BackboneConfig
+from pretrain.methods import mae, simsiam
 from runtime.command_line import UserError
 
 
@@ -30,6 +32,38 @@ def kept(tmp_path_factory):
 def arguments(kept, scenes, out):
     images = ["--data", str(scenes / "classification/train"), "--size", "32", "--resize", "32"]
     return [str(kept), *images, "--workers", "0", "--out", str(out)]
+
+
+@pytest.mark.slow
+def test_information_of_two_views_stands_beside_that_of_one_and_the_log_is_drawn(kept, scenes, tmp_path, capsys):
+    """Behind the projector; the run has a log of two lines. Masked auto-encoders see one view, and have entropies."""
+    lines = [{"step": step, "loss": -0.5, "matrix_entropy_2": 1.0 + step} for step in (4, 8)]
+    (kept / "pretrain" / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    folder = tmp_path / "mae-demo-seed0"
+    for step in (2, 4):
+        torch.manual_seed(step)
+        settings = {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}
+        backbone = {"name": "vit_mini_patch8"}
+        network = mae.Method(backbones.build(BackboneConfig(**backbone), side=32), mae.Config(**settings))
+        config = {"backbone": backbone, "views": {"recipe": "masked", "min_scale": 0.4}, "method": settings}
+        about = {"format": checkpoint.CHECKPOINT, "method": "mae", "recipe": "demo", "epochs": 2, "seed": 0}
+        content = {**about, "config": config, "step": step, "model": network.state_dict()}
+        checkpoint.save(folder / "pretrain" / "checkpoints" / f"step-{step:06d}.pth", content)
+    out = tmp_path / "out"
+    call = [str(folder), *arguments(kept, scenes, out), "--views", "--layer", "embeddings"]
+    assert curves.main([*call, "--steps", "2"]) == 0
+    runs = json.loads((out / "curves.json").read_text())["runs"]
+    [one], [two] = runs["mae-demo-seed0"], runs["simsiam-demo-seed0"]
+    assert {"matrix-entropy", "matrix-entropy-2", "feature-matrix-entropy-2"} <= one["values"].keys()
+    pairs = {f"{side}{name}" for side in ("", "feature-") for name in ("joint-entropy-2", "mutual-information-2")}
+    assert not pairs & one["values"].keys() and pairs <= two["values"].keys()
+    assert 0 < two["values"]["mutual-information"] < two["values"]["joint-entropy"]
+    assert {path.name for path in out.glob("*.png")} == {"curves.png", "information.png", "logged.png"}
+    rows = (out / "curves.csv").read_text().splitlines()
+    assert len(rows) == 3 and rows[1].startswith("mae-demo-seed0,mae,2,") and "mutual-information-2" in rows[0]
+    assert "mutual" in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds curves of other views"):
+        curves.main([*arguments(kept, scenes, out), "--layer", "embeddings"])
 
 
 @pytest.mark.slow

@@ -212,7 +212,12 @@ def test_stopped_and_resumed_it_has_the_bits_of_an_undisturbed_run(scenes, tmp_p
     with pytest.raises(UserError, match="m_mae has no projector; give --layer backbone"):
         frozen.load(tmp_path / "whole" / "checkpoint.pth", "projector", unfinished=True)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
-    assert {"reconstruction", "regulariser", "effective_rank", "matrix_entropy"} <= lines[-1].keys()
+    assert {"reconstruction", "regulariser", "effective_rank", "matrix_entropy", "matrix_entropy_2"} <= lines[-1].keys()
+    assert "mutual_information_2" not in lines[-1], "the errors of the images are no second view"
+    path, images = tmp_path / "whole" / "checkpoint.pth", torch.rand(2, 3, 32, 32)
+    at = {layer: frozen.load(path, layer, unfinished=True).network for layer in ("backbone", "embeddings")}
+    with torch.no_grad():
+        assert torch.equal(at["backbone"](images), at["embeddings"](images))
     picture = Image.open(tmp_path / "whole" / "reconstructions.png")
     assert picture.size == (3 * (128 + 4) + 4, 8 * (128 + 4) + 4 + 14)
     assert (tmp_path / "whole" / "reconstructions.png").read_bytes() == (
