@@ -22,9 +22,13 @@ def has_settings(measurement: Measurement) -> bool:
 
 
 def deviation(measurement: Measurement) -> str:
-    """``--scale 8, SOLVER.MAX_ITER 9000``: what differs from the protocol in the run of a record; mostly empty."""
+    """``--scale 8, SOLVER.MAX_ITER 9000``: what differs from the protocol in the run of a record; mostly empty.
+
+    Which network is no deviation, and has a column.
+    """
     scale = measurement.context.get("scale", 1)
-    changed = [f"{key} {value}" for key, value in measurement.context.get("changed_from_protocol", {}).items()]
+    pairs = measurement.context.get("changed_from_protocol", {}).items()
+    changed = [f"{key} {value}" for key, value in pairs if key != "TRANSFER.BACKBONE"]
     return ", ".join(([f"--scale {scale}"] if scale != 1 else []) + changed)
 
 

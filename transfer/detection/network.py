@@ -29,6 +29,9 @@ FITTING = {RESNET: "moco-c4-1x or moco-fpn-1x", VIT: "vitdet-b-100ep", TIMM: "ti
 IN_VIT, IN_TIMM = "backbone.net.", "backbone.bottom_up.network."
 """Where the tensors of these families stand, in the model and in a converted file. A ResNet's have no prefix there."""
 
+NAMED = "TRANSFER.BACKBONE"
+"""The setting that names the network of a row from scratch."""
+
 RECORD = "backbone"
 """What a converted file says of its network: a mapping of ``name``, and of ``heads`` for a ViT."""
 
@@ -68,7 +71,7 @@ def expanded(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UserError for an unknown name.
     """
-    name = overrides.get("TRANSFER.BACKBONE")
+    name = overrides.get(NAMED)
     return {**(named(name)[1] if name else {}), **overrides}
 
 
@@ -207,9 +210,9 @@ def scales(patch: int, names: list[str]) -> list[float]:
 def check(settings: Mapping[str, Any]) -> None:
     """Raise UserError for each thing in ``settings`` (dotted key -> value) of which no detector can be built."""
     kind, faults = family(settings), Faults()
-    if (wanted := settings["TRANSFER.BACKBONE"]) and (found := named(wanted)[0]) != kind:
+    if (wanted := settings[NAMED]) and (found := named(wanted)[0]) != kind:
         raise UserError(
-            f"TRANSFER.BACKBONE {wanted} is of {_plural(found)}, the protocol is for {_plural(kind)}; choose one "
+            f"{NAMED} {wanted} is of {_plural(found)}, the protocol is for {_plural(kind)}; choose one "
             f"such as {FITTING[found]}"
         )
     checks = {RESNET: _check_resnet, VIT: _check_vit, TIMM: _check_timm}

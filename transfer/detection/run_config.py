@@ -100,10 +100,14 @@ def flatten(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
 
 
 def changed(name: str, cfg: CfgNode, *, base_lr: float | None, scale: int) -> dict[str, Any]:
-    """The settings of a loaded ``cfg`` that are not protocol ``name``'s own at this rate and scale: key -> value."""
-    own = flatten(load(name, base_lr=base_lr, scale=scale))
+    """The settings of a loaded ``cfg`` that are not protocol ``name``'s own at this rate and scale: key -> value.
+
+    A network that TRANSFER.BACKBONE names counts as one setting.
+    """
+    named = {network.NAMED: cfg.TRANSFER.BACKBONE} if cfg.TRANSFER.BACKBONE else {}
+    own = flatten(load(name, named, base_lr=base_lr, scale=scale))
     now = flatten(cfg)
-    return {key: value for key, value in now.items() if key not in settings.INCIDENTAL and value != own[key]}
+    return named | {key: value for key, value in now.items() if key not in settings.INCIDENTAL and value != own[key]}
 
 
 def tasks(cfg: CfgNode) -> list[str]:

@@ -39,6 +39,11 @@ def test_a_shorter_schedule_is_marked_named_and_never_bold(record, table_of):
     assert explain(table, ours, table.columns[0])[-1].endswith("deviations from its settings: SOLVER.MAX_ITER 9000")
 
 
+def test_the_network_of_a_row_from_scratch_is_no_deviation(record, table_of):
+    said = markdown(table_of([(record(), {"changed_from_protocol": {"TRANSFER.BACKBONE": "resnet18"}})]))
+    assert "‡" not in said
+
+
 def test_rows_that_departed_alike_are_compared(record, table_of):
     half = {"scale": 2, "changed_from_protocol": {"SOLVER.AMP.ENABLED": True}}
     said = markdown(table_of([(record(value=40.0), half), (record("byol", 30.0), half)]))

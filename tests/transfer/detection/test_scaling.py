@@ -27,6 +27,7 @@ def test_what_differs_from_the_protocol_is_known_and_what_changes_no_number_is_n
         return run_config.changed("moco-c4-1x", run_config.load("moco-c4-1x", overrides, **how), **how)
 
     assert changed({}, scale=2, base_lr=0.04) == {}
+    assert changed({"TRANSFER.BACKBONE": "resnet18"}, scale=1, base_lr=None) == {"TRANSFER.BACKBONE": "resnet18"}
     assert changed({"SOLVER.MAX_ITER": 9, "DATALOADER.NUM_WORKERS": 1}, scale=2, base_lr=None) == {"SOLVER.MAX_ITER": 9}
 
 
