@@ -289,7 +289,7 @@ def steps_per_epoch(count: int, settings: TrainConfig) -> int:
     if batch % world or batch // world < 2:
         raise UserError(
             f"batch_size={batch} cannot be shared by {world} processes; "
-            f"it must be a multiple of {world} with at least 2 images each (batch normalisation and regularisers of a batch need two)"
+            f"it must be a multiple of {world} with at least 2 images each (batch norm and regularisers need two)"
         )
     if count < batch:
         raise UserError(f"batch_size={batch} is more than the {count} images of {settings.data.root}; lower it")
