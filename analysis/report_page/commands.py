@@ -85,7 +85,7 @@ def of_result(row: str, leaf: str, result: Result) -> list[str]:
         pairs = [str(word) for pair in content.get("changed_from_protocol", {}).items() for word in pair]
         return ["transfer/train.py", "--protocol", protocol, "--weights", weights, *words, *scale, *pairs]
     words = ["--weights", "random" if random else f"{row}/pretrain/backbone.pth", *words]
-    options = {"linear": of_linear, "semi": of_semi, "knn": of_neighbours}.get(kind)
+    options = {"linear": of_linear, "finetune": of_linear, "semi": of_semi, "knn": of_neighbours}.get(kind)
     return [f"transfer/{kind}.py", *options(content, protocol, words, f"{row}/{leaf}")] if options else []
 
 

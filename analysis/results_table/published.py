@@ -37,7 +37,6 @@ FOREIGN_PROTOCOLS = {
     "linear-swav": "SGD at 0.3, batch 256, 100 epochs, cosine, weight decay 1e-6",
     "linear-unstated": "not stated",
     "linear-vissl": "the model zoo's own",
-    "finetune-mae-h": "MAE's fine-tuning of a ViT-H, 50 epochs",
     "knn-20-vicreg": "20 neighbours, weights not stated",
     "knn-200-vicreg": "200 neighbours, weights not stated",
     "knn-20": "20 neighbours, T = 0.07",

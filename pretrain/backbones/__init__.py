@@ -14,6 +14,8 @@ and has, with torch:
     build(settings, side)              a fresh network from torch's generator; images (B, 3, H, W) -> (B, ``width``)
     rebuilt(state, told, seen)         the network around the tensors of a file, in inference mode
     FEATURES                           what an image's features can be, the usual one first
+    LAYERS                             expressions of its tensors' names, first layer first, as timm's group_matcher has
+                                       them, for rates that differ by layer; None: the network's own
 
 A converter for the family stands in transfer/checkpoints/renaming under the same name.
 """
@@ -68,7 +70,7 @@ def build(settings: "BackboneConfig", *, side: int) -> "Backbone":
     return family_of(settings.name).build(settings, side=side)
 
 
-def untrained(name: str = USUAL, *, seed: int, side: int = 224) -> "Backbone":
+def untrained(name: str = USUAL, *, seed: int, side: int = 224, drop_path: float = 0.0) -> "Backbone":
     """The network of a seed before any training, residual branches of a ResNet included: the from-scratch row."""
     import torch
 
@@ -76,14 +78,15 @@ def untrained(name: str = USUAL, *, seed: int, side: int = 224) -> "Backbone":
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build(BackboneConfig(name=name, zero_init_residual=False), side=side)
+        settings = BackboneConfig(name=name, zero_init_residual=False, drop_path=drop_path)
+        return build(settings, side=side)
 
 
 def rebuilt(state: Mapping[str, Any], told: Mapping[str, Any], seen: Mapping[str, Any]) -> "Backbone":
     """The network that the tensors ``state`` (its family's names) are of, in inference mode.
 
     Args:
-        told: ``config.backbone`` of the file: ``name``, and what else no tensor shows.
+        told: ``config.backbone`` of the file: ``name``, and what else no tensor shows; ``drop_path`` of its use.
         seen: ``input`` of the file.
 
     Raises UserError, in a clause without the file's name, where they are of no such network.

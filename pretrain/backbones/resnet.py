@@ -20,6 +20,7 @@ WHOLE = re.compile(r"layer4\.\d\.conv[23]\.weight$")
 REFERENCE = "torchvision"
 STEMS = ("imagenet", "cifar")
 FEATURES = ("pooled",)
+LAYERS = {"stem": r"^(?:conv1|bn1)\.", "blocks": r"^layer(\d)\.(\d+)\."}
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ def build(settings: "BackboneConfig", *, side: int) -> "Backbone":
 
 
 def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mapping[str, Any]) -> "Backbone":
-    """The ResNet that the tensors are of; ``told`` is not needed. Raises UserError where they are of none."""
-    del told
+    """The ResNet that the tensors are of. Raises UserError where they are of none, and for a drop path."""
+    if told.get("drop_path"):
+        raise UserError("a ResNet has no drop_path; give drop_path=0")
     stem = "cifar" if (first := state.get("conv1.weight")) is not None and first.shape[-1] == 3 else "imagenet"
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     try:

@@ -20,6 +20,7 @@ PREFIX = "timm:"
 NAMES = ("timm:convnext_tiny", "timm:swin_tiny_patch4_window7_224", "timm:regnety_040")
 """Examples; timm has a thousand more."""
 FEATURES = ("pooled",)
+LAYERS = None
 
 
 def knows(name: str) -> bool:
@@ -56,7 +57,8 @@ def build(settings: "BackboneConfig", *, side: int) -> "Backbone":
 def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mapping[str, Any]) -> "Backbone":
     """The network ``told["name"]`` around the tensors. Raises UserError where they are not that network's."""
     del seen
-    network = _pooled(str(told["name"]).removeprefix(PREFIX))
+    options = {"drop_path_rate": rate} if (rate := told.get("drop_path")) else {}
+    network = _pooled(str(told["name"]).removeprefix(PREFIX), **options)
     own = network.state_dict()
     held = {name: value for name, value in state.items() if name in own}
     try:

@@ -19,6 +19,8 @@ SIGN = re.compile(r"^blocks\.\d+\.(norm1|attn)\.")
 WHOLE = re.compile(r"blocks\.0\.attn\.qkv\.weight$")
 REFERENCE = "timm"
 FEATURES = ("class-token", "patches", "class-token+patches", "last-4-class-tokens")
+LAYERS = {"stem": r"^(?:cls_token|reg_token|pos_embed|patch_embed|norm_pre)", "blocks": r"^blocks\.(\d+)\."}
+"""As MAE's util/lr_decay.py: the last norm goes with the classifier, where timm counts it to the last block."""
 
 
 class Size(NamedTuple):
@@ -159,6 +161,7 @@ def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mappin
         "reg_tokens": registers,
         "no_embed_class": prefix == 0,
         "init_values": 1.0 if "blocks.0.ls1.gamma" in state else None,
+        "drop_path_rate": told.get("drop_path", 0.0),
         "qkv_bias": "blocks.0.attn.qkv.bias" in state,
         "norm_layer": partial(nn.LayerNorm, eps=told.get("layer_norm_eps") or 1e-6),
         "fc_norm": "norm.weight" not in state,

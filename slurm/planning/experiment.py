@@ -72,6 +72,9 @@ class Preset:
     linear: tuple[str, ...] = ()
     """Protocols of the linear probe."""
 
+    finetune: tuple[str, ...] = ()
+    """Protocols of fine-tuning on all labels."""
+
     semi: tuple[str, ...] = ()
     """Protocol of fine-tuning on a fraction of the labels; one."""
 
@@ -79,7 +82,7 @@ class Preset:
     """Percent of the labels, for `semi`."""
 
     classification: tuple[str, ...] = ()
-    """Benchmarks of `linear` and `semi`; empty: those of `knn`."""
+    """Benchmarks of `linear`, `finetune` and `semi`; empty: those of `knn`."""
 
     features: tuple[str, ...] = ()
     """Benchmarks whose features are extracted, measured and drawn."""

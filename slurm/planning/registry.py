@@ -11,7 +11,7 @@ from slurm.planning.stages import backbones, detection, gathering, language, pro
 RESULT = ("result.json",)
 ON_GPUS = Resources(gpus=8, cpus=6, mem_gb=24, hours=24)
 MEASURES = Resources(cpus=4, mem_gb=32, hours=4)
-EVALUATIONS = ("knn", "linear", "semi", "spectra", "tsne")
+EVALUATIONS = ("knn", "linear", "finetune", "semi", "spectra", "tsne")
 
 STAGES = {
     "data": Stage(module="pretrain.scenes", invocations=backbones.data, outputs=("scenes.json",), per_row=False),
@@ -36,6 +36,13 @@ STAGES = {
     "linear": Stage(
         module="transfer.linear",
         invocations=probes.linear,
+        outputs=RESULT,
+        implies=("data", "tables"),
+        resources=ON_GPUS,
+    ),
+    "finetune": Stage(
+        module="transfer.finetune",
+        invocations=probes.finetune,
         outputs=RESULT,
         implies=("data", "tables"),
         resources=ON_GPUS,

@@ -64,8 +64,9 @@ def faults_of_names(experiment: Experiment, registry: Mapping[str, Stage], varia
 def faults_of_lists(experiment: Experiment) -> list[str]:
     """Rows that are missing or given twice, and probes without benchmarks."""
     faults = []
-    if (experiment.linear or experiment.semi) and not experiment.labelled:
-        faults.append("linear and semi need benchmarks; name them in the preset under `classification` or `knn`")
+    if (experiment.linear or experiment.finetune or experiment.semi) and not experiment.labelled:
+        probes = "linear, finetune and semi"
+        faults.append(f"{probes} need benchmarks; name them in the preset under `classification` or `knn`")
     if not (experiment.methods or experiment.variants):
         faults.append("there are no methods; name some with --methods")
     if not experiment.seeds:

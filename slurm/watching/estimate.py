@@ -23,7 +23,7 @@ from runtime.text_grid import aligned
 from slurm.running.outcome import Outcome
 from slurm.running.stage_call import INTERRUPTED, run_stage
 
-STAGES = ("pretrain", "transfer", "linear", "semi", "language")
+STAGES = ("pretrain", "transfer", "linear", "finetune", "semi", "language")
 """The stages that take long. Time spent in the others is left out of the forecast."""
 
 FOLDER = ".estimate"

@@ -30,6 +30,13 @@ def test_linear(labelled, tmp_path, killed):
     assert killed("transfer.linear", tmp_path / "run", words, tries=2, imports=imports) >= 2
 
 
+def test_fine_tuning_on_all_labels(labelled, tmp_path, killed):
+    words = labelled("finetune-demo", "--weights", "random", "network=vit_mini_patch8", "warmup_epochs=1", "ema=0.9")
+    words = [word for word in words if not word.startswith("optimizer=")]
+    imports = ("transfer.classification.fine_tuning_run",)
+    assert killed("transfer.finetune", tmp_path / "run", words, tries=2, imports=imports) >= 2
+
+
 def test_semi(labelled, scenes, tmp_path, killed):
     """Every training image four times: 10 percent are then one of each class."""
     shutil.copytree(scenes / "classification/val", tmp_path / "images/val")

@@ -65,6 +65,7 @@ def load(
     features: str = USUAL,
     name: str = backbones.USUAL,
     side: int = 224,
+    drop_path: float = 0.0,
 ) -> Backbone:
     """The network in ``weights``: a backbone.pth, or ``random``, the untrained one of a seed.
 
@@ -74,6 +75,7 @@ def load(
         unfinished: whether a training checkpoint is accepted too; a row of a table must not be one by mistake.
         features: which of its family's (`pretrain.backbones`); ``usual`` is the first.
         name, side: of the untrained network, and of the images it is for, pixels.
+        drop_path: stochastic depth, for who trains the network.
 
     Raises UserError for another file, for one of no known network, for features that its family does not have, and for
     a projector that is not there.
@@ -82,7 +84,8 @@ def load(
         if layer != "backbone":
             raise UserError(f"the untrained network has no {layer}; give --layer backbone")
         about = {"method": RANDOM, "recipe": "", "variant": "", "epochs": 0, "backbone": name, "weights_sha256": ""}
-        network, kind = read_out(backbones.untrained(name, seed=seed, side=side).eval(), name, features)
+        fresh = backbones.untrained(name, seed=seed, side=side, drop_path=drop_path)
+        network, kind = read_out(fresh.eval(), name, features)
         return Backbone(network=network, about=about, seed=seed, features=kind)
     content = checkpoint.read(weights)
     kind = content.get("format")
@@ -90,17 +93,19 @@ def load(
         found = kind or "a dict with " + ", ".join(map(str, list(content)[:4]))
         raise UserError(f"{weights} is not a backbone.pth of this suite (found {found}); convert it to a .pth first")
     try:
-        of = _of_backbone if kind == checkpoint.BACKBONE else _of_run
-        return of(content, weights, layer, features)
+        if kind != checkpoint.BACKBONE:
+            return _of_run(content, weights, layer, features)
+        return _of_backbone(content, weights, layer, features, drop_path)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{weights} lacks or garbles {error}, which this suite writes; was it edited?") from error
 
 
-def _of_backbone(content: dict, path: str | Path, layer: str, features: str) -> Backbone:
+def _of_backbone(content: dict, path: str | Path, layer: str, features: str, drop_path: float) -> Backbone:
     if layer != "backbone":
         raise UserError(f"{path} is a backbone without its {layer}; give the checkpoint.pth beside it")
     seen = content["input"]
-    network, kind = read_out(_rebuilt(content, content["state_dict"], path, seen), name_in(content), features)
+    whole = _rebuilt(content, content["state_dict"], path, seen, drop_path=drop_path)
+    network, kind = read_out(whole, name_in(content), features)
     return _described(
         content,
         path,
@@ -136,9 +141,9 @@ def name_in(content: dict) -> str:
     return _told(content).get("name") or backbones.USUAL
 
 
-def _rebuilt(content: dict, state: dict, path: str | Path, seen: dict) -> Any:
+def _rebuilt(content: dict, state: dict, path: str | Path, seen: dict, *, drop_path: float = 0.0) -> Any:
     try:
-        return backbones.rebuilt(state, _told(content), seen)
+        return backbones.rebuilt(state, {**_told(content), "drop_path": drop_path}, seen)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 

@@ -12,9 +12,9 @@ from runtime.cores import loader_workers
 from runtime.precision import autocast
 from runtime.progress import Progress
 from transfer.backbones.frozen import Backbone
-from transfer.classification.classifier_protocol import Settings
 from transfer.classification.crops import CentreCrops, RandomCrops, centre_batches, random_batches
 from transfer.classification.labelled_images import Images
+from transfer.classification.settings import TrainingSettings
 
 VALIDATED = 100
 """Validation images in a batch."""
@@ -64,11 +64,16 @@ class Crops:
     """(uint8 pixels (b, 3, H, W), labels (b,)): this rank's share of every training step, and of the validation images.
 
     Pixels and order depend on (seed, step) alone.
+
+    Args:
+        crops: of the training images; None: plain ones.
     """
 
-    def __init__(self, train: Images, val: Images, settings: Settings, *, seed: int):
+    def __init__(
+        self, train: Images, val: Images, settings: TrainingSettings, *, seed: int, crops: RandomCrops | None = None
+    ):
         how = {"size": settings.size, "interpolation": settings.interpolation}
-        crops = RandomCrops(train, min_scale=settings.min_scale, seed=seed, **how)
+        crops = crops or RandomCrops(train, min_scale=settings.min_scale, seed=seed, **how)
         centres = CentreCrops(val, resize=settings.resize, **how)
         order, workers, batch = distributed.shard(len(val)), settings.workers, settings.batch_size
         total = len(train) // batch * settings.epochs
@@ -114,7 +119,7 @@ class CropData:
         self,
         train: Images,
         val: Images,
-        settings: Settings,
+        settings: TrainingSettings,
         *,
         seed: int,
         device: torch.device,
@@ -141,7 +146,14 @@ class FeatureData:
     """Batches (features (b, d), labels (b,)): the central crop of every image, seen once by the frozen backbone."""
 
     def __init__(
-        self, train: Images, val: Images, trunk: Backbone, settings: Settings, *, seed: int, device: torch.device
+        self,
+        train: Images,
+        val: Images,
+        trunk: Backbone,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        device: torch.device,
     ):
         how = {"device": device, "workers": settings.workers, "precision": settings.precision}
         crop = {"size": settings.size, "resize": settings.resize, "interpolation": settings.interpolation}

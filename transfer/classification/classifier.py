@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pretrain.networks import batch_norm
 from pretrain.optimisation import schedules
-from transfer.classification.classifier_protocol import Settings
+from transfer.classification.settings import Settings, TrainingSettings
 
 AT_ONCE = 256
 """Images a frozen backbone sees in one forward pass. Its norms do not look at the batch, so this is memory only: on
@@ -26,7 +26,7 @@ class Classifier(nn.Module):
         backbone: nn.Module,
         width: int,
         classes: int,
-        settings: Settings,
+        settings: TrainingSettings,
         *,
         seed: int,
         prepare: Callable[[Tensor], Tensor] = lambda images: images,
@@ -34,13 +34,13 @@ class Classifier(nn.Module):
         """``width``: of the backbone's features. ``prepare``: images to the backbone's input."""
         super().__init__()
         self.prepare = prepare
-        self.frozen, self.in_bf16 = settings.lr_backbone == 0, settings.precision == "bf16"
+        self.frozen, self.in_bf16 = settings.frozen, settings.precision == "bf16"
         self.backbone = backbone.requires_grad_(not self.frozen)
         # eps as in the Matrix-SSL, MEC and MAE codes
         self.norm: nn.Module = nn.BatchNorm1d(width, affine=False, eps=1e-6) if settings.batch_norm else nn.Identity()
         self.linear = nn.Linear(width, classes)
         generator = torch.Generator().manual_seed(seed)
-        nn.init.normal_(self.linear.weight, std=0.01, generator=generator)
+        nn.init.normal_(self.linear.weight, std=settings.head_std, generator=generator)
         nn.init.zeros_(self.linear.bias)
         self.train()
 
@@ -84,7 +84,7 @@ def synchronise(network: Classifier, device: torch.device) -> Classifier:
     return network
 
 
-def peak(lr: float, settings: Settings) -> float:
+def peak(lr: float, settings: TrainingSettings) -> float:
     """The first epoch's rate: ``lr``, or lr x batch_size / 256 (0.03 -> 0.48 for 4096)."""
     return lr * settings.batch_size / 256 if settings.scale_lr else lr
 

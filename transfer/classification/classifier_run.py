@@ -1,4 +1,4 @@
-"""What the command lines of linear and semi-supervised classification share, from arguments to result.json."""
+"""What linear, semi-supervised and fine-tuned classification share, from arguments to result.json."""
 
 import json
 import sys
@@ -23,10 +23,10 @@ from transfer.backbones import RANDOM, frozen
 from transfer.classification import label_subset, labelled_images
 from transfer.classification.batches import CropData, CropFeatures, Crops, FeatureData, features
 from transfer.classification.classifier import Classifier
-from transfer.classification.classifier_protocol import INCIDENTAL, Settings
 from transfer.classification.crops import CentreCrops
 from transfer.classification.labelled_images import Images
 from transfer.classification.run_guard import CHECKPOINT, claim, guard_of, is_complete
+from transfer.classification.settings import INCIDENTAL, TrainingSettings
 from transfer.classification.trainer import Training, run_together, steps_per_epoch
 
 CLASSIFIER = "ssl-transfer-bench/classifier/1"
@@ -50,7 +50,7 @@ class ClassifierRun:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: TrainingSettings,
         *,
         changed: dict,
         version: int,
@@ -71,8 +71,7 @@ class ClassifierRun:
         precision = chosen(settings.precision, self.device, begun=begun)
         self.settings = replace(settings, precision=precision, workers=workers)
         self.changed = {key: getattr(self.settings, key) for key in changed}
-        untrained = {"name": settings.network, "side": settings.size}
-        self.trunk = frozen.load(weights, seed=seed, features=settings.features, **untrained)
+        self.trunk = self.backbone()
         self.images = images or labelled_images.load(benchmark, data)
         self.train, self.val = self.images
         self.rates = tuple(rates)
@@ -83,6 +82,12 @@ class ClassifierRun:
                 f"at size={settings.size} it is slow and far from what it saw; size=32 resize=32 keep CIFAR's pixels"
             )
             print(f"note: {weights} has a CIFAR stem; {advice}", file=sys.stderr)
+
+    def backbone(self) -> frozen.Backbone:
+        """The network under the classifier."""
+        settings: Any = self.settings
+        untrained = {"name": settings.network, "side": settings.size}
+        return frozen.load(self.weights, seed=self.seed, features=settings.features, **untrained)
 
     def identity(self) -> dict:
         """Everything that decides the outcome, as flat plain values."""
@@ -113,11 +118,8 @@ class ClassifierRun:
 
     def trainings(self, *, stop: StopRequest, cached: bool = False, crops: Crops | None = None) -> list[Training]:
         """The trainings that are to be run, one for each rate; ``crops``: of runs that go with this one."""
-        settings, self.began = self.settings, time.monotonic()
-        self.trunk.network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        if self.weights == RANDOM:
-            how = {"seed": self.seed, "device": self.device, "prepare": self.trunk.inputs}
-            frozen.measure_statistics(self.trunk.network, self.centres(self.train), **how)
+        settings = self.settings
+        self.begin()
         of = {"seed": self.seed, "device": self.device}
         if cached:
             data = FeatureData(self.train, self.val, self.trunk, settings, **of)
@@ -136,7 +138,15 @@ class ClassifierRun:
             made.append(Training(network, data, own, self.out, label=label, stop=stop, file=file))
         return made
 
-    def classifier(self, below: nn.Module, settings: Settings, **how: Any) -> Classifier:
+    def begin(self) -> None:
+        """Start the clock, and have the network on the device, its batch statistics measured where it has seen none."""
+        self.began = time.monotonic()
+        self.trunk.network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if self.weights == RANDOM:
+            how = {"seed": self.seed, "device": self.device, "prepare": self.trunk.inputs}
+            frozen.measure_statistics(self.trunk.network, self.centres(self.train), **how)
+
+    def classifier(self, below: nn.Module, settings: TrainingSettings, **how: Any) -> Classifier:
         """The untrained classifier on ``below``, which gives the backbone's features."""
         classes = len(self.val.classes)
         return Classifier(below, self.trunk.width, classes, settings, seed=self.seed, **how).to(self.device)
@@ -176,7 +186,7 @@ class ClassifierRun:
         """Write the classifier, the log and, last of all, result.json; then the checkpoint has served."""
         about = {**self.trunk.about, "benchmark": self.benchmark, "protocol": self.label}
         about |= {"seed": self.seed, "commit": commit()}
-        weights = {name: value.detach().cpu().clone() for name, value in training.network.trained().items()}
+        weights = {name: value.detach().cpu().clone() for name, value in training.evaluated.trained().items()}
         content = {"format": CLASSIFIER, **about, "classes": self.val.classes, "state_dict": weights}
         checkpoint.save(self.out / "classifier.pth", content)
         write_text(self.out / "log.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))

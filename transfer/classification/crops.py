@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
@@ -13,6 +14,7 @@ from pretrain.data import datasets, views
 from pretrain.data.datasets import StepSampler
 from pretrain.data.decode import UnreadableImage
 from runtime.command_line import UserError
+from transfer.classification import random_state
 from transfer.classification.labelled_images import Images
 
 IN_PART = 1024
@@ -35,6 +37,45 @@ class RandomCrops(Dataset):
         epoch, index = key
         prepare = lambda image: self.augment(image, (self.seed, epoch, index))[0]  # noqa: E731
         return _sample(self.images, index, prepare, self.size)
+
+
+class AugmentedCrops(RandomCrops):
+    """As `RandomCrops`, then timm's RandAugment: timm's own training transform.
+
+    Args:
+        augment: RandAugment in timm's words; empty: none.
+        mean: of the red, green and blue channel, which fills what an operation leaves empty.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        size: int,
+        min_scale: float,
+        seed: int,
+        interpolation: str,
+        augment: str,
+        mean: tuple[float, ...],
+    ):
+        from timm.data import create_transform  # timm takes seconds to import
+
+        self.images, self.size, self.seed = images, size, seed
+        self.transform: Any = create_transform(
+            size,
+            is_training=True,
+            scale=(min_scale, 1.0),
+            color_jitter=None,  # pyright: ignore[reportArgumentType]
+            auto_augment=augment or None,
+            interpolation=interpolation,
+            mean=mean,
+            normalize=False,
+        )
+
+    def augment(self, image: Image.Image, key: tuple[int, ...]) -> tuple[Tensor]:
+        """The crop (3, size, size), uint8, a function of the image and ``key``."""
+        with random_state.drawn_from(*key):
+            return (self.transform(image),)
 
 
 class CentreCrops(Dataset):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,8 @@ from runtime.stopping import RESUME_ME, Stopped, StopRequest
 from transfer.classification import accuracy, classifier
 from transfer.classification.batches import CropData, FeatureData
 from transfer.classification.classifier import Classifier
-from transfer.classification.classifier_protocol import Settings
 from transfer.classification.run_guard import CHECKPOINT
+from transfer.classification.settings import TrainingSettings
 
 FORMAT = "ssl-transfer-bench/probe/1"
 
@@ -36,7 +37,7 @@ class Training:
         self,
         network: Classifier,
         data: CropData | FeatureData,
-        settings: Settings,
+        settings: TrainingSettings,
         folder: Path,
         *,
         label: str,
@@ -44,9 +45,10 @@ class Training:
         file: str = CHECKPOINT,
     ):
         self.device = next(network.parameters()).device
-        self.network, self.data, self.settings, self.folder = network, data, settings, folder
+        self.network, self.data, self.folder = network, data, folder
+        self.settings: Any = settings  # of this class's kind, or of a subclass's
         self.network = classifier.synchronise(network, self.device)
-        self.optimizer = classifier.optimizer(self.network, settings)
+        self.optimizer = self._optimizer()
         self.per_epoch = steps_per_epoch(data.count, settings)
         self.total = self.per_epoch * settings.epochs
         self.step, self.history, self.loss_sum = 0, [], 0.0
@@ -87,23 +89,43 @@ class Training:
                 self._check_stop()
             yield
 
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return classifier.optimizer(self.network, self.settings)
+
     def _train_step(self, inputs: Tensor, labels: Tensor) -> float:
         """One step; its loss over all ranks."""
-        classifier.set_rates(self.optimizer, self.step / self.per_epoch, self.settings)
-        loss = F.cross_entropy(self.parallel(inputs), labels)
-        value = distributed.mean(loss).item()
+        self._set_rates()
+        self.optimizer.zero_grad(set_to_none=True)
+        value = distributed.mean(self._gradients(inputs, labels)).item()
         if not math.isfinite(value):
             raise UserError(f"the loss is {value} at step {self.step + 1}; lower lr, or try precision=fp32")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         self.optimizer.step()
         self.step, self.loss_sum = self.step + 1, self.loss_sum + value
         return value
 
+    def _set_rates(self) -> None:
+        classifier.set_rates(self.optimizer, self.step / self.per_epoch, self.settings)
+
+    def _gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The gradients of a batch; this rank's loss."""
+        loss = F.cross_entropy(self.parallel(inputs), labels)
+        loss.backward()
+        return loss
+
+    @property
+    def evaluated(self) -> Classifier:
+        """The network that is evaluated, and kept at the end."""
+        return self.network
+
+    @property
+    def rate(self) -> float:
+        """The classifier's learning rate."""
+        return self.optimizer.param_groups[0]["lr"]
+
     def _close_epoch(self) -> Iterator[None]:
         """Evaluate where it is due, note the epoch, save."""
         epoch = self.step // self.per_epoch
-        found = {"epoch": epoch, "loss": self.loss_sum / self.per_epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+        found = {"epoch": epoch, "loss": self.loss_sum / self.per_epoch, "lr": self.rate}
         if epoch % self.settings.evaluate_every == 0 or epoch == self.settings.epochs:
             found |= yield from self._evaluate()
         self.history, self.loss_sum = [*self.history, found], 0.0
@@ -111,12 +133,12 @@ class Training:
 
     def _evaluate(self) -> Generator[None, None, dict[str, float]]:
         """The accuracies on the validation images, percent."""
-        self.network.eval()
+        network = self.evaluated.eval()
         places = []
         for inputs, labels in self.data.validation():
             self._check_stop()
             with torch.no_grad():
-                places.append(accuracy.places(self.network(inputs), labels))
+                places.append(accuracy.places(network(inputs), labels))
             self.validated += 1
             yield
         self.validated = 0
@@ -135,6 +157,8 @@ class Training:
             return
         state = {"network": self.network.trained(), "optimizer": self.optimizer.state_dict(), "step": self.step}
         state |= {"history": self.history, "loss_sum": self.loss_sum}
+        if self.evaluated is not self.network:
+            state["evaluated"] = self.evaluated.trained()
         checkpoint.save(self.file, {"format": FORMAT, **state})
 
     def _restore(self) -> None:
@@ -151,9 +175,12 @@ class Training:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.step, self.history = int(saved["step"]), list(saved["history"])
             self.loss_sum = float(saved["loss_sum"])
+            averaged = saved["evaluated"] if self.evaluated is not self.network else None
         except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"cannot resume; delete {self.file} to start over (damaged: {error})") from error
         self.network.restore(network)
+        if averaged is not None:
+            self.evaluated.restore(averaged)
 
 
 def run_together(runs: Sequence[Training]) -> None:
@@ -174,7 +201,7 @@ def run_together(runs: Sequence[Training]) -> None:
         raise
 
 
-def steps_per_epoch(count: int, settings: Settings) -> int:
+def steps_per_epoch(count: int, settings: TrainingSettings) -> int:
     """Full batches in ``count`` images. Raises UserError where batch, processes and images do not fit together."""
     world, batch = distributed.world_size(), settings.batch_size
     if batch % world:

@@ -1,4 +1,6 @@
-"""Classification with a backbone: nearest neighbours, a linear classifier, fine-tuning on a fraction of the labels."""
+"""Classification with a backbone: nearest neighbours, a linear classifier, fine-tuning on all or few of the labels."""
+
+from collections.abc import Iterable
 
 from slurm.planning.experiment import Experiment
 from slurm.planning.rows import Row
@@ -13,9 +15,19 @@ def knn(experiment: Experiment, row: Row) -> list[Invocation]:
 
 def linear(experiment: Experiment, row: Row) -> list[Invocation]:
     """Train a linear classifier on frozen features, once per protocol and benchmark."""
+    return of_protocols(experiment, row, "linear", experiment.linear)
+
+
+def finetune(experiment: Experiment, row: Row) -> list[Invocation]:
+    """Fine-tune on all labels, once per protocol and benchmark."""
+    return of_protocols(experiment, row, "finetune", experiment.finetune)
+
+
+def of_protocols(experiment: Experiment, row: Row, stage: str, protocols: Iterable[str]) -> list[Invocation]:
+    """A probe per protocol and benchmark."""
     return [
-        probe(experiment, row, "linear", benchmark, f"{protocol}-{benchmark}", "--protocol", protocol)
-        for protocol in experiment.linear
+        probe(experiment, row, stage, benchmark, f"{protocol}-{benchmark}", "--protocol", protocol)
+        for protocol in protocols
         for benchmark in experiment.labelled
     ]
 

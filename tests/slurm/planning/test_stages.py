@@ -21,6 +21,7 @@ PLAN = Experiment(
     benchmarks=("scenes",),
     knn=("scenes",),
     linear=("linear-demo", "linear-moco"),
+    finetune=("finetune-demo",),
     semi=("semi-demo",),
     features=("scenes",),
     embedded_data=True,
@@ -49,6 +50,11 @@ def test_a_linear_probe_per_protocol_with_its_switch_and_its_settings(jobs):
         f"--cached-features epochs=5"
     )
     assert f"{ROW}/linear-demo-scenes" in jobs
+
+
+def test_a_fine_tuning_per_protocol(jobs):
+    words = command(jobs[f"{ROW}/finetune-demo-scenes"])
+    assert words.startswith(f"--protocol finetune-demo --weights runs/{ROW}/pretrain/backbone.pth --benchmark scenes")
 
 
 def test_a_semi_supervised_job_per_fraction(jobs):
@@ -123,17 +129,23 @@ def test_the_probes_understand_what_the_graph_tells_them(method, told, tmp_path,
     monkeypatch.chdir(tmp_path)
     knn = {"k": "20,200", "temperature": "0.07,0.1", "size": "64", "resize": "64", "precision": "bf16"}
     training = {"epochs": "5", "lr": "0.1", "milestones": "[3,4]", "schedule": "steps", "precision": "bf16"}
-    settings = {"knn": knn, "linear": {"cached-features": "true", **training}, "semi": training} if told else {}
+    settings = (
+        {"knn": knn, "linear": {"cached-features": "true", **training}, "semi": training, "finetune": {"mixup": "0"}}
+        if told
+        else {}
+    )
     plan = replace(PLAN, methods=(method,), settings=settings, linear=("linear-matrix-ssl", "linear-moco"))
-    probes = [job for job in build(plan, ["pretrain", "transfer"]) if job.stage in ("knn", "linear", "semi")]
-    assert len(probes) == 2 * (1 + 2 + 2), "two seeds; two linear protocols; two fractions"
+    probes = [
+        job for job in build(plan, ["pretrain", "transfer"]) if job.stage in ("knn", "linear", "finetune", "semi")
+    ]
+    assert len(probes) == 2 * (1 + 2 + 1 + 2), "two seeds; two linear protocols; one of fine-tuning; two fractions"
     missing = r"no checkpoint at .*/pretrain/backbone.pth" if method == "simclr" else r"data/scenes/classification"
     for job in probes:
         with pytest.raises(UserError, match=missing):
             importlib.import_module(job.module).main(list(job.argv))
 
 
-@pytest.mark.parametrize("stage", ["knn", "linear", "semi"])
+@pytest.mark.parametrize("stage", ["knn", "linear", "finetune", "semi"])
 def test_a_setting_that_no_probe_has_is_noticed(stage):
     """So the test above can fail."""
     with pytest.raises(UserError, match="unknown setting 'epoch'"):

@@ -6,7 +6,7 @@ from transfer.classification.classifier_protocol import FOLDER, available, load
 
 
 def test_every_protocol_names_its_source_and_what_to_expect():
-    names = available("linear") + available("semi")
+    names = available("linear") + available("semi") + available("finetune")
     assert {"linear-matrix-ssl", "linear-simsiam", "linear-moco", "linear-vicreg", "linear-demo", "semi-demo"} <= {
         *names
     }
@@ -16,7 +16,7 @@ def test_every_protocol_names_its_source_and_what_to_expect():
         assert classifier_protocol.version(name) >= 1
         for fraction in (1, 10) if name.startswith("semi") else (None,):
             settings, changed = load(name, [], fraction=fraction)
-            assert (settings.lr_backbone > 0) == name.startswith("semi") and changed == {}
+            assert settings.frozen == name.startswith("linear") and changed == {}
 
 
 def test_the_papers_linear_protocol_is_the_papers():
@@ -33,10 +33,19 @@ def test_the_docs_tables_say_what_the_yaml_files_say():
     rows = {}
     page = (FOLDER.parent.parent / "docs/probes.md").read_text(encoding="utf-8")
     for line in page.partition("## The demo's backbone")[0].splitlines():
-        if line.startswith(("| `linear-", "| `semi-")):
+        if line.startswith(("| `linear-", "| `semi-", "| `finetune-")):
             name, *cells = [cell.strip(" `") for cell in line.strip("|").split("|")]
             rows[name] = cells
-    assert sorted(rows) == sorted(available("linear") + available("semi"))
+    assert sorted(rows) == sorted(available("linear") + available("semi") + available("finetune"))
+    for name in available("finetune"):
+        settings, _ = load(name, [])
+        *numbers, rate, decay, drop, pooling = (rows[name][at] for at in (0, 1, 2, 3, 4, 5))
+        assert [int(number) for number in numbers] == [
+            settings.epochs,
+            settings.batch_size,
+        ] and pooling == settings.pooling
+        assert float(rate.split("= ")[-1]) == pytest.approx(classifier.peak(settings.lr, settings))
+        assert [float(decay), float(drop)] == [settings.layer_decay, settings.drop_path]
     for name in available("linear"):
         settings, _ = load(name, [])
         optimizer, rate, batch, epochs, falls, decay, norm = rows[name]
