@@ -85,6 +85,7 @@ def losses(options: argparse.Namespace, name: str, peak: float) -> None:
     variants = {
         "exact": lambda: mce(few, method="exact", chunk=1),
         f"lanczos, {options.steps} steps": lambda: mce(steps=options.steps),
+        f"  to {options.tolerance:g}": lambda: mce(steps=options.steps, tolerance=options.tolerance),
         "top_r, 64": lambda: mce(method="top_r", steps=64),
         "cross-entropy": plain,
     }
@@ -145,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for name, default in (("tokens", 512), ("exact-tokens", 2), ("vocabulary", 8000), ("width", 512), ("steps", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="of the rows that stop at their bounds")
     parser.add_argument("--rounds", type=int, default=3, help="the median of these is shown")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     options = parser.parse_args()

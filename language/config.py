@@ -65,6 +65,9 @@ class LossConfig:
     steps: int = field(default=8, metadata=AT_LEAST_1)
     """Of lanczos, at most the width of the model; the tokens of top_r."""
 
+    tolerance: float = field(default=0.0, metadata=BELOW_1)
+    """Of lanczos: a token needs no more steps once its two bounds differ by this share of its loss; 0: all steps."""
+
     center: bool = False
     """Take the mean row off the embeddings first; not in the paper."""
 

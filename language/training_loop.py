@@ -221,6 +221,7 @@ def losses(logits: Tensor, targets: Tensor, embeddings: Tensor, config: Language
             eps=own.eps,
             method=own.method,  # pyright: ignore[reportArgumentType]
             steps=own.steps,
+            tolerance=own.tolerance,
             center=own.center,
             detach_embeddings=own.detach_embeddings,
             bounds=True,

@@ -66,6 +66,32 @@ def test_lanczos_bounds_the_exact_loss_from_both_sides_and_improves_with_every_s
     torch.testing.assert_close(upper, exact)
 
 
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-2, 1e-4])
+def test_a_token_stops_within_the_tolerance_at_the_step_that_its_bounds_give(tolerance):
+    """Sure and unsure predictions in one chunk; each token has value and gradients of the step at which it stops."""
+    logits, targets, embeddings = problem()
+    logits = logits * torch.linspace(0.2, 4, N, dtype=torch.float64)[:, None]
+    exact = matrix_cross_entropy(logits, targets, embeddings, method="exact")
+    loss, upper = matrix_cross_entropy(logits, targets, embeddings, steps=D, tolerance=tolerance, bounds=True)
+    assert (loss <= exact + 1e-9).all() and (exact <= upper + 1e-9).all() and (upper <= loss * (1 + tolerance)).all()
+    stops = []
+    for steps in range(1, D + 1):
+        lower, above = matrix_cross_entropy(logits, targets, embeddings, steps=steps, bounds=True)
+        stops.append(above - lower <= tolerance * lower)
+    wanted = torch.stack(stops).int().argmax(0) + 1
+    assert len(wanted.unique()) > 2
+    options = {"detach_embeddings": False}
+    found = gradients(matrix_cross_entropy, logits, targets, embeddings, steps=D, tolerance=tolerance, **options)
+    to_rows = torch.zeros_like(embeddings)
+    for token, steps in enumerate(wanted.tolist()):
+        alone = torch.where(torch.arange(N) == token, targets, -100)
+        value, slope, rows = gradients(matrix_cross_entropy, logits, alone, embeddings, steps=steps, **options)
+        torch.testing.assert_close(found[0][token], value[token])
+        torch.testing.assert_close(found[1][token], slope[token])
+        to_rows += rows
+    torch.testing.assert_close(found[2], to_rows)
+
+
 def test_the_last_product_is_made_for_the_upper_bound_alone():
     logits, targets, embeddings = problem()
     loss, *slopes = gradients(matrix_cross_entropy, logits, targets, embeddings, detach_embeddings=False, steps=5)
@@ -158,6 +184,7 @@ def test_divided_differences_of_equal_and_near_numbers():
         ({"eps": 0.0}, "eps"),
         ({"eps": 1.0}, "eps"),
         ({"steps": D + 1}, "steps"),
+        ({"tolerance": 1.0}, "tolerance"),
         ({"method": "lancsoz"}, "known: exact, lanczos, top_r"),
     ],
 )
