@@ -116,8 +116,8 @@ def _converted(source: Path, destination: Path, trunk: Trunk, renamed: Renamed, 
         "tensors": _tensors(trunk, renamed, hashes),
         "other_keys": trunk.other_keys,
     }
-    if renamed.added:
-        ledger["added"] = renamed.added
+    ledger |= {"added": renamed.added} if renamed.added else {}
+    ledger |= {"positions": renamed.positions} if renamed.positions else {}
     # The ledger comes last: its presence says that the conversion is complete.
     write_json(ledger_path(destination), ledger)
     return ledger

@@ -25,6 +25,8 @@ class Renamed:
     """What the file says of the network, as far as its tensors do not show it; empty for a ResNet-50."""
     added: dict[str, str] = field(default_factory=dict)
     """Detectron2's name -> why it is there although the source has no such tensor."""
+    positions: str = ""
+    """How a table of positions is brought to another grid by whoever reads the file."""
 
 
 def check_values(source: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -5,14 +5,18 @@ The reference is the source's own implementation (timm, torchvision, transformer
 
 import argparse
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
+from detectron2.modeling.backbone.utils import get_abs_pos
 from safetensors.torch import save_file
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from pretrain.backbones.vit import sincos_positions
 from runtime.command_line import UserError
 from transfer.backbones import frozen
 from transfer.checkpoints import conversion, weights
@@ -335,6 +339,36 @@ def test_a_patch_is_resampled_when_asked_and_the_ledger_says_how(tmp_path):
     told = ledger["tensors"]["patch_embed.proj.weight"]["resampled"]
     assert (told["from"], told["to"]) == ([14, 14], [16, 16]) and "FlexiViT" in told["method"]
     assert ledger["backbone"]["patch"] == 16 and max(ledger["parity"].values()) < 1e-5
+
+
+def as_dino(table: torch.Tensor, side: int) -> torch.Tensor:
+    """facebookresearch/dino, vision_transformer.py, interpolate_pos_encoding: the scale is 0.1 patches too large."""
+    return resized(table, scale_factor=(side + 0.1) / math.isqrt(table.shape[1] - 1))
+
+
+def resized(table: torch.Tensor, **how) -> torch.Tensor:
+    grid = table[:, 1:].unflatten(1, [math.isqrt(table.shape[1] - 1)] * 2).permute(0, 3, 1, 2)
+    return nn.functional.interpolate(grid, mode="bicubic", **how).flatten(2).transpose(1, 2)
+
+
+@pytest.mark.parametrize(("grid", "side", "detector", "probe"), [(14, 64, 0.0030, 0.0098), (37, 16, 0.0343, 0.0481)])
+def test_positions_at_another_grid_are_those_of_vitdet_and_of_dinov2_with_registers_and_near_dinos(
+    grid, side, detector, probe
+):
+    table = torch.cat([torch.zeros(1, 1, 384), sincos_positions(384, grid).reshape(1, -1, 384)], dim=1)
+    in_detector = get_abs_pos(table, True, (side, side)).flatten(1, 2)
+    in_probe = resample_abs_pos_embed(table, [side, side])[:, 1:]
+    assert torch.equal(in_detector, resized(table, size=(side, side)))
+    assert torch.equal(in_probe, resized(table, size=(side, side), antialias=True))
+    for found, apart in ((in_detector, detector), (in_probe, probe)):
+        theirs = as_dino(table, side)
+        assert ((found - theirs).norm() / theirs.norm()).item() == pytest.approx(apart, rel=0.02)
+
+
+def test_the_ledger_says_who_resamples_the_positions(tmp_path):
+    torch.save({"model": vit().state_dict()}, tmp_path / "vit.pth")
+    ledger = conversion.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl", wishes=FOUR)
+    assert "4 x 4 grid" in ledger["positions"] and "get_abs_pos" in ledger["positions"]
 
 
 @pytest.mark.slow

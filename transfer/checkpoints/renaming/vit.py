@@ -47,6 +47,11 @@ POSITIONS = [
 ]
 """Positions that Detectron2's ViT cannot hold: its own relative positions are shared by the heads."""
 
+RESAMPLING = (
+    "kept at its {grid} x {grid} grid; for another, a detector resamples it in every forward pass (bicubic to the "
+    "size, not antialiased: Detectron2's get_abs_pos), a probe with antialiasing (timm's resample_abs_pos_embed)"
+)
+
 NAMED = {size.width: name for name, size in vit.SIZES.items()}
 
 
@@ -92,7 +97,8 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict
         "layer_norm_eps": told.get("layer_norm_eps") or 1e-6,
     }
     fates = {name: _fate(name, parts, changes, arrays) for name in tensors}
-    return Renamed(arrays, fates, parts.whole, record, added)
+    kept = "" if positions is None else RESAMPLING.format(grid=record["grid"])
+    return Renamed(arrays, fates, parts.whole, record, added, kept)
 
 
 class _Parts:
