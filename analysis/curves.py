@@ -76,7 +76,7 @@ def show(followed: "Followed", out: Path, layer: str) -> None:
 
     classes, each = followed.classes, followed.images // max(followed.classes, 1)
     of = f"{followed.images} images" + (f", {each} of each of {classes} classes" if classes else "")
-    of += f"; {layer} features"
+    of += "; embeddings" if layer == "embeddings" else f"; {layer} features"
     nats = "nats, order 2 (arXiv 2309.17281)"
     entropies = {"shown": curves.INFORMATION, "columns": 3}
     write_csv(followed.runs, out / "curves.csv")

@@ -100,7 +100,7 @@ STAGES = {
         invocations=representations.curves,
         outputs=("curves.json", "curves.png"),
         per_row=False,
-        implies=("data", "tables"),
+        implies=("data", "report"),
         resources=Resources(gpus=1, cpus=8, mem_gb=32, hours=4),
     ),
     "analysis": Stage(implies=("spectra", "tsne")),
