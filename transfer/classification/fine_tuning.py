@@ -97,7 +97,7 @@ class FineTuning(Training):
         self.name, self.seed, self.how = name, seed, settings
         classes, device = network.linear.out_features, next(network.parameters()).device
         self.average = ModelEmaV3(network, decay=settings.ema) if settings.ema else None
-        self.erase = RandomErasing(settings.random_erasing, mode="pixel", device=device.type)
+        self.erase = RandomErasing(settings.random_erasing, mode="pixel", device=str(device))
         mixing: dict[str, Any] = {
             "mixup_alpha": settings.mixup,
             "cutmix_alpha": settings.cutmix,
