@@ -86,6 +86,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     for option, value in (("heads", arguments.heads), ("patch", arguments.patch)):
         if value < 0:
             raise UserError(f"--{option} must be 1 or more, got {value}")
+    if arguments.patch & (arguments.patch - 1):
+        raise UserError(f"--patch must be a power of two, which ViTDet's pyramid needs, got {arguments.patch}")
     if arguments.backbone and not re.fullmatch(r"timm:\w+(\.\w+)?", arguments.backbone):
         raise UserError(
             f"--backbone is timm:NAME, as timm:convnext_tiny; other families are known by their tensors; got "

@@ -143,8 +143,10 @@ def recognise(content: dict, addresses: set[str], path: Path, backbone: str = ""
         names = "; ".join(entry.name for entry in fitting)
         raise UserError(f"{path} fits {len(fitting)} formats: {names}; choose one with --format")
     if not fitting:
-        known = "; ".join(entry.name for entry in FORMATS)
-        raise UserError(f"{path}: no known checkpoint format; {found_in(content, addresses)}; known formats: {known}")
+        raise UserError(
+            f"{path}: no known checkpoint format; {found_in(content, addresses)}; transfer/convert.py --formats lists "
+            f"those known"
+        )
     return fitting[0]
 
 

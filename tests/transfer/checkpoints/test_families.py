@@ -371,6 +371,14 @@ def test_the_ledger_says_who_resamples_the_positions(tmp_path):
     assert "4 x 4 grid" in ledger["positions"] and "get_abs_pos" in ledger["positions"]
 
 
+def test_a_network_of_one_image_size_is_one_line(tmp_path):
+    import timm
+
+    torch.save(timm.create_model("mixer_s32_224").state_dict(), tmp_path / "net.pth")
+    with pytest.raises(UserError, match="timm:mixer_s32_224 does not take images of any size"):
+        conversion.convert(tmp_path / "net.pth", tmp_path / "n.pkl", wishes=Wishes(backbone="timm:mixer_s32_224"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backbone"),

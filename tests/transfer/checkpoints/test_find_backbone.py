@@ -56,7 +56,7 @@ def test_what_fits_nothing_is_told_by_its_prefixes():
         "state_dict": {"vit.blocks.0.weight": torch.zeros(1), "vit.norm": torch.zeros(1), "scale": torch.zeros(1)}
     }
     with pytest.raises(
-        UserError, match=r"begin with state_dict: vit. \(2\), state_dict: scale \(1\); known formats: this"
+        UserError, match=r"begin with state_dict: vit. \(2\), state_dict: scale \(1\); transfer/convert.py --formats"
     ):
         find_trunk(content, Path("vit.pth"))
 

@@ -47,7 +47,7 @@ def test_what_would_be_refused_is_still_described(tmp_path, trunk):
     torch.save({"model": {"blocks.0.weight": torch.zeros(1), "blocks.1.weight": torch.zeros(1)}}, tmp_path / "vit.pth")
     lines = inspection.report(tmp_path / "vit.pth").splitlines()
     assert lines[1] == "tensors     model: blocks (2)"
-    assert lines[2].startswith("refused") and "known formats: this suite's backbone" in lines[2]
+    assert lines[2].startswith("refused") and "--formats lists those known" in lines[2]
 
 
 def test_a_destination_or_inspect_but_not_both(tmp_path):

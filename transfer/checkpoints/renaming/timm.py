@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from runtime.command_line import UserError
+from runtime.command_line import UserError, shortened
 from transfer.checkpoints.families import TIMM, Wishes
 from transfer.checkpoints.renamed import Renamed, array, check_values, relative, with_weights
 
@@ -111,8 +111,14 @@ def differences(renamed: Renamed, source: Path, input: Mapping) -> dict[str, flo
     own = {old: tensor.float() for old, tensor in renamed.state.items() if old in whole.state_dict()}
     whole.load_state_dict(own, strict=False, assign=True)
     given = {key.removeprefix(PREFIX): torch.from_numpy(values) for key, values in renamed.arrays.items()}
-    theirs = channels_first(features, with_weights(features, given)(_image()))
-    ours = whole.eval().forward_intermediates(_image(), intermediates_only=True)  # pyright: ignore[reportCallIssue]
+    try:
+        theirs = channels_first(features, with_weights(features, given)(_image()))
+        ours = whole.eval().forward_intermediates(_image(), intermediates_only=True)  # pyright: ignore[reportCallIssue]
+    except (AssertionError, RuntimeError, ValueError) as error:
+        why = shortened(" ".join(str(error).split()), 120)
+        raise UserError(
+            f"{source}: timm:{name} does not take images of any size, as a detector does ({why})"
+        ) from error
     by_shape = {tuple(one.shape): one for one in ours}
     absent = torch.ones(1)
     return {

@@ -249,7 +249,7 @@ def _patch(source: Path, kernel: Tensor, wishes: Wishes) -> tuple[Tensor, dict]:
         if size & (size - 1):
             raise UserError(
                 f"{source} has patches of {size} pixels; ViTDet's pyramid needs a power of two: --patch 16 resamples "
-                f"the kernel (pseudo-inverse of the bilinear resize, FlexiViT)"
+                f"the kernel (pseudo-inverse of the bicubic resize, FlexiViT)"
             )
         return kernel, {}
     from timm.layers.patch_embed import resample_patch_embed
