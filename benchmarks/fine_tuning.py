@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.engine import DefaultTrainer, SimpleTrainer
-from detectron2.solver import LRMultiplier
 from detectron2.structures import PolygonMasks
 from detectron2.utils.events import EventStorage
 from pycocotools import mask as coco_mask
+from torch.optim.lr_scheduler import LRScheduler
 
 from pretrain.data import scenes
 from runtime.command_line import Parser, run
@@ -67,7 +67,7 @@ def polygons_of_boxes(records: list[dict]) -> None:
             entry["segmentation"] = [np.stack(ring, 1).ravel().tolist()]
 
 
-def trainers(cfg) -> tuple[dict[SimpleTrainer, LRMultiplier], list[list[dict]]]:
+def trainers(cfg) -> tuple[dict[SimpleTrainer, LRScheduler], list[list[dict]]]:
     """Detectron2's trainer and the suite's, each with its schedule of learning rates, and the batches of the suite."""
     ours = Trainer(cfg, evaluate=dict, stop=None)  # type: ignore[arg-type]  # no hook of it is called
     polygons_of_boxes(ours.records)

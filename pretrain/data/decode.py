@@ -12,6 +12,7 @@ The rules, which for ordinary 8-bit files give exactly what Pillow's ``convert("
 
 import contextlib
 import io
+import math
 import os
 import stat
 import warnings
@@ -46,7 +47,12 @@ TURNS = {
 }
 """EXIF orientation -> how to turn the picture; from 5 on, width and height change places."""
 
-JPEG_END = b"\xff\xd9"
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+FRAMES = (0xC0, 0xC1, 0xC2)
+"""Markers of frames that are baseline, extended and progressive."""
+START_OF_SCAN = 0xDA
+PLAIN_SEGMENTS = (0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE)
+"""Tables, JFIF's and Adobe's header, comments: what says nothing of an orientation or of further pictures."""
 TAIL_BYTES = 4096
 """Zeros behind the end mark of a JPEG are passed over as far as this; a file with anything else there is decoded."""
 
@@ -98,12 +104,43 @@ def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
 
 def read_pixels(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """The picture that `read_image` gives, as an array (H, W, 3), uint8; of ordinary JPEG files sooner."""
-    with _opened(path, content) as image:
-        plain = image.format == "JPEG" and image.mode in ("RGB", "L") and _orientation(image) == 1
-    if plain:
+    if content is None and os.path.isfile(path):  # opening a pipe would wait for ever
+        with contextlib.suppress(OSError):
+            content = Path(path).read_bytes()
+    if content is not None and _is_quick(path, content):
         with contextlib.suppress(ValueError):  # what libjpeg-turbo finds wrong, Pillow names
-            return simplejpeg.decode_jpeg(Path(path).read_bytes() if content is None else content, "RGB")
+            return simplejpeg.decode_jpeg(content, "RGB")
     return np.asarray(read_image(path, content))
+
+
+def _is_quick(path: str | Path, content: bytes) -> bool:
+    """Whether the bytes are a JPEG of 8-bit RGB or grey, upright and not too large, which libjpeg-turbo decodes.
+
+    Pillow takes longer to open a file than its first segments take to walk, and is asked about those that may turn it.
+    """
+    if (sides := _plain_jpeg(content)) is not None:
+        return math.prod(sides) <= pixel_limit()
+    with _opened(path, content) as image:
+        return image.format == "JPEG" and image.mode in ("RGB", "L") and _orientation(image) == 1
+
+
+def _plain_jpeg(content: bytes) -> tuple[int, int] | None:
+    """Height and width of a JPEG in grey or three colours without EXIF or XMP; None of all other bytes."""
+    sides, place = None, 2
+    if content[:2] != JPEG_START:
+        return None
+    while len(head := content[place : place + 10]) == 10 and head[0] == 0xFF:
+        marker, length = head[1], int.from_bytes(head[2:4])
+        if marker == START_OF_SCAN:
+            return sides
+        if marker in FRAMES:
+            sides = int.from_bytes(head[5:7]), int.from_bytes(head[7:9])
+            if head[4] != 8 or head[9] not in (1, 3):
+                return None
+        elif marker not in PLAIN_SEGMENTS:
+            return None
+        place += 2 + length
+    return None
 
 
 def read_numbers(path: str | Path) -> np.ndarray:

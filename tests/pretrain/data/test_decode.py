@@ -168,3 +168,24 @@ def test_the_quick_decoder_turns_and_refuses_what_the_other_does(tmp_path):
     )
     with pytest.raises(decode.UnreadableImage, match="cut.jpg"):
         decode.read_pixels(tmp_path / "cut.jpg")
+
+
+@pytest.mark.parametrize("segment", ["exif", "xmp", "comment", "icc_profile"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_turn_is_seen_wherever_a_jpeg_may_say_it(tmp_path, segment, progressive):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><tiff:Orientation>6</tiff:Orientation></rdf:RDF></x:xmpmeta>'
+    says = {"exif": turned(6), "xmp": xmp, "comment": b"none", "icc_profile": bytes(128)}
+    RGB.save(tmp_path / "a.jpg", progressive=progressive, **{segment: says[segment]})
+    pixels = decode.read_pixels(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(pixels, np.asarray(decode.read_image(tmp_path / "a.jpg")))
+    assert pixels.shape == ((40, 30, 3) if segment in ("exif", "xmp") else (30, 40, 3))
+
+
+def test_the_quick_decoder_refuses_pipes_and_too_many_pixels(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UnreadableImage, match="is no file"):
+        decode.read_pixels(tmp_path / "pipe.jpg")
+    RGB.save(tmp_path / "a.jpg")
+    monkeypatch.setattr(decode, "pixel_limit", lambda: 40 * 30 - 1)
+    with pytest.raises(UnreadableImage, match="a.jpg has 40 x 30 pixels"):
+        decode.read_pixels(tmp_path / "a.jpg")
