@@ -130,11 +130,11 @@ def _plain_jpeg(content: bytes) -> tuple[int, int] | None:
     if content[:2] != JPEG_START:
         return None
     while len(head := content[place : place + 10]) == 10 and head[0] == 0xFF:
-        marker, length = head[1], int.from_bytes(head[2:4])
+        marker, length = head[1], int.from_bytes(head[2:4], "big")
         if marker == START_OF_SCAN:
             return sides
         if marker in FRAMES:
-            sides = int.from_bytes(head[5:7]), int.from_bytes(head[7:9])
+            sides = int.from_bytes(head[5:7], "big"), int.from_bytes(head[7:9], "big")
             if head[4] != 8 or head[9] not in (1, 3):
                 return None
         elif marker not in PLAIN_SEGMENTS:
