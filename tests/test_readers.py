@@ -43,7 +43,7 @@ from runtime.command_line import UserError
 from slurm.planning import presets
 from slurm.submitting import cluster
 from slurm.watching import job_status
-from transfer.checkpoints import conversion, find_backbone, read, resnet, told
+from transfer.checkpoints import conversion, declared, find_backbone, read, resnet
 from transfer.classification import classifier_protocol
 from transfer.datasets import layouts, voc
 from transfer.detection import protocol, trainer
@@ -304,7 +304,7 @@ READERS = {
     "word problems": Reader("a.jsonl", SOLVED, read_solved),
     "word problems in a list": Reader("a.json", SOLVED, read_solved),
     "answers": Reader(".items.jsonl", ITEMS, read_answers),
-    "config beside weights": Reader("config.json", BESIDE, lambda path: told._beside(path.with_name("m.bin"), 8)),
+    "config beside weights": Reader("config.json", BESIDE, lambda path: declared._beside(path.with_name("m.bin"), 8)),
     "zip": Reader("a.pth", torch_file(STATE), read_checkpoint),
     "legacy": Reader("a.pth", torch_file(STATE, zipped=False), read_checkpoint),
     "training checkpoint": Reader("checkpoint.pth", torch_file(CHECKPOINT), read_training_checkpoint),

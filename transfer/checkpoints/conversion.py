@@ -16,12 +16,12 @@ from runtime.command_line import UserError
 from runtime.files import sha256, write_json
 from runtime.read import read_json
 from transfer.checkpoints import parity, read, weights
+from transfer.checkpoints.declared import declared_of
 from transfer.checkpoints.families import Wishes
 from transfer.checkpoints.find_backbone import Trunk, find_trunk
 from transfer.checkpoints.format_spec import IMAGENET
 from transfer.checkpoints.formats import AUTO
 from transfer.checkpoints.renamed import Renamed
-from transfer.checkpoints.told import told_of
 
 SUFFIXES = (".pkl", ".pth")
 FAMILIES = {
@@ -72,8 +72,8 @@ def convert(
         raise UserError(f"{destination} is the source itself; choose another destination")
     content = read.read(source).content
     trunk = find_trunk(content, source, format=format, encoder=encoder, backbone=wishes.backbone)
-    renamed, told = rename(trunk, content, source, wishes)
-    said = _origin(source, trunk.about, told, method=method, epochs=epochs, input=input or {})
+    renamed, declared = rename(trunk, content, source, wishes)
+    said = _origin(source, trunk.about, declared, method=method, epochs=epochs, input=input or {})
     with ThreadPoolExecutor(2) as pool:
         hashes = _Hashes(pool, source, renamed.arrays)
         return _converted(source, destination, trunk, renamed, said, hashes)
@@ -126,9 +126,9 @@ def _converted(source: Path, destination: Path, trunk: Trunk, renamed: Renamed, 
 def rename(trunk: Trunk, content: dict, source: Path, wishes: Wishes) -> tuple[Renamed, dict]:
     """The trunk under Detectron2's names, and what the file tells of it. Raises UserError as its family does."""
     own = {new: trunk.tensors[name] for name, new in trunk.names.items()}
-    told = told_of(trunk.entry, own, content, source)
+    declared = declared_of(trunk.entry, own, content, source)
     shaped = {new: trunk.entry.reshape(new, tensor) for new, tensor in own.items()}
-    return FAMILIES[trunk.entry.family].renamed(source, shaped, wishes, told), told
+    return FAMILIES[trunk.entry.family].renamed(source, shaped, wishes, declared), declared
 
 
 REFERENCE = {family.TITLE: family.REFERENCE for family in backbones.families().values()}
@@ -144,7 +144,7 @@ def _differences(trunk: Trunk, renamed: Renamed, source: Path, input: Mapping) -
     return found
 
 
-def _origin(source: Path, in_file: dict, told: dict, *, method: str, epochs: int, input: Mapping) -> dict:
+def _origin(source: Path, in_file: dict, declared: dict, *, method: str, epochs: int, input: Mapping) -> dict:
     """What the file says of its weights, with what the user says put over it; a contradiction is named on stderr."""
     said = {"method": method, "epochs": epochs}
     for key, value in said.items():
@@ -153,7 +153,7 @@ def _origin(source: Path, in_file: dict, told: dict, *, method: str, epochs: int
     origin = {**in_file, "variant": row_variant(source, in_file["variant"])}
     origin |= {key: value or origin[key] for key, value in said.items()}
     origin["method"] = origin["method"] or source.name.split(".")[0]
-    seen = told.get("input") or in_file["input"]
+    seen = declared.get("input") or in_file["input"]
     if seen is None and not {"pixel_mean", "pixel_std"} <= input.keys():
         raise UserError(
             f"{source}: files of this format differ in their images' mean and deviation, and this one does not say: "

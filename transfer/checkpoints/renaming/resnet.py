@@ -58,12 +58,12 @@ def from_sequential(name: str) -> str:
     return f"{SEQUENTIAL[int(first)]}.{rest}" if known else f"(foreign) {name}"
 
 
-def renamed(source: Path, tensors: "dict[str, Tensor]", wishes: Wishes, told: dict) -> "Renamed":
+def renamed(source: Path, tensors: "dict[str, Tensor]", wishes: Wishes, declared: dict) -> "Renamed":
     """A trained ImageNet ResNet (torchvision's names) under Detectron2's names; UserError for anything else."""
     from transfer.checkpoints import resnet
     from transfer.checkpoints.renamed import Renamed, array
 
-    del wishes, told
+    del wishes, declared
     resnet.check(source, tensors)
     arrays = {to_detectron2(name): array(tensor) for name, tensor in tensors.items()}
     architecture = resnet.architecture_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})

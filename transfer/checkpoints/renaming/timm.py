@@ -26,16 +26,16 @@ CANDIDATES = [
 """Networks whose tensors tell all of them: one is known by its names and shapes alone."""
 
 
-def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict) -> Renamed:
+def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, declared: dict) -> Renamed:
     """A network of timm (its own names) under the names of its feature maps.
 
     Args:
-        told: ``name``, as the file tells it.
+        declared: ``name``, as the file tells it.
 
     Raises UserError if nothing says which network it is, if timm has none of that name with feature maps, and if its
     tensors are not that network's.
     """
-    name = wishes.backbone.removeprefix("timm:") or told.get("name") or _named_by_shapes(source, tensors)
+    name = wishes.backbone.removeprefix("timm:") or declared.get("name") or _named_by_shapes(source, tensors)
     features = _features(name)
     names = _places(features.state_dict(), tensors)
     wanted = {new: value for new, value in features.state_dict().items() if not new.endswith(COUNTER)}

@@ -55,11 +55,11 @@ RESAMPLING = (
 NAMED = {size.width: name for name, size in vit.SIZES.items()}
 
 
-def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict) -> Renamed:
+def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, declared: dict) -> Renamed:
     """A ViT (timm's names, or with the parts that ``_Parts`` joins) under Detectron2's names.
 
     Args:
-        told: ``heads`` and how they are known (``heads_from``), ``layer_norm_eps``, as format and file tell them.
+        declared: ``heads`` and how they are known (``heads_from``), ``layer_norm_eps``, as format and file tell them.
 
     Raises UserError for a network that is no plain ViT, or of which something that no tensor shows is not told.
     """
@@ -67,7 +67,7 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict
     masks = ("bias_mask", "relative_position_index")
     check_values(source, {name: tensor for name, tensor in tensors.items() if not name.endswith(masks)})
     _check_plain(source, parts.whole, wishes)
-    heads = _heads(source, parts.whole, wishes, told)
+    heads = _heads(source, parts.whole, wishes, declared)
     arrays, changes, added = {}, {}, {}
     positions, position_record, position_change = _positions(source, parts.whole)
     patch, patch_change = _patch(source, parts.whole["patch_embed.proj.weight"], wishes)
@@ -94,7 +94,7 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, told: dict
         "depth": _depth(parts.whole),
         "patch": patch.shape[-1],
         **position_record,
-        "layer_norm_eps": told.get("layer_norm_eps") or 1e-6,
+        "layer_norm_eps": declared.get("layer_norm_eps") or 1e-6,
     }
     fates = {name: _fate(name, parts, changes, arrays) for name in tensors}
     kept = "" if positions is None else RESAMPLING.format(grid=record["grid"])
@@ -194,9 +194,9 @@ def _is_left(name: str) -> bool:
     return held or name in TOKENS or re.match(r"(fc_)?norm\.", name) is not None
 
 
-def _heads(source: Path, whole: dict[str, Tensor], wishes: Wishes, told: dict) -> dict:
+def _heads(source: Path, whole: dict[str, Tensor], wishes: Wishes, declared: dict) -> dict:
     width = whole["patch_embed.proj.weight"].shape[0]
-    heads, known = (wishes.heads, "--heads") if wishes.heads else (told.get("heads"), told.get("heads_from"))
+    heads, known = (wishes.heads, "--heads") if wishes.heads else (declared.get("heads"), declared.get("heads_from"))
     if not heads:
         raise UserError(
             f"{source}: no tensor shows how many attention heads a ViT of width {width} has, and neither does this "

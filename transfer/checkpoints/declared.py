@@ -27,8 +27,8 @@ OF_CONFIG = {
 REMEDY = "correct it, or move it away and say what is needed"
 
 
-def told_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source: Path) -> dict[str, Any]:
-    """``heads``, how they are known (``heads_from``), ``layer_norm_eps``, ``name``, ``input``, as far as they are told.
+def declared_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source: Path) -> dict[str, Any]:
+    """``heads``, how they are known (``heads_from``), ``layer_norm_eps``, ``name``, ``input``, where they are declared.
 
     Args:
         tensors: the trunk's, by its family's names.
@@ -42,9 +42,9 @@ def told_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source:
     kernel = tensors.get("patch_embed.proj.weight")
     width = max(kernel.shape[-1], kernel.shape[0]) if kernel is not None and kernel.ndim == 4 else 0
     beside = _beside(source, width)
-    told = {**beside, **{key: value for key, value in inside.items() if value}}
+    declared = {**beside, **{key: value for key, value in inside.items() if value}}
     if entry.family == TIMM:
-        return told
+        return declared
     shown = entry.heads_of(tensors)
     for heads, known in (
         (inside.get("heads"), inside.get("heads_from") or "the file"),
@@ -54,21 +54,21 @@ def told_of(entry: Format, tensors: Mapping[str, Tensor], content: dict, source:
         (entry.heads.get(width), f"the format {entry.name}"),
     ):
         if heads:
-            return {**told, "heads": heads, "heads_from": known}
-    return told
+            return {**declared, "heads": heads, "heads_from": known}
+    return declared
 
 
-TOLD = ("heads", "heads_from", "layer_norm_eps", "name")
+DECLARED = ("heads", "heads_from", "layer_norm_eps", "name")
 
 
 def _inside(content: dict, source: Path) -> dict[str, Any]:
     """What the file's own record, configuration or arguments say."""
     record = at(content, f"{weights.ABOUT}/backbone") or at(content, "config/backbone") or {}
-    told = {key: value for key, value in record.items() if key in TOLD} if isinstance(record, Mapping) else {}
-    told = check(told, OF_NETWORK, source)
+    declared = {key: value for key, value in record.items() if key in DECLARED} if isinstance(record, Mapping) else {}
+    declared = check(declared, OF_NETWORK, source)
     arch = content.get("arch")
-    told |= {"name": arch} if isinstance(arch, str) and "heads_from" not in told else {}
-    return {**told, "name": told.get("name", "").removeprefix("timm:")}
+    declared |= {"name": arch} if isinstance(arch, str) and "heads_from" not in declared else {}
+    return {**declared, "name": declared.get("name", "").removeprefix("timm:")}
 
 
 def _heads_of(name: str) -> int | None:
@@ -90,23 +90,26 @@ def _beside(source: Path, width: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in BESIDE:
         if source.suffix in (".safetensors", ".bin") and (path := source.with_name(name)).is_file():
-            told = {key: value for key, value in check(read_json(path), {}, path).items() if value is not None}
-            found |= check(told, OF_CONFIG, path, remedy=REMEDY)
+            declared = {key: value for key, value in check(read_json(path), {}, path).items() if value is not None}
+            found |= check(declared, OF_CONFIG, path, remedy=REMEDY)
     if found.get("hidden_size", width) != width and width:
         raise UserError(
             f"{source.with_name(BESIDE[0])} is of another network: hidden_size {found['hidden_size']}, "
             f"{width} in {source.name}"
         )
-    told: dict[str, Any] = {"heads": found.get("num_attention_heads"), "layer_norm_eps": found.get("layer_norm_eps")}
+    declared: dict[str, Any] = {
+        "heads": found.get("num_attention_heads"),
+        "layer_norm_eps": found.get("layer_norm_eps"),
+    }
     scale = found if "image_mean" in found else check(found.get("pretrained_cfg", {}), OF_CONFIG, BESIDE[0])
     mean, std = scale.get("image_mean", scale.get("mean")), scale.get("image_std", scale.get("std"))
     if mean and std:
-        told["input"] = {
+        declared["input"] = {
             "order": "RGB",
             "pixel_mean": [round(255 * float(value), 4) for value in mean],
             "pixel_std": [round(255 * float(value), 4) for value in std],
             "stride_in_1x1": False,
         }
     if "architecture" in found:
-        told["name"] = found["architecture"]
-    return {key: value for key, value in told.items() if value}
+        declared["name"] = found["architecture"]
+    return {key: value for key, value in declared.items() if value}
