@@ -33,6 +33,7 @@ def transformers() -> Any:
     except ModuleNotFoundError as error:
         raise UserError(EXTRA) from error
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # its bars go to the log as one long line
     return transformers
 
 
