@@ -1,7 +1,7 @@
 """A training step of this suite against a plain loop like the official ones, and how many operations each starts.
 
     python benchmarks/step.py                         four methods, ResNet-50, views of 64 pixels, one thread
-    python benchmarks/step.py --methods simclr --precision bf16 --rounds 5
+    python benchmarks/step.py --methods simclr --precision bf16 --rounds 5 method.views_at_once=true
 
 Both have the same network and batch, and SGD. The plain loop takes views that are normalised already, keeps torch's
 usual memory layout, evaluates the loss as its formula says and reads it at each step. They run in turns in one process,
@@ -112,9 +112,10 @@ class Plain(nn.Module):
 class PlainSimclr(Plain):
     def __init__(self, config):
         super().__init__(mlp(2048, config.projector_width, config.output_width, norm=False))
+        self.at_once = config.views_at_once
 
     def forward(self, images):
-        return [self.student(x) for x in images]  # each view with its own batch statistics, as the suite has it
+        return self.student(torch.cat(images)).chunk(2) if self.at_once else [self.student(x) for x in images]
 
     def loss(self, z1, z2):
         z = F.normalize(torch.cat([z1, z2]), dim=1)
@@ -232,11 +233,12 @@ def parser() -> Parser:
     made.add_argument("--batch", type=int, default=16, help="images (default %(default)s)")
     made.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of all methods, as method.views_at_once=true")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
+    arguments = parser().parse_intermixed_args(argv)
     torch.set_num_threads(1)
     print(
         f"commit {commit()}, torch {torch.__version__}, {arguments.batch} images of {arguments.size} pixels, "
@@ -248,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pairs = [f"batch_size={arguments.batch}", f"views.size={arguments.size}", f"precision={arguments.precision}"]
         pairs += ["optim.name=sgd", *(f"method.{pair}" for pair in SMALL.get(name, []))]
         pairs += ["method.bn_groups=1"] if name == "moco_v2" else []
-        settings = resolve(name, "imagenet-100ep", pairs)
+        settings = resolve(name, "imagenet-100ep", [*pairs, *arguments.settings])
         print(compare(name, settings, arguments.rounds), flush=True)
     return 0
 

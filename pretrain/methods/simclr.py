@@ -33,7 +33,7 @@ class Method(JointEmbedding):
     """The shared network of joint embeddings with SimCLR's projector."""
 
     def __init__(self, backbone: Backbone, config: Config):
-        super().__init__(backbone, _projector(backbone.width, config))
+        super().__init__(backbone, _projector(backbone.width, config), at_once=config.views_at_once)
         self.config = config
 
     def loss_terms(self, embeddings: Embeddings) -> dict[str, Tensor]:

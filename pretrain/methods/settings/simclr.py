@@ -32,3 +32,7 @@ class Config:
 
     output_width: int = field(default=128, metadata=AT_LEAST_1)
     """Width of the projector's output, D (the paper's Figure 8: no difference from 32 to 2048)."""
+
+    views_at_once: bool = False
+    """Both views in one pass, so that batch norm sees both, as in the released code (google-research/simclr
+    tf2/model.py); else each view has its own statistics."""

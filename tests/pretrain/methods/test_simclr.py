@@ -84,3 +84,20 @@ def test_both_views_learn():
     network = simclr.Method(Trunk(), simclr.Config(projector_width=8))
     network.loss_terms(Embeddings((z1, z2), ()))["contrastive"].backward()
     assert z1.grad.norm() > 0 and z2.grad.norm() > 0
+
+
+def test_views_at_once_share_their_batch_statistics():
+    """In the released code one pass has both views; batch norm in eval mode does not tell one pass from two."""
+    images = [torch.randn(4, 8, generator=torch.Generator().manual_seed(i)) + i for i in range(2)]
+    torch.manual_seed(0)
+    network = simclr.Method(Trunk(), simclr.Config(projector_width=8, head="code", views_at_once=True))
+    together = network(images).online
+    joint = network.projector(network.backbone(torch.cat(images)))
+    assert torch.equal(torch.cat(together), joint)
+    network.at_once = False
+    apart = network(images).online
+    assert not torch.allclose(together[0], apart[0], atol=1e-3)
+    network.eval()
+    apart = network(images).online
+    network.at_once = True
+    torch.testing.assert_close(network(images).online, apart)
