@@ -147,7 +147,7 @@ def test_done_already_and_other_features_in_the_place(arguments, tmp_path, capsy
 
 def test_wrong_networks_are_one_line(arguments, exported, tmp_path):
     call = [*arguments, "--out", str(tmp_path / "f.safetensors")]
-    with pytest.raises(UserError, match="unknown layer 'head'; known: backbone, projector"):
+    with pytest.raises(UserError, match="unknown layer 'head'; known: backbone, embeddings, projector"):
         features.main([*call, "--weights", exported, "--layer", "head"])
     with pytest.raises(UserError, match="a backbone without its projector; give the checkpoint.pth"):
         features.main([*call, "--weights", exported, "--layer", "projector"])
