@@ -7,7 +7,8 @@ import pytest
 
 @pytest.fixture(scope="module")
 def runs(slurm_jobs):
-    return slurm_jobs.submit("alone"), slurm_jobs.submit("four", gpus=4)
+    """At a tenth of the usual rate: at that one, rounding grows tenfold a step on images with noise."""
+    return [slurm_jobs.submit(name, "pretrain.optim.lr=0.005", gpus=gpus) for name, gpus in (("alone", 0), ("four", 4))]
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +21,17 @@ def detectors(slurm_jobs):
     words = [f"transfer.{part}.BATCH_SIZE_PER_IMAGE={count}" for part, count in all_of.items()]
     words += [f"transfer.{part}.POSITIVE_FRACTION=1.0" for part in all_of]
     words += ["transfer.SOLVER.MAX_ITER=3", "transfer.SOLVER.AMP.ENABLED=False", "transfer.TEST.PRECISE_BN.NUM_ITER=1"]
-    words += ["transfer.SOLVER.BASE_LR=0.002", "transfer.TRANSFER.PICTURES=0", f"transfer.data={slurm_jobs.scenes}"]
+    words += ["transfer.SOLVER.BASE_LR=0.0002", "transfer.TRANSFER.PICTURES=0", f"transfer.data={slurm_jobs.scenes}"]
     words += ["--methods", "random", "--protocols", "demo-fpn", "--benchmarks", "scenes"]
     return [slurm_jobs.submit(f"detector{gpus}", *words, stage="transfer", gpus=gpus) for gpus in (0, 4)]
 
 
 def test_pretraining_over_two_nodes_has_the_loss_curve_of_one_process(runs):
-    """To rounding over the first updates; then rounding grows, on images with noise tenfold a step."""
     for jobs in runs:
         assert jobs.ended() == "COMPLETED", jobs.log()
     alone, four = ([line["similarity"] for line in jobs.curve()] for jobs in runs)
     assert len(alone) == 6 and len(set(alone)) == 6
-    assert four[:3] == pytest.approx(alone[:3], abs=5e-6)
-    assert four == pytest.approx(alone, abs=5e-4)
+    assert four == pytest.approx(alone, abs=5e-6)
 
 
 def test_a_detector_over_two_nodes_has_the_loss_curve_of_one_process(detectors):
@@ -47,4 +46,4 @@ def test_a_detector_over_two_nodes_has_the_loss_curve_of_one_process(detectors):
     for name in ("loss_rpn_cls", "loss_rpn_loc"):
         assert four[0][name] == pytest.approx(alone[0][name], rel=1e-5), name
     for one, other in zip(alone, four, strict=True):
-        assert other["total_loss"] == pytest.approx(one["total_loss"], rel=0.03)
+        assert other["total_loss"] == pytest.approx(one["total_loss"], rel=0.01)
