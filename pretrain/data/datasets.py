@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pretrain.config import DataConfig, TrainConfig
 from pretrain.data import shards, staging, views
 from pretrain.data.backends import batched
-from pretrain.data.decode import UnreadableImage, read_image, read_pixels
+from pretrain.data.decode import UnreadableImage, read_pixels
 from pretrain.data.image_index import FILE, ImageIndex
 from pretrain.data.walk import image_index
 from runtime import distributed, parent_watch, stopping
@@ -121,10 +121,10 @@ class ImageFolder:
         return len(self.index)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return read_image(*self._file(index))
+        return Image.fromarray(self.pixels(index))
 
     def pixels(self, index: int) -> np.ndarray:
-        """The same as an array (H, W, 3), uint8, sooner."""
+        """The same as an array (H, W, 3), uint8."""
         return read_pixels(*self._file(index))
 
     def name(self, index: int) -> str:

@@ -34,7 +34,7 @@ class Images:
         return len(self.numbers)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return Image.fromarray(self.source.pixels(self.numbers[index]))  # the quick decoder's, the same pixels
+        return self.source[self.numbers[index]]
 
     def subset(self, indices: list[int]) -> "Images":
         """Some of the images, in the order of ``indices``; the classes stay."""
