@@ -8,6 +8,16 @@ def cosine(progress: float, *, start: float, end: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def warmup_cosine_of_epochs(done: float, *, peak: float, warmup: float, epochs: float, end: float = 0.0) -> float:
+    """Linear from 0 to ``peak`` over ``warmup`` epochs, then a cosine down to ``end``, after ``done`` of ``epochs``.
+
+    As MAE's util/lr_sched.py: the first step has 0.
+    """
+    if done < warmup:
+        return peak * done / warmup
+    return cosine((done - warmup) / (epochs - warmup), start=peak, end=end)
+
+
 def warmup_cosine(
     step: int, *, peak: float, warmup_steps: int, total_steps: int, start: float = 0.0, end: float = 0.0
 ) -> float:

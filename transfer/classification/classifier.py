@@ -114,11 +114,10 @@ def _groups(module: nn.Module, lr: float, settings: Settings) -> list[dict[str, 
 
 
 def factor(done: float, settings: Settings) -> float:
-    """The rates after ``done`` epochs as a share of the peak: with a warm-up they change at every step (MAE's
-    util/lr_sched.py), without one between epochs only."""
+    """The rates after ``done`` epochs as a share of the peak: with a warm-up they change at every step, without one
+    between epochs only."""
     if warmup := settings.warmup_epochs:
-        rest = (done - warmup) / (settings.epochs - warmup)
-        return done / warmup if done < warmup else schedules.cosine(rest, start=1.0, end=0.0)
+        return schedules.warmup_cosine_of_epochs(done, peak=1.0, warmup=warmup, epochs=settings.epochs)
     epoch = int(done)
     if settings.schedule == "cosine":
         return schedules.cosine(epoch / settings.epochs, start=1.0, end=0.0)

@@ -83,6 +83,17 @@ def without_decay(network: Classifier) -> list[str]:
     return sorted(names())
 
 
+def _mixing(settings: FineTuneSettings, classes: int) -> Mixup:
+    return Mixup(
+        mixup_alpha=settings.mixup,
+        cutmix_alpha=settings.cutmix,
+        prob=settings.mix_probability,
+        switch_prob=settings.cutmix_share,
+        label_smoothing=settings.label_smoothing,
+        num_classes=classes,
+    )
+
+
 class FineTuning(Training):
     """As `Training`, of the whole network.
 
@@ -91,24 +102,20 @@ class FineTuning(Training):
         others: of `Training`.
     """
 
+    settings: FineTuneSettings
+
     def __init__(
         self, network: Classifier, *others: Any, name: str, seed: int, settings: FineTuneSettings, **more: Any
     ):
-        self.name, self.seed, self.how = name, seed, settings
+        self.name, self.seed = name, seed
         classes, device = network.linear.out_features, next(network.parameters()).device
         self.average = ModelEmaV3(network, decay=settings.ema) if settings.ema else None
         self.erase = RandomErasing(settings.random_erasing, mode="pixel", device=str(device))
-        mixing: dict[str, Any] = {
-            "mixup_alpha": settings.mixup,
-            "cutmix_alpha": settings.cutmix,
-            "prob": settings.mix_probability,
-        }
-        mixing |= {"switch_prob": settings.cutmix_share, "label_smoothing": settings.label_smoothing}
-        self.mix = Mixup(num_classes=classes, **mixing) if settings.mixup or settings.cutmix else None
+        self.mix = _mixing(settings, classes) if settings.mixup or settings.cutmix else None
         super().__init__(network, *others, settings=settings, **more)
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        return optimizer(self.network, self.name, self.how)
+        return optimizer(self.network, self.name, self.settings)
 
     @property
     def evaluated(self) -> Classifier:
@@ -119,17 +126,16 @@ class FineTuning(Training):
         return max(group["lr"] for group in self.optimizer.param_groups)
 
     def _set_rates(self) -> None:
-        """The rate of the last layer rises from 0 over the warm-up, then follows half a cosine to ``min_lr`` (MAE's
-        util/lr_sched.py)."""
-        how, done = self.how, self.step / self.per_epoch
-        peak, warmup = classifier.peak(how.lr, how), how.warmup_epochs
-        rest = (done - warmup) / (how.epochs - warmup)
-        rate = peak * done / warmup if done < warmup else schedules.cosine(rest, start=peak, end=how.min_lr)
+        """The rate of the last layer rises from 0 over the warm-up, then follows half a cosine to ``min_lr``."""
+        how = self.settings
+        peak, ends = classifier.peak(how.lr, how), {"epochs": how.epochs, "end": how.min_lr}
+        done = self.step / self.per_epoch
+        rate = schedules.warmup_cosine_of_epochs(done, peak=peak, warmup=how.warmup_epochs, **ends)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
 
     def _gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        parts = self.how.accumulate
+        parts = self.settings.accumulate
         total = torch.zeros((), device=self.device)
         with random_state.drawn_from(self.seed, self.step, distributed.rank()):
             images, targets = self._augmented(inputs, labels)
@@ -138,20 +144,20 @@ class FineTuning(Training):
                     loss = self._loss(self.parallel(part), of_part) / parts
                     loss.backward()
                 total += loss.detach()
-        if self.how.clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.how.clip)
+        if self.settings.clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         return total
 
     def _augmented(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Erased and mixed images, (b, 3, H, W), and their targets: (b,), or (b, K) where they are mixed."""
         images = self.network.prepare(inputs)
-        if self.how.random_erasing:
+        if self.settings.random_erasing:
             images = self.erase(images)
         return self.mix(images, labels) if self.mix else (images, labels)
 
     def _loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy with soft targets, which the mixing has smoothed already, or with labels."""
-        return F.cross_entropy(scores, targets, label_smoothing=0.0 if self.mix else self.how.label_smoothing)
+        return F.cross_entropy(scores, targets, label_smoothing=0.0 if self.mix else self.settings.label_smoothing)
 
     def _without_sum(self) -> Any:
         """Keep gradients on their rank for now."""

@@ -84,7 +84,7 @@ def test_the_loss_is_timms(mixed):
     soft = torch.randn(4, 8, generator=generator, dtype=torch.float64).softmax(1)
     targets = soft if mixed else torch.arange(4)
     theirs = SoftTargetCrossEntropy() if mixed else LabelSmoothingCrossEntropy(0.1)
-    ours = SimpleNamespace(mix=mixed, how=FineTuneSettings(label_smoothing=0.1))
+    ours = SimpleNamespace(mix=mixed, settings=FineTuneSettings(label_smoothing=0.1))
     assert FineTuning._loss(ours, scores, targets).item() == pytest.approx(theirs(scores, targets).item(), rel=1e-12)
 
 
@@ -93,7 +93,9 @@ def test_the_rate_rises_then_falls_to_its_least():
     group = {"lr_scale": 0.5}
     found = []
     for step in (0, 25, 50, 525, 1000):
-        here = SimpleNamespace(how=settings, step=step, per_epoch=10, optimizer=SimpleNamespace(param_groups=[group]))
+        here = SimpleNamespace(
+            settings=settings, step=step, per_epoch=10, optimizer=SimpleNamespace(param_groups=[group])
+        )
         FineTuning._set_rates(here)
         found.append(group["lr"] / 0.5)
     peak = 5e-4 * 1024 / 256
