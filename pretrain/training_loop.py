@@ -210,13 +210,13 @@ class StepLogger:
             values |= self.probe(self.state.network.backbone, embeddings.online[0].device, settings.precision)
         speed = (step - self.first) * settings.batch_size / (time.monotonic() - self.began)
         values |= {"effective_rank": rank, "matrix_entropy": math.log(rank), "lr": lr, "images_per_s": speed}
-        masked = methods.masks_patches(str(self.state.about["method"]))  # beside class tokens: errors, no second view
         note, limit = f"loss {loss:.3f}, rank {rank:.1f}, lr {lr:.2g}, {speed:.0f} img/s", ""
         if speeds := self.clock.speeds():
             values |= speeds.logged()
             note += f", waits for data {speeds.wait:.0%}"
             limit = self.clock.advice(backend=settings.views.backend, device=embeddings.online[0].device.type)
         if self.log:
+            masked = methods.masks_patches(str(self.state.about["method"]))  # then the rest is errors, no second view
             values |= information(embeddings.online[:1] if masked else embeddings.online)
             self.log.write(step, values)
         self.progress.update(step, note, limit)

@@ -113,7 +113,8 @@ def follow(
     Raises UserError for a folder without kept checkpoints, for a step that none of them has, and if curves.json is of
     other images.
     """
-    runs = [(name, path) for name, paths in map(checkpoints_of, folders) for path in paths]
+    found = [(folder, *checkpoints_of(folder)) for folder in folders]
+    runs = [(name, path) for _, name, paths in found for path in paths]
     if steps:
         runs = [(name, path) for name, path in runs if path.stem in {f"step-{step:06d}" for step in steps}]
         if not runs:
@@ -147,9 +148,7 @@ def follow(
             curves.add(run_name, {**about, "values": values, "warnings": measured["warnings"]})
         progress.update(done, f"{run_name} {path.stem}")
     drawn = {name: curves.runs[name] for name in dict.fromkeys(name for name, _ in runs)}
-    logged = {
-        name: logged_of(folder, drawn[name]) for folder in folders if (name := checkpoints_of(folder)[0]) in drawn
-    }
+    logged = {name: logged_of(folder, drawn[name]) for folder, name, _ in found if name in drawn}
     logged = {name: points for name, points in logged.items() if points}
     return Followed(drawn, logged, len(chosen), len(images.classes))
 

@@ -41,8 +41,7 @@ def build(settings: "BackboneConfig", *, side: int) -> "Backbone":
     import torch
 
     name = settings.name.removeprefix(PREFIX)
-    options = {"drop_path_rate": settings.drop_path} if settings.drop_path else {}
-    network = _pooled(name, **options)
+    network = _pooled(name, settings.drop_path)
     with torch.no_grad(), torch.random.fork_rng():
         try:
             shape = tuple(network.eval()(torch.zeros(1, 3, side, side)).shape)
@@ -57,8 +56,7 @@ def build(settings: "BackboneConfig", *, side: int) -> "Backbone":
 def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mapping[str, Any]) -> "Backbone":
     """The network ``told["name"]`` around the tensors. Raises UserError where they are not that network's."""
     del seen
-    options = {"drop_path_rate": rate} if (rate := told.get("drop_path")) else {}
-    network = _pooled(str(told["name"]).removeprefix(PREFIX), **options)
+    network = _pooled(str(told["name"]).removeprefix(PREFIX), told.get("drop_path", 0.0))
     own = network.state_dict()
     held = {name: value for name, value in state.items() if name in own}
     try:
@@ -68,8 +66,9 @@ def rebuilt(state: Mapping[str, "Tensor"], told: Mapping[str, Any], seen: Mappin
     return network.eval()
 
 
-def _pooled(name: str, **options: Any) -> Any:
-    """The network without its classifier, with its ``width``."""
+def _pooled(name: str, drop_path: float) -> Any:
+    """The network without its classifier, with its ``width``; one without stochastic depth is not asked for it."""
+    options = {"drop_path_rate": drop_path} if drop_path else {}
     network: Any = any_size(name, num_classes=0, **options)
     network.width = getattr(network, "head_hidden_size", network.num_features)
     return network

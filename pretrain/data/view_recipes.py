@@ -43,9 +43,9 @@ class View:
 _FIRST = View()
 _SECOND = replace(_FIRST, blur_p=0.1, solarize_p=0.2)
 
-# Each recipe is the tuple of views an image is turned into.
 _PLAIN = replace(_FIRST, jitter_p=0.0, grayscale_p=0.0, blur_p=0.0)
 
+# Each recipe is the tuple of views an image is turned into.
 RECIPES: dict[str, tuple[View, ...]] = {
     # Released Matrix-SSL and MEC code, which took it from MoCo v3.
     "asymmetric": (_FIRST, _SECOND),
