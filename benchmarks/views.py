@@ -23,7 +23,8 @@ from torchvision import transforms
 from pretrain.data.backends import opencv, pil
 from pretrain.data.decode import read_pixels
 from pretrain.data.view_parameters import draw
-from pretrain.data.views import RECIPES, View
+from pretrain.data.views import RECIPES
+from transfer.classification.crops import RandomCrop
 
 
 def photographs(count: int, folder: Path) -> list[Path]:
@@ -66,6 +67,7 @@ def official(blur: float, solarize: float) -> transforms.Compose:
 
 OFFICIAL = (official(1.0, 0.0), official(0.1, 0.2))
 PROBE = transforms.Compose([transforms.RandomResizedCrop(224), *OFFICIAL[0].transforms[-3:]])
+QUICK, PLAIN = (RandomCrop(size=224, min_scale=0.08, crops=crops) for crops in ("cv2", "torchvision"))
 HOW = {"size": 224, "interpolation": "bilinear"}
 
 
@@ -98,8 +100,11 @@ def official_probe_crop(file: Path, number: int) -> None:
 
 
 def probe_crop(file: Path, number: int) -> None:
-    parameters = draw(View(scale=(0.08, 1.0)), (0, 0, number, 0), width=500, height=375)
-    opencv.crop(read_pixels(file), parameters, **HOW)
+    QUICK(read_pixels(file), (0, 0, number))
+
+
+def probe_crop_by_torchvision(file: Path, number: int) -> None:
+    PLAIN(read_pixels(file), (0, 0, number))
 
 
 # name -> (what is timed, views of an image it makes, what it is compared with)
@@ -109,7 +114,8 @@ VARIANTS: dict[str, tuple[Callable, int, str]] = {
     "cv2": (by_cv2, 2, "official"),
     "torch, the worker's part": (crops_for_torch, 2, "official"),
     "official crop of a probe": (official_probe_crop, 1, "official crop of a probe"),
-    "crop of a probe": (probe_crop, 1, "official crop of a probe"),
+    "crops=cv2 of a probe": (probe_crop, 1, "official crop of a probe"),
+    "crops=torchvision of it": (probe_crop_by_torchvision, 1, "official crop of a probe"),
 }
 
 

@@ -85,6 +85,7 @@ def main(argv: list[str] | None = None) -> None:
             network=arguments.network,
             size=arguments.size,
             resize=arguments.resize,
+            crops=arguments.crops,
             bn_statistics=arguments.bn_statistics,
             precision=arguments.precision,
             workers=arguments.workers,
@@ -124,6 +125,12 @@ def parser() -> Parser:
     parser.add_argument("--size", type=int, help="side of the centre crop, pixels (default 224; 32 for a CIFAR stem)")
     parser.add_argument(
         "--resize", type=int, help="short side before the crop (default size * 8 / 7; CIFAR stem: size)"
+    )
+    parser.add_argument(
+        "--crops",
+        choices=["cv2", "torchvision"],
+        default="cv2",
+        help="what makes the crops: cv2 (default, quick) or torchvision (on PIL images; the same but for rounding)",
     )
     add_options(parser)
     parser.add_argument(

@@ -83,7 +83,8 @@ def _classify_as_a_rank(data: str):
     from transfer.backbones import frozen
     from transfer.classification import knn_run, labelled_images
 
-    how = {"size": 32, "resize": 32, "bn_statistics": "measured", "precision": "fp32", "workers": 0, "seed": 0}
+    how = {"size": 32, "resize": 32, "crops": "cv2", "bn_statistics": "measured", "precision": "fp32"}
+    how |= {"workers": 0, "seed": 0}
     halves, voting = labelled_images.load("scenes", data), [(20, 0.07), (5, 0.1)]
     return knn_run.classify(frozen.load("random"), halves, distributed.init("cpu"), voting=voting, **how)
 

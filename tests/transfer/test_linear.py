@@ -57,7 +57,7 @@ def test_a_run_leaves_a_result_with_last_and_best(finished, backbone_pth):
     assert records["top1-best"].value == max(epoch["top1"] for epoch in history)
     assert (context["precision"], context["processes"], context["bn_statistics"]) == ("fp32", 1, "stored")
     assert context["changed_from_protocol"]["batch_size"] == 8 and "note" not in context
-    assert context["protocol_version"] == 1
+    assert context["protocol_version"] == 2
     lines = (finished / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == history
     weights = checkpoint.read(finished / "classifier.pth")

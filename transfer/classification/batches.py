@@ -12,12 +12,25 @@ from runtime.cores import loader_workers
 from runtime.precision import autocast
 from runtime.progress import Progress
 from transfer.backbones.frozen import Backbone
-from transfer.classification.crops import CentreCrops, RandomCrops, centre_batches, random_batches
+from transfer.classification.crops import (
+    AugmentedCrop,
+    CentreCrops,
+    RandomCrop,
+    RandomCrops,
+    centre_batches,
+    random_batches,
+)
 from transfer.classification.labelled_images import Images
 from transfer.classification.settings import TrainingSettings
 
 VALIDATED = 100
 """Validation images in a batch."""
+
+
+def centre_crops(images: Images, settings: TrainingSettings) -> CentreCrops:
+    """The central crops of images, as the validation images are seen."""
+    how = {"interpolation": settings.interpolation, "crops": settings.crops}
+    return CentreCrops(images, size=settings.size, resize=settings.resize, **how)
 
 
 @torch.no_grad()
@@ -66,15 +79,22 @@ class Crops:
     Pixels and order depend on (seed, step) alone.
 
     Args:
-        crops: of the training images; None: plain ones.
+        crop: of the training images; None: a plain one.
     """
 
     def __init__(
-        self, train: Images, val: Images, settings: TrainingSettings, *, seed: int, crops: RandomCrops | None = None
+        self,
+        train: Images,
+        val: Images,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        crop: RandomCrop | AugmentedCrop | None = None,
     ):
-        how = {"size": settings.size, "interpolation": settings.interpolation}
-        crops = crops or RandomCrops(train, min_scale=settings.min_scale, seed=seed, **how)
-        centres = CentreCrops(val, resize=settings.resize, **how)
+        how: dict[str, Any] = {"interpolation": settings.interpolation, "crops": settings.crops}
+        crop = crop or RandomCrop(size=settings.size, min_scale=settings.min_scale, **how)
+        crops = RandomCrops(train, crop, size=settings.size, seed=seed)
+        centres = centre_crops(val, settings)
         order, workers, batch = distributed.shard(len(val)), settings.workers, settings.batch_size
         total = len(train) // batch * settings.epochs
 
@@ -156,8 +176,7 @@ class FeatureData:
         device: torch.device,
     ):
         how = {"device": device, "workers": settings.workers, "precision": settings.precision}
-        crop = {"size": settings.size, "resize": settings.resize, "interpolation": settings.interpolation}
-        self.rows, self.val_rows = (features(trunk, CentreCrops(images, **crop), **how) for images in (train, val))
+        self.rows, self.val_rows = (features(trunk, centre_crops(images, settings), **how) for images in (train, val))
         self.settings, self.seed = settings, seed
         self.count, self.val_count = len(train), len(val)
 

@@ -21,9 +21,8 @@ from runtime.results import Record
 from runtime.stopping import Stopped, StopRequest
 from transfer.backbones import RANDOM, frozen
 from transfer.classification import label_subset, labelled_images
-from transfer.classification.batches import CropData, CropFeatures, Crops, FeatureData, features
+from transfer.classification.batches import CropData, CropFeatures, Crops, FeatureData, centre_crops, features
 from transfer.classification.classifier import Classifier
-from transfer.classification.crops import CentreCrops
 from transfer.classification.labelled_images import Images
 from transfer.classification.run_guard import CHECKPOINT, claim, guard_of, is_complete
 from transfer.classification.settings import INCIDENTAL, TrainingSettings
@@ -144,17 +143,12 @@ class ClassifierRun:
         self.trunk.network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if self.weights == RANDOM:
             how = {"seed": self.seed, "device": self.device, "prepare": self.trunk.inputs}
-            frozen.measure_statistics(self.trunk.network, self.centres(self.train), **how)
+            frozen.measure_statistics(self.trunk.network, centre_crops(self.train, self.settings), **how)
 
     def classifier(self, below: nn.Module, settings: TrainingSettings, **how: Any) -> Classifier:
         """The untrained classifier on ``below``, which gives the backbone's features."""
         classes = len(self.val.classes)
         return Classifier(below, self.trunk.width, classes, settings, seed=self.seed, **how).to(self.device)
-
-    def centres(self, images: Images) -> CentreCrops:
-        """The central crops of images, as the validation images are seen."""
-        settings = self.settings
-        return CentreCrops(images, size=settings.size, resize=settings.resize, interpolation=settings.interpolation)
 
     def finish(self, trainings: Sequence[Training], **context) -> None:
         """Write what the finished trainings gave (the first rank does)."""
@@ -170,7 +164,7 @@ class ClassifierRun:
     def _best(self, trainings: Sequence[Training]) -> tuple[Training, dict]:
         """The training whose classifier is right most often on the images held out, and all of them in words."""
         how = {"device": self.device, "workers": self.settings.workers, "precision": self.settings.precision}
-        rows, labels = features(self.trunk, self.centres(self.held_out), **how)
+        rows, labels = features(self.trunk, centre_crops(self.held_out, self.settings), **how)
         found = []
         for training in trainings:
             training.network.eval()

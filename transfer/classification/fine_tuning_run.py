@@ -12,7 +12,7 @@ from runtime.stopping import StopRequest
 from transfer.backbones import frozen
 from transfer.classification.batches import CropData, Crops
 from transfer.classification.classifier_run import ClassifierRun
-from transfer.classification.crops import AugmentedCrops
+from transfer.classification.crops import AugmentedCrop
 from transfer.classification.fine_tuning import FineTuning, pool
 from transfer.classification.settings import FineTuneSettings
 from transfer.classification.trainer import Training
@@ -59,16 +59,14 @@ class FineTuneRun(ClassifierRun):
             """Images of the loader; those of a training step have been prepared when they come to the network."""
             return trunk.inputs(images) if images.dtype == torch.uint8 else images
 
-        augmented = AugmentedCrops(
-            self.train,
+        augmented = AugmentedCrop(
             size=settings.size,
             min_scale=settings.min_scale,
-            seed=self.seed,
             interpolation=settings.interpolation,
             augment=settings.augment,
             mean=trunk.mean[::-1] if trunk.order == "BGR" else trunk.mean,
         )
-        made = Crops(self.train, self.val, settings, seed=self.seed, crops=augmented)
+        made = Crops(self.train, self.val, settings, seed=self.seed, crop=augmented)
         data = CropData(self.train, self.val, settings, seed=self.seed, device=self.device, crops=made)
         network = self.classifier(trunk.network, settings, prepare=prepare)
         of = {"name": trunk.about["backbone"], "seed": self.seed, "settings": settings, "label": self.label}

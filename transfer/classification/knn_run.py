@@ -36,6 +36,7 @@ def run(
     voting: Sequence[tuple[int, float]] | None,
     size: int | None,
     resize: int | None,
+    crops: str,
     bn_statistics: str,
     precision: str,
     workers: int,
@@ -50,6 +51,7 @@ def run(
         weights, network: a backbone.pth, or ``random``, the untrained ``network``.
         voting: the rules (k, T); None: the published ones that there are enough training images for.
         size, resize: side of the crops and short side before the crop, pixels; None: what suits the network.
+        crops: ``cv2`` or ``torchvision``, see `TrainingSettings`.
         bn_statistics: ``stored``, ``measured`` on training images, or ``initial``.
         features: which of its family's; others than the ``usual`` ones are in the names of the protocols.
     """
@@ -59,7 +61,7 @@ def run(
     size, resize = crop_sizes(size, resize, stem=trunk.stem)
     train, val = labelled_images.load(benchmark, data)
     rules = voting_rules(voting, len(train))
-    how: dict[str, Any] = {"size": size, "resize": resize, "bn_statistics": bn_statistics}
+    how: dict[str, Any] = {"size": size, "resize": resize, "crops": crops, "bn_statistics": bn_statistics}
     how |= {"precision": precision, "seed": seed}
     identity = {
         **how,
@@ -103,18 +105,20 @@ def classify(
     voting: Sequence[tuple[int, float]],
     size: int,
     resize: int | None,
+    crops: str,
     bn_statistics: str,
     precision: str,
     workers: int,
     seed: int,
 ) -> dict[str, dict[str, float]]:
     """The accuracies of every rule, percent, by the name of its protocol; ``halves`` are training and validation."""
-    train, val = (CentreCrops(images, size=size, resize=resize or round(size * 8 / 7)) for images in halves)
+    how = {"size": size, "resize": resize or round(size * 8 / 7), "crops": crops}
+    train, val = (CentreCrops(images, **how) for images in halves)
     trunk = replace(trunk, network=trunk.network.to(device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
     if bn_statistics == "measured":
         frozen.measure_statistics(trunk.network, train, seed=seed, device=device, prepare=trunk.inputs)
     (bank, bank_labels), (rows, labels) = (
-        batches.features(trunk, crops, device=device, workers=workers, precision=precision) for crops in (train, val)
+        batches.features(trunk, images, device=device, workers=workers, precision=precision) for images in (train, val)
     )
     share, classes = distributed.shard(len(val)), len(val.images.classes)
     bank, rows = F.normalize(bank, dim=1), F.normalize(rows[share], dim=1)

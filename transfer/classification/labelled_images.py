@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
 from pretrain.data.datasets import Cifar, ImageFolder
 from pretrain.data.walk import check_class_folders
@@ -33,8 +33,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> Image.Image:
-        return self.source[self.numbers[index]]
+    def pixels(self, index: int) -> np.ndarray:
+        """An image as (H, W, 3), uint8."""
+        return self.source.pixels(self.numbers[index])
 
     def subset(self, indices: list[int]) -> "Images":
         """Some of the images, in the order of ``indices``; the classes stay."""

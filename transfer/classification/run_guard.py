@@ -23,6 +23,7 @@ def guard_of(folder: Path) -> run_guard.RunGuard:
     # of runs from before there was a choice
     before = {"features": USUAL, "network": backbones.USUAL}
     before |= {"exclude_1d": False, "warmup_epochs": 0, "interpolation": "bilinear", "head_std": 0.01}
+    before |= {"crops": "torchvision"}
     return run_guard.RunGuard(folder=folder, outputs=(CHECKPOINT, "result.json"), defaults=before)
 
 

@@ -57,6 +57,10 @@ class TrainingSettings:
     interpolation: str = field(default="bilinear", metadata=choice(*INTERPOLATIONS))
     """Of the crops, to train on and to test on: bilinear or bicubic."""
 
+    crops: str = field(default="cv2", metadata=choice("cv2", "torchvision"))
+    """What makes the crops: cv2 (torch's resize of bytes, at the parameters of `pretrain.data.view_parameters`) takes
+    half the time; torchvision (on PIL images) is what sources use. The record says which."""
+
     precision: str = field(default="fp32", metadata=choice("fp32", "bf16", "auto"))
     """fp32, bf16 (autocast of the backbone; the classifier stays in float32), or auto: bf16 where the processor is
     fast in it."""
@@ -198,6 +202,9 @@ class FineTuneSettings(TrainingSettings):
 
     interpolation: str = field(default="bicubic", metadata=choice(*INTERPOLATIONS))
     """Of the crops, to train on and to test on: bilinear or bicubic."""
+
+    crops: str = field(default="cv2", metadata=choice("cv2", "torchvision"))
+    """What makes the central crops, to test on: cv2 or torchvision; those to train on are timm's own."""
 
     head_std: float = field(default=2e-5, metadata=ABOVE_0)
     """Standard deviation of the classifier's first weights."""

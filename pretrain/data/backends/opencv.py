@@ -18,9 +18,25 @@ TRUNCATE = np.float32(-0.499)
 
 def crop(pixels: np.ndarray, p: Parameters, *, size: int, interpolation: str) -> np.ndarray:
     """Pixels (H, W, 3) uint8 -> the resized crop (size, size, 3), by Pillow's own filter."""
-    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None, :, p.top : p.top + p.height, p.left : p.left + p.width]
-    planes = planes.contiguous(memory_format=torch.channels_last)  # torch's fast path for bytes
-    resized = F.interpolate(planes, (size, size), mode=interpolation, antialias=True, align_corners=False)
+    return _resized(pixels[p.top : p.top + p.height, p.left : p.left + p.width], (size, size), interpolation)
+
+
+def centre(pixels: np.ndarray, *, size: int, resize: int, interpolation: str) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 -> the centre (size, size, 3) of the image whose short side is brought to ``resize``.
+
+    Sides and place are rounded as torchvision's Resize and CenterCrop do. ``size`` is at most ``resize``.
+    """
+    short = min(pixels.shape[:2])
+    height, width = (resize * side // short for side in pixels.shape[:2])
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    whole = _resized(pixels, (height, width), interpolation)
+    return np.ascontiguousarray(whole[top : top + size, left : left + size])
+
+
+def _resized(pixels: np.ndarray, sides: tuple[int, int], interpolation: str) -> np.ndarray:
+    # Pixels one behind the other, which is channels_last, are torch's fast path for bytes; it warns of read-only ones.
+    planes = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    resized = F.interpolate(planes, sides, mode=interpolation, antialias=True, align_corners=False)
     return resized[0].permute(1, 2, 0).numpy()
 
 

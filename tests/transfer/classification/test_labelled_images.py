@@ -8,7 +8,7 @@ from PIL import Image
 from pretrain.data import packing
 from runtime.command_line import UserError
 from transfer.classification import labelled_images
-from transfer.classification.crops import CentreCrops, RandomCrops
+from transfer.classification.crops import CentreCrop, CentreCrops, RandomCrop, RandomCrops
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_folders_are_classes(pets):
     assert train.names == ["cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"] and train.labels == [0, 0, 1, 1]
     part = train.subset([1, 2])
     assert (part.names, part.labels, len(part)) == (["cat/1.png", "dog/0.png"], [0, 1], 2)
-    assert part[1].getpixel((0, 0)) == (0, 0, 255)
+    assert part.pixels(1)[0, 0].tolist() == [0, 0, 255]
     assert part.fingerprint() != train.fingerprint() == labelled_images.load("pets", pets)[0].fingerprint()
 
 
@@ -44,7 +44,7 @@ def test_packed_images_are_the_same_set(pets, tmp_path):
         *(labelled_images.load("pets", root) for root in (pets, tmp_path / "packed")), strict=True
     ):
         assert (files.fingerprint(), files.labels) == (packed.fingerprint(), packed.labels)
-        assert all(np.array_equal(files[i], packed[i]) for i in range(len(files)))
+        assert all(np.array_equal(files.pixels(i), packed.pixels(i)) for i in range(len(files)))
 
 
 def test_wrong_folders_are_one_line(pets):
@@ -83,12 +83,14 @@ def test_cifar_comes_from_the_published_archive_only(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5: True)
     train, val = labelled_images.load("cifar100", tmp_path)
     assert (len(train), len(val), len(train.classes)) == (4, 2, 100)
-    assert train.names[3] == "00003" and train.labels == [0, 1, 2, 3] and train[0].size == (32, 32)
+    assert train.names[3] == "00003" and train.labels == [0, 1, 2, 3] and train.pixels(0).shape == (32, 32, 3)
 
 
-def test_a_crop_is_a_function_of_seed_epoch_and_index(scenes):
+@pytest.mark.parametrize("by", ["cv2", "torchvision"])
+def test_a_crop_is_a_function_of_seed_epoch_and_index(scenes, by):
     images, _ = labelled_images.load("scenes", scenes)
-    crops = [RandomCrops(images, size=16, min_scale=0.1, seed=seed) for seed in (0, 0, 1)]
+    crop = RandomCrop(size=16, min_scale=0.1, crops=by)
+    crops = [RandomCrops(images, crop, size=16, seed=seed) for seed in (0, 0, 1)]
     torch.manual_seed(5)  # chance elsewhere changes nothing
     pixels, label, fault = crops[0][3, 7]
     assert pixels.shape == (3, 16, 16) and pixels.dtype == torch.uint8 and (label, fault) == (images.labels[7], "")
@@ -97,7 +99,32 @@ def test_a_crop_is_a_function_of_seed_epoch_and_index(scenes):
         assert not torch.equal(pixels, other[0])
 
 
-def test_the_central_crop_keeps_whole_images_whole(pets):
+def test_random_crops_differ_in_area_place_and_side():
+    """A ramp to the right and downwards tells of each crop where it lies, how large it is, and whether it is turned."""
+    ramp = np.indices((100, 100)).transpose(1, 2, 0).astype(np.uint8)
+    pixels = np.concatenate([ramp, ramp[..., :1]], axis=2)
+    crop, seen = RandomCrop(size=10, min_scale=0.25), []
+    for index in range(60):
+        down, right, _ = crop(pixels, (0, 0, index)).double()
+        seen.append((right.mean(), down.mean(), (down[-1] - down[0]).mean(), (right[:, -1] - right[:, 0]).mean()))
+    x, y, height, width = torch.tensor(seen).T
+    assert (height > 0).all() and 20 <= (width < 0).sum() <= 40  # half are flipped, none stands on its head
+    area = height * width.abs() / 0.9**2 / 100**2  # first and last pixel lie a tenth of the crop apart
+    assert area.min() > 0.2 and area.max() < 1.05 and 0.5 < area.mean() < 0.75
+    assert x.std() > 5 and y.std() > 5
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("sides", [(375, 500), (500, 333), (64, 64), (257, 301), (20, 31)])
+def test_the_central_crop_is_torchvisions_but_for_rounding(sides, interpolation):
+    noise = np.random.default_rng(0).integers(256, size=(*sides, 3), dtype=np.uint8)
+    how = {"size": 28, "resize": 32, "interpolation": interpolation}
+    quick, theirs = (CentreCrop(crops=by, **how)(noise).int() for by in ("cv2", "torchvision"))
+    assert quick.shape == (3, 28, 28) and (quick - theirs).abs().max() <= 1
+
+
+@pytest.mark.parametrize("by", ["cv2", "torchvision"])
+def test_the_central_crop_keeps_whole_images_whole(pets, by):
     images, _ = labelled_images.load("pets", pets)
-    pixels, _, _ = CentreCrops(images, size=8, resize=8)[0]
+    pixels, _, _ = CentreCrops(images, size=8, resize=8, crops=by)[0]
     assert pixels.shape == (3, 8, 8) and (pixels[0] == 255).all() and (pixels[1:] == 0).all()
