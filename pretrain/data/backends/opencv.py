@@ -34,8 +34,9 @@ def centre(pixels: np.ndarray, *, size: int, resize: int, interpolation: str) ->
 
 
 def _resized(pixels: np.ndarray, sides: tuple[int, int], interpolation: str) -> np.ndarray:
-    # Pixels one behind the other, which is channels_last, are torch's fast path for bytes; it warns of read-only ones.
-    planes = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    # Contiguous pixels are channels_last, torch's fast path for bytes, if the axis of images comes before the
+    # permutation: behind it, its stride would tell torch otherwise. Of read-only pixels torch would warn.
+    planes = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
     resized = F.interpolate(planes, sides, mode=interpolation, antialias=True, align_corners=False)
     return resized[0].permute(1, 2, 0).numpy()
 
