@@ -247,11 +247,15 @@ class ViewsDataset(Dataset):
         raise UserError(f"not one of the {len(self.source)} images can be read (first: {unreadable[0]})")
 
 
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """Images (3, H, W) -> (b, 3, H, W) in channels_last, as the backends make them and networks want them."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+
+
 def _collate(samples: list) -> Batch:
     views, labels, unreadable = zip(*samples, strict=True)
-    # (b, S, S, 3) in memory: channels_last, as the backends make them and the network wants them.
-    stacked = [torch.stack([x.permute(1, 2, 0) for x in view]).permute(0, 3, 1, 2) for view in zip(*views, strict=True)]
-    return Batch(stacked, torch.tensor(labels), [name for names in unreadable for name in names])
+    batch = [stacked(view) for view in zip(*views, strict=True)]
+    return Batch(batch, torch.tensor(labels), [name for names in unreadable for name in names])
 
 
 class _CollateParameters:

@@ -126,6 +126,11 @@ def _sample(images: Images, index: int, crop: Callable[[np.ndarray], Tensor], si
         return torch.zeros(3, size, size, dtype=torch.uint8), images.labels[index], images.names[index]
 
 
+def _collate(samples: list[tuple[Tensor, int, str]]) -> tuple[Tensor, Tensor, list[str]]:
+    pixels, labels, faults = zip(*samples, strict=True)
+    return datasets.stacked(pixels), torch.tensor(labels), list(faults)
+
+
 def centre_batches(crops: CentreCrops, order: list[int], *, batch_size: int, workers: int) -> Iterator:
     """(uint8 (b, 3, H, W), labels (b,)) of the images in ``order``."""
     loader = DataLoader(
@@ -133,6 +138,7 @@ def centre_batches(crops: CentreCrops, order: list[int], *, batch_size: int, wor
         batch_size=batch_size,
         sampler=order,
         num_workers=workers,
+        collate_fn=_collate,
         worker_init_fn=datasets.begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
@@ -157,6 +163,7 @@ def random_batches(crops: RandomCrops, sampler: StepSampler, *, workers: int) ->
         crops,
         batch_sampler=parts,
         num_workers=workers,
+        collate_fn=_collate,
         worker_init_fn=datasets.begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
