@@ -21,16 +21,19 @@ ON_THE_HOST = {"_local_scalar_dense", "nonzero", "item", "equal", "is_nonzero", 
 """Operations whose result, or its shape, is a number of the device that the host must know: it waits."""
 
 
-class Waits(TorchDispatchMode):
-    """Notes what makes the host wait for the device."""
+class Dispatched(TorchDispatchMode):
+    """Notes what makes the host wait for the device, and counts what computes something: on a GPU, a launch each."""
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.waits, self.launches = [], 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function.overloadpacket.__name__ in ON_THE_HOST:
-            self.found.append(function)
+        name = function.overloadpacket.__name__
+        if name in ON_THE_HOST:
+            self.waits.append(function)
+        view = any(result.alias_info and not result.alias_info.is_write for result in function._schema.returns)
+        self.launches += function.namespace == "aten" and not view and not name.startswith(("empty", "new_empty"))
         return function(*args, **(kwargs or {}))
 
 
@@ -59,7 +62,7 @@ def test_a_steady_step_of_every_method_reads_no_number_from_the_device(name):
     # AdamW counts its steps in tensors of the host.
     optimizer = optimizers.build(network, replace(optim, name="sgd") if optim.name == "adamw" else optim)
     for step in range(1, 4):  # the first ones also look at what is looked at now and then
-        with Waits() as waits:
+        with Dispatched() as dispatched:
             labelled = methods.learns_from_labels(name)
             embeddings = embed(network, batch_of(name, settings), settings, CPU, labelled=labelled)
             terms = network.loss_terms(embeddings)
@@ -70,7 +73,27 @@ def test_a_steady_step_of_every_method_reads_no_number_from_the_device(name):
             optimizer.step()
             network.after_step(0.5 + step / 1000)
             vote(False, step, CPU)
-    assert waits.found == []
+    assert dispatched.waits == []
+
+
+@pytest.mark.parametrize(("name", "most"), [("matrix_ssl", 2000), ("moco_v2", 900)])
+@pytest.mark.slow
+def test_a_step_launches_little(name, most):
+    """ResNet-50 with the published recipe in bf16; 64 GPUs with 16 images each would wait for more launches."""
+    pairs = ["batch_size=8", "views.size=32", "precision=bf16", "optim.name=sgd"]
+    pairs += ["method.bn_groups=1"] if name == "moco_v2" else []  # as many as there are processes, so one for each
+    settings = resolve(name, "imagenet-100ep", pairs)
+    network = build(name, settings, CPU)
+    optimizer = optimizers.build(network, settings.optim)
+    for _ in range(2):  # the first step makes the optimiser's state
+        with Dispatched() as dispatched:
+            embeddings = embed(network, batch_of(name, settings), settings, CPU, labelled=False)
+            terms = network.loss_terms(embeddings)
+            optimizer.zero_grad(set_to_none=True)
+            sum(terms.values()).backward()
+            optimizer.step()
+            network.after_step(0.5)
+    assert 0.5 * most < dispatched.launches <= most
 
 
 def test_the_first_loss_that_is_not_finite_is_named_soon_and_before_a_checkpoint():
