@@ -58,8 +58,8 @@ class TrainingSettings:
     """Of the crops, to train on and to test on: bilinear or bicubic."""
 
     crops: str = field(default="cv2", metadata=choice("cv2", "torchvision"))
-    """What makes the crops: cv2 (torch's resize of bytes, at the parameters of `pretrain.data.view_parameters`) takes
-    half the time; torchvision (on PIL images) is what sources use. The record says which."""
+    """What makes the crops: cv2 (torch's resize of bytes) takes half the time, torchvision (on PIL images) is what
+    sources use; central crops are the same but for rounding, random ones are drawn in another way."""
 
     precision: str = field(default="fp32", metadata=choice("fp32", "bf16", "auto"))
     """fp32, bf16 (autocast of the backbone; the classifier stays in float32), or auto: bf16 where the processor is
