@@ -24,18 +24,18 @@ MOST_POINTS = 2000
 
 
 def against(panels: Sequence[Panel]) -> Section:
-    """A scatter per rank and score with its coefficients; folded away while no pair has enough rows for one."""
+    """A scatter per rank and score with its coefficients; while no pair has enough rows for one, a line says so."""
     if not panels:
         body = paragraph(
             "No backbone has both a rank and a score yet; the stages effective_rank and transfer measure them.",
             "notice",
         )
-    elif any(panel.correlation for panel in panels):
-        body = scatters(panels)
     else:
-        most = max(len(panel.points) for panel in panels)
-        body = paragraph(f"Too few rows for a rank correlation: n = {most}, at least {FEWEST} are needed.", "notice")
-        body += details("The points all the same", scatters(panels))
+        body = scatters(panels)
+        if not any(panel.correlation for panel in panels):
+            most = max(len(panel.points) for panel in panels)
+            few = f"Too few rows for a rank correlation: n = {most}, at least {FEWEST} are needed."
+            body = paragraph(few, "notice") + body
     return Section(id="rank-against-ap", title="Rank against AP", body=body)
 
 
