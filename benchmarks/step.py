@@ -210,16 +210,17 @@ def compare(name: str, settings: TrainConfig, rounds: int) -> str:
     batch = datasets.Batch(pixels, torch.zeros(b, dtype=torch.long), [])
     steps = {"suite": suite_step(name, settings, batch), "plain": plain_step(name, settings, images)}
     counts, times = {}, {key: [] for key in steps}
-    for number in range(rounds + 1):
+    for step in steps.values():
+        step()  # warms up, and makes the optimiser's state
+    for key, step in steps.items():
+        with Operations() as operations:
+            step()
+        counts[key] = operations.count
+    for _ in range(rounds):
         for key, step in steps.items():
             began = time.process_time()
-            if number:
-                step()
-                times[key].append(time.process_time() - began)
-            else:  # warms up as well
-                with Operations() as operations:
-                    step()
-                counts[key] = operations.count
+            step()
+            times[key].append(time.process_time() - began)
     ratios = [plain / suite for suite, plain in zip(times["suite"], times["plain"], strict=True)]
     suite, plain = (statistics.median(times[key]) for key in ("suite", "plain"))
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
