@@ -97,8 +97,13 @@ def measure_statistics(
     network: nn.Module, source: datasets.ImageFolder | datasets.Cifar, settings: TrainConfig, device: torch.device
 ) -> None:
     """Give an untrained network the batch statistics of its images' views, which training would have left in it."""
-    for batch in datasets.batches(source, settings, total_steps=UNTRAINED_BATCHES, start=0, device=device):
+    progress = Progress(UNTRAINED_BATCHES, "batch statistics", quiet=not distributed.is_main())
+    loader = datasets.batches(source, settings, total_steps=UNTRAINED_BATCHES, start=0, device=device)
+    for number, batch in enumerate(loader, start=1):
+        if batch.fault:
+            raise UserError(batch.fault)
         embed(network, batch, settings, device, labelled=False)
+        progress.update(number)
 
 
 def check_classes(network: nn.Module, source: datasets.ImageFolder | datasets.Cifar) -> None:

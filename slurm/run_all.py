@@ -132,7 +132,8 @@ def parse(argv: list[str] | None, registry: Mapping[str, Stage] = STAGES) -> arg
     if not (options.stage or options.init_cluster):
         faults.append(f"--stage is missing: what to run, of {', '.join(registry)} (see --help)")
     if options.estimate != (options.gpus is not None):
-        faults.append("--estimate and --gpus N belong together: when would N GPUs be done")
+        given, other = ("--estimate", "--gpus N") if options.estimate else ("--gpus", "--estimate")
+        faults.append(f"{given} is there without {other}; give both: --estimate --gpus 8 says when 8 GPUs are done")
     for name in ("parallel", "max_running", "gpus"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             faults.append(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected at least 1")

@@ -16,7 +16,7 @@ from analysis.report_page.training import NO_TERMS
 from pretrain import train, training_loop
 from pretrain.checkpoints import checkpoint
 from pretrain.data import packing
-from runtime import precision
+from runtime import precision, progress
 from runtime.provenance import ROOT
 
 SCRIPT = "pretrain/train.py"
@@ -55,9 +55,13 @@ def test_auto_is_the_precision_that_the_run_began_with(finished, scenes, monkeyp
 
 @pytest.mark.slow
 def test_no_epochs_write_what_training_starts_from_with_statistics_of_the_images(scenes, tmp_path, monkeypatch):
-    """The control of a table: the same initial weights, which the converter takes as it takes those of a run."""
+    """The control of a table: the same initial weights, which the converter takes as it takes those of a run. Its
+    progress, from which --estimate takes a speed, is that of the statistics."""
     monkeypatch.setattr(training_loop, "UNTRAINED_BATCHES", 2)
+    monkeypatch.setattr(progress, "record_path", tmp_path / "progress.json")
     assert train.main(small(scenes, tmp_path, "epochs=0", "seed=3")) == 0
+    report = json.loads((tmp_path / "progress.json").read_text())
+    assert (report["label"], report["first_done"], report["done"], report["total"]) == ("batch statistics", 1, 2, 2)
     written = checkpoint.read_backbone(tmp_path / "backbone.pth")["state_dict"]
     arguments = train.parse(small(scenes, tmp_path, "seed=3"))
     start = training_loop.build("matrix_ssl", arguments.config, torch.device("cpu")).backbone
