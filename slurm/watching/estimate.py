@@ -17,7 +17,7 @@ from typing import NamedTuple
 from runtime import job_records
 from runtime.command_line import Parser, UserError, run
 from runtime.job_graph import Job
-from runtime.job_records import Submission
+from runtime.job_records import Done, Submission
 from runtime.progress import Snapshot
 from runtime.text_grid import aligned
 from slurm.running.outcome import Outcome
@@ -45,6 +45,27 @@ class Speed(NamedTuple):
     @property
     def hours(self) -> float:
         return self.steps / self.per_s / 3600
+
+    @property
+    def cells(self) -> list[str]:
+        return [str(self.steps), f"{self.per_s:.3g}"]
+
+
+class Whole(NamedTuple):
+    """What a short run has measured that was through before its time was up."""
+
+    seconds: float
+    """Of the whole job."""
+
+    limit: str = ""
+
+    @property
+    def hours(self) -> float:
+        return self.seconds / 3600
+
+    @property
+    def cells(self) -> list[str]:
+        return ["all", ""]
 
 
 def speed_of(progress: Snapshot | None) -> Speed | None:
@@ -105,7 +126,7 @@ def short_runs(runs: Path, jobs: Sequence[Job]) -> dict[str, Job]:
     return chosen
 
 
-def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable[[list[Job]], Outcome]) -> dict[str, Speed]:
+def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable[[list[Job]], Outcome]) -> dict[str, Speed | Whole]:
     """Speed key -> speed; ``execute`` runs a list of jobs to their end and returns the outcome.
 
     Raises UserError if a short run fails, or records no progress.
@@ -118,7 +139,10 @@ def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable[[list[Job]], O
     speeds = {}
     for name, job in short.items():
         home = job_records.home(runs, job.name)
-        speed = speed_of(job_records.read(home, Snapshot))
+        progress, done = job_records.read(home, Snapshot), job_records.read(home, Done)
+        # The last report of a whole run may be of what comes after training.
+        through = done is not None and done.seconds < SECONDS
+        speed = Whole(done.seconds, progress.limit if progress else "") if through else speed_of(progress)
         if speed is None:
             logs = job_records.logs(runs, job.name, job_records.read(home, Submission))
             raise UserError(f"the short run of {name} recorded no speed; its log: {logs[0] if logs else 'none'}")
@@ -128,7 +152,7 @@ def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable[[list[Job]], O
     return speeds
 
 
-def forecast(jobs: Sequence[Job], speeds: dict[str, Speed], *, gpus: int) -> str:
+def forecast(jobs: Sequence[Job], speeds: Mapping[str, Speed | Whole], *, gpus: int) -> str:
     """Hours per cell, GPU-hours, what limits each, and the date when ``gpus`` GPUs would be through."""
     hours = {job.name: speeds[speed_key(job)].hours for job in jobs if job.stage in STAGES}
     rows = [["", "steps", "steps/s", "hours a cell", "cells", "GPU-hours"]]
@@ -137,8 +161,7 @@ def forecast(jobs: Sequence[Job], speeds: dict[str, Speed], *, gpus: int) -> str
         cells = [job for job in jobs if job.stage in STAGES and speed_key(job) == name]
         gpu_hours = sum(job.resources.gpus * speed.hours for job in cells)
         total += gpu_hours
-        row = [name, speed.steps, f"{speed.per_s:.3g}", f"{speed.hours:.2f}", len(cells), f"{gpu_hours:.1f}"]
-        rows.append([str(value) for value in row])
+        rows.append([name, *speed.cells, f"{speed.hours:.2f}", str(len(cells)), f"{gpu_hours:.1f}"])
     lines = aligned(rows, left=1)
     limits = [f"{name}: {speed.limit}" for name, speed in speeds.items() if speed.limit]
     needed = finish(jobs, hours, gpus=gpus)
