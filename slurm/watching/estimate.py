@@ -140,9 +140,10 @@ def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable[[list[Job]], O
     for name, job in short.items():
         home = job_records.home(runs, job.name)
         progress, done = job_records.read(home, Snapshot), job_records.read(home, Done)
-        # The last report of a whole run may be of what comes after training.
-        through = done is not None and done.seconds < SECONDS
-        speed = Whole(done.seconds, progress.limit if progress else "") if through else speed_of(progress)
+        if done is not None and done.seconds < SECONDS:  # its last report may be of what comes after training
+            speed = Whole(done.seconds, progress.limit if progress else "")
+        else:
+            speed = speed_of(progress)
         if speed is None:
             logs = job_records.logs(runs, job.name, job_records.read(home, Submission))
             raise UserError(f"the short run of {name} recorded no speed; its log: {logs[0] if logs else 'none'}")
