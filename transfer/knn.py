@@ -23,6 +23,7 @@ from runtime.command_line import Faults, Parser, UserError, run
 from runtime.cores import AUTO_WORKERS
 from transfer.backbones import RANDOM, add_options, check_options
 from transfer.classification.classifier_protocol import check_seed
+from transfer.classification.settings import CROPS
 
 Number = TypeVar("Number", int, float)
 
@@ -128,7 +129,7 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--crops",
-        choices=["cv2", "torchvision"],
+        choices=CROPS,
         default="cv2",
         help="what makes the crops: cv2 (default, quick) or torchvision (on PIL images; the same but for rounding)",
     )

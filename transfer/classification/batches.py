@@ -29,8 +29,13 @@ VALIDATED = 100
 
 def centre_crops(images: Images, settings: TrainingSettings) -> CentreCrops:
     """The central crops of images, as the validation images are seen."""
-    how = {"interpolation": settings.interpolation, "crops": settings.crops}
-    return CentreCrops(images, size=settings.size, resize=settings.resize, **how)
+    return CentreCrops(
+        images,
+        size=settings.size,
+        resize=settings.resize,
+        interpolation=settings.interpolation,
+        crops=settings.crops,
+    )
 
 
 @torch.no_grad()
@@ -91,8 +96,12 @@ class Crops:
         seed: int,
         crop: RandomCrop | AugmentedCrop | None = None,
     ):
-        how: dict[str, Any] = {"interpolation": settings.interpolation, "crops": settings.crops}
-        crop = crop or RandomCrop(size=settings.size, min_scale=settings.min_scale, **how)
+        crop = crop or RandomCrop(
+            size=settings.size,
+            min_scale=settings.min_scale,
+            interpolation=settings.interpolation,
+            crops=settings.crops,
+        )
         crops = RandomCrops(train, crop, size=settings.size, seed=seed)
         centres = centre_crops(val, settings)
         order, workers, batch = distributed.shard(len(val)), settings.workers, settings.batch_size

@@ -19,6 +19,9 @@ from runtime.settings import (
 )
 from transfer.backbones import USUAL, feature_kinds
 
+CROPS = ("cv2", "torchvision")
+"""What can make the crops of labelled images."""
+
 INCIDENTAL = ("workers", "device")
 """Settings that may differ when a run resumes: they do not touch its result."""
 
@@ -57,7 +60,7 @@ class TrainingSettings:
     interpolation: str = field(default="bilinear", metadata=choice(*INTERPOLATIONS))
     """Of the crops, to train on and to test on: bilinear or bicubic."""
 
-    crops: str = field(default="cv2", metadata=choice("cv2", "torchvision"))
+    crops: str = field(default="cv2", metadata=choice(*CROPS))
     """What makes the crops: cv2 (torch's resize of bytes) takes half the time, torchvision (on PIL images) is what
     sources use; central crops are the same but for rounding, random ones are drawn in another way."""
 
@@ -203,7 +206,7 @@ class FineTuneSettings(TrainingSettings):
     interpolation: str = field(default="bicubic", metadata=choice(*INTERPOLATIONS))
     """Of the crops, to train on and to test on: bilinear or bicubic."""
 
-    crops: str = field(default="cv2", metadata=choice("cv2", "torchvision"))
+    crops: str = field(default="cv2", metadata=choice(*CROPS))
     """What makes the central crops, to test on: cv2 or torchvision; those to train on are timm's own."""
 
     head_std: float = field(default=2e-5, metadata=ABOVE_0)

@@ -111,6 +111,12 @@ def test_work_that_is_through_before_its_time_is_up_takes_what_it_took(suite, mo
 
 
 def test_a_short_run_without_progress_is_an_error(tmp_path):
+    def execute(run):
+        short = run[-1]
+        log = job_records.home(tmp_path, short.name) / "7_0_log.err"
+        job_records.write_submission(tmp_path, short, "local", "7", log=log)
+        return Outcome()
+
     jobs = build(replace(PLAN, runs=tmp_path), ["pretrain"])
-    with pytest.raises(UserError, match="short run of simclr/pretrain recorded no speed; its log: none"):
-        estimate.measure(tmp_path, jobs, execute=lambda jobs: Outcome())
+    with pytest.raises(UserError, match="short run of simclr/pretrain recorded no speed; its log: .*/jobs/.estimate"):
+        estimate.measure(tmp_path, jobs, execute=execute)
