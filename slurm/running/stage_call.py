@@ -35,6 +35,10 @@ PATIENCE_S, RETRY_S = 3600, 10
 POLL_S = 60
 """Between two questions of each of the other tasks."""
 
+RUNS = ("RUNNING", "SIGNALING", "")
+"""States of a job that SLURM is not taking away. A preemption sends SIGCONT before SIGTERM, and until all nodes have
+answered that the job that runs on is SIGNALING (``slurmctld/job_mgr.c``). Empty where SLURM does not say."""
+
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JOB_KEY")
 
 REASON_LENGTH = 300
@@ -223,7 +227,7 @@ def requeue(rank: int, record_end: Callable) -> None:
     end = time.monotonic() + PATIENCE_S
     while True:
         state = state_of(job_id)
-        if state not in ("RUNNING", ""):
+        if state not in RUNS:
             print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
             break
         if another_task_failed(job_id):
@@ -251,7 +255,7 @@ def wait_for_requeue(job_id: str) -> None:
     end, pause = time.monotonic() + PATIENCE_S, RETRY_S
     while time.monotonic() < end:
         time.sleep(pause)
-        if state_of(job_id) not in ("RUNNING", ""):
+        if state_of(job_id) not in RUNS:
             return
         pause = POLL_S
 

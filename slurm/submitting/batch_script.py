@@ -20,7 +20,7 @@ REQUEUES = 10_000
 EPILOGUE = [
     "code=$?",
     'id="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; id="${id:-$SLURM_JOB_ID}"',
-    'runs() { scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }',
+    'runs() { scontrol --oneliner show job "$id" | grep -Eq "JobState=(RUNNING|SIGNALING) .*$1"; }',
     "case $code in",
     '    0) rm -f "$folder/$id"_*.pkl "$folder/${id}_exit" ;;',
     '    140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python',
@@ -32,7 +32,7 @@ EPILOGUE = [
 ]
 """The end of a batch script. It removes the pickles of a job that ended well, from ``$folder``, and records any other
 exit code there. It queues the job again where a signal killed Python before Python listened, or where the stage saved
-in a container without SLURM's commands.
+in a container without SLURM's commands. A job that is preempted may be SIGNALING for a while: it still runs.
 """
 
 ON_EACH_NODE = 'srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1'

@@ -116,7 +116,8 @@ if __name__ == "__main__":
         print("\n".join(state(job) if lone else f"{job.name}|{state(job)}|None" for job in alive))
     elif name == "scontrol" and "show" in arguments:
         preempted = os.environ.get("FAKE_PREEMPTED", "None")
-        print(f"JobId=1 JobState={state(queue() / arguments[-1])} Reason=None PreemptTime={preempted} Restarts=0")
+        shown = state(queue() / arguments[-1]) if preempted == "None" else "SIGNALING"
+        print(f"JobId=1 JobState={shown} Reason=None PreemptTime={preempted} Restarts=0")
     elif name == "scontrol":
         state(queue() / arguments[1], "PENDING")
     elif name == "scancel":

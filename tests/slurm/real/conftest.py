@@ -93,13 +93,13 @@ def preempted(slurm):
     """By a job of a partition that goes first, which it learns by SIGTERM alone."""
     jobs = slurm.submit("preempted", gpus=1, place={"partition": "spare"}, PACE_S=6)
     jobs.at_step(1)
-    preempt()
+    slurm.preemption.wait(240)
     jobs.runs_again(1)
     return jobs
 
 
 def preempt():
-    """Submit a job that goes first and needs all GPUs."""
+    """Submit a job that goes first and needs all GPUs, the moment that both jobs it takes the place of are ready."""
     urgent = ["--partition=urgent", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null", "--wrap=sleep 1"]
     subprocess.run(["sbatch", *urgent], check=True, capture_output=True)
 
@@ -119,7 +119,7 @@ def before_python(slurm, name, **options):
 
 def preempted_early(slurm):
     jobs = before_python(slurm, "preempted-early", gpus=1, place={"partition": "spare"})
-    preempt()
+    slurm.preemption.wait(240)
     return jobs
 
 
@@ -147,6 +147,8 @@ class Site:
     scenes: Path
     ids: list[str] = field(default_factory=list)
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    preemption: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, action=preempt))
+    """Where the two scenarios of a preemption meet: one would else take the other's job away as well, too early."""
 
     def submit(self, name: str, *words: str, stage: str = "pretrain", gpus: int = 0, place=(), **variables) -> "Jobs":
         """Submit a stage into ``name``/runs; ``variables`` are the environment of its jobs, ``place`` the cluster's."""

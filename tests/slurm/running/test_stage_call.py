@@ -30,19 +30,22 @@ def slurm(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "number, tasks, preempted, requeued",
+    "number, tasks, state, preempted, requeued",
     [
-        (signal.SIGUSR2, 4, "PreemptTime=None", True),  # the time limit is near
-        (signal.SIGTERM, 4, "PreemptTime=2026-11-22T06:36:15", True),
-        (signal.SIGTERM, 4, "PreemptTime=None", False),
-        (signal.SIGTERM, 4, "", False),  # srun ends the others when one task has failed: it would for ever
-        (signal.SIGTERM, 1, "PreemptTime=None", True),  # there is no other
+        (signal.SIGUSR2, 4, "RUNNING", "PreemptTime=None", True),  # the time limit is near
+        (signal.SIGTERM, 4, "RUNNING", "PreemptTime=2026-11-22T06:36:15", True),
+        (signal.SIGTERM, 4, "SIGNALING", "PreemptTime=2026-11-22T06:36:15", True),  # SIGCONT comes first
+        (signal.SIGTERM, 4, "RUNNING", "PreemptTime=None", False),
+        (signal.SIGTERM, 4, "RUNNING", "", False),  # srun ends the others when one task has failed: it would for ever
+        (signal.SIGTERM, 1, "RUNNING", "PreemptTime=None", True),  # there is no other
     ],
 )
-def test_a_job_whose_other_task_failed_is_not_queued_again(monkeypatch, slurm, number, tasks, preempted, requeued):
+def test_a_job_whose_other_task_failed_is_not_queued_again(
+    monkeypatch, slurm, number, tasks, state, preempted, requeued
+):
     monkeypatch.setattr(stopping, "latest_signal", number)
     monkeypatch.setenv("SLURM_NTASKS", str(tasks))
-    calls = slurm(squeue="RUNNING\n", scontrol=f"JobId=5 JobState=RUNNING {preempted} Restarts=0\n")
+    calls = slurm(squeue=f"{state}\n", scontrol=f"JobId=5 JobState={state} {preempted} Restarts=0\n")
     ends = []
     with pytest.raises(SystemExit):
         stage_call.requeue(0, lambda code, reason, lost_task: ends.append(lost_task))
@@ -52,11 +55,11 @@ def test_a_job_whose_other_task_failed_is_not_queued_again(monkeypatch, slurm, n
 
 def test_the_other_tasks_of_a_cancelled_job_do_not_stay_until_they_are_killed(monkeypatch, slurm):
     """They outlast a job that runs, as the first task may still queue it again, and a SLURM that is silent."""
-    answers, pauses = ["RUNNING", "", "COMPLETING"], []
+    answers, pauses = ["RUNNING", "", "SIGNALING", "COMPLETING"], []
     calls = slurm()
     monkeypatch.setattr(stage_call, "state_of", lambda job_id: answers.pop(0))
     monkeypatch.setattr(stage_call.time, "sleep", pauses.append)
     with pytest.raises(SystemExit) as end:
         stage_call.requeue(1, None)
-    assert end.value.code == stage_call.INTERRUPTED and not answers and pauses == [10, 60, 60]
+    assert end.value.code == stage_call.INTERRUPTED and not answers and pauses == [10, 60, 60, 60]
     assert not calls, "it asks for no place in the queue"

@@ -28,7 +28,7 @@ srun --unbuffered --output /HERE/runs/jobs/simclr-demo-seed0/pretrain/%j_%t_log.
 code=$?
 folder=/HERE/runs/jobs/simclr-demo-seed0/pretrain
 id="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; id="${id:-$SLURM_JOB_ID}"
-runs() { scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }
+runs() { scontrol --oneliner show job "$id" | grep -Eq "JobState=(RUNNING|SIGNALING) .*$1"; }
 case $code in
     0) rm -f "$folder/$id"_*.pkl "$folder/${id}_exit" ;;
     140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python

@@ -40,7 +40,7 @@ srun --unbuffered --output /HERE/runs/jobs/data/scenes/%j_%t_log.out --error /HE
 code=$?
 folder=/HERE/runs/jobs/data/scenes
 id="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; id="${id:-$SLURM_JOB_ID}"
-runs() { scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }
+runs() { scontrol --oneliner show job "$id" | grep -Eq "JobState=(RUNNING|SIGNALING) .*$1"; }
 case $code in
     0) rm -f "$folder/$id"_*.pkl "$folder/${id}_exit" ;;
     140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python

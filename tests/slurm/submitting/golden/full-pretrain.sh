@@ -43,7 +43,7 @@ srun --unbuffered --output /HERE/runs/jobs/arrays/pretrain/%A_%a_%t_log.out --er
 code=$?
 folder=/HERE/runs/jobs/arrays/pretrain
 id="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; id="${id:-$SLURM_JOB_ID}"
-runs() { scontrol --oneliner show job "$id" | grep -q "JobState=RUNNING .*$1"; }
+runs() { scontrol --oneliner show job "$id" | grep -Eq "JobState=(RUNNING|SIGNALING) .*$1"; }
 case $code in
     0) rm -f "$folder/$id"_*.pkl "$folder/${id}_exit" ;;
     140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python
