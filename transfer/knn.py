@@ -23,7 +23,7 @@ from runtime.command_line import Faults, Parser, UserError, run
 from runtime.cores import AUTO_WORKERS
 from transfer.backbones import RANDOM, add_options, check_options
 from transfer.classification.classifier_protocol import check_seed
-from transfer.classification.settings import CROPS
+from transfer.classification.settings import CROPS, CROPS_HELP
 
 Number = TypeVar("Number", int, float)
 
@@ -127,12 +127,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--resize", type=int, help="short side before the crop (default size * 8 / 7; CIFAR stem: size)"
     )
-    parser.add_argument(
-        "--crops",
-        choices=CROPS,
-        default="cv2",
-        help="what makes the crops: cv2 (default, quick) or torchvision (on PIL images; the same but for rounding)",
-    )
+    parser.add_argument("--crops", choices=CROPS, default="cv2", help=CROPS_HELP)
     add_options(parser)
     parser.add_argument(
         "--bn-statistics",

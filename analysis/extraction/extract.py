@@ -22,6 +22,7 @@ from runtime.progress import Progress
 from runtime.provenance import commit
 from transfer.backbones import RANDOM, USUAL, with_features
 from transfer.backbones.frozen import Backbone, load, measure_statistics
+from transfer.classification.crops import CentreCrop
 
 BATCH = 64
 """Images of a rank at a time."""
@@ -68,8 +69,9 @@ def random_views(backbone: Backbone, *, size: int, count: int, seed: int) -> Ran
 
 def refuse_other_features(out: Path, about: dict) -> None:
     """Raise UserError if the features in ``out`` come from other weights, images or settings than ``about`` says."""
-    # Files from before there was a choice do not name the network.
+    # Files from before there was a choice name neither the network nor what made the crops.
     there = {"backbone": backbones.USUAL, **feature_file.read(out).about}
+    there["settings"] = {"crops": "torchvision", **there["settings"]}
     if differing := [key for key, value in about.items() if there.get(key) != value]:
         raise UserError(f"{out} holds other features ({', '.join(differing)}); choose another --out")
 
@@ -124,7 +126,7 @@ def write_features(
         return
     on = distributed.init(device)
     augment = random_views(backbone, size=options.size, count=views, seed=sample_seed) if views else None
-    prepared = Prepared(images, chosen, size=options.size, resize=options.resize, augment=augment)
+    prepared = Prepared(images, chosen, CentreCrop(**options.crop), augment=augment)
     model = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if weights == RANDOM:
         measure_statistics(model, prepared, seed=seed, device=on, prepare=backbone.inputs)

@@ -4,11 +4,11 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 from pretrain.data import datasets
 from pretrain.data.decode import UnreadableImage
@@ -16,6 +16,7 @@ from pretrain.data.image_index import NO_LABEL
 from pretrain.data.walk import check_class_folders
 from runtime.command_line import UserError
 from runtime.read import read_text
+from transfer.classification.crops import CentreCrop
 
 SPLITS = {"train", "val", "test"}
 
@@ -42,8 +43,9 @@ class Folder:
         index = {name: i for i, name in enumerate(self.classes)}
         self.labels = [NO_LABEL if name is None or not labelled else index[name] for name in classes]
 
-    def __getitem__(self, index: int) -> Image.Image:
-        return self.source[index]
+    def pixels(self, index: int) -> np.ndarray:
+        """An image as (H, W, 3), uint8."""
+        return self.source.pixels(index)
 
 
 class Cifar(datasets.Cifar):
@@ -67,9 +69,8 @@ class Prepared(Dataset):
     ``fault`` says why an image cannot be read; it is empty for one that can.
     """
 
-    def __init__(self, images: Folder | Cifar, places: list[int], *, size: int, resize: int, augment=None):
-        self.images, self.places, self.augment, self.size = images, places, augment, size
-        self.crop = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.PILToTensor()])
+    def __init__(self, images: Folder | Cifar, places: list[int], crop: CentreCrop, *, augment=None):
+        self.images, self.places, self.crop, self.augment = images, places, crop, augment
 
     def __len__(self) -> int:
         return len(self.places)
@@ -77,13 +78,13 @@ class Prepared(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
         place = self.places[index]
         try:
-            image = self.images[place]
+            pixels = self.images.pixels(place)
         except UnreadableImage as error:  # raised in a worker it would arrive with a traceback in its message
             count = self.augment.count if self.augment else 0
-            blank = torch.zeros(3, self.size, self.size, dtype=torch.uint8)
+            blank = torch.zeros(3, self.crop.size, self.crop.size, dtype=torch.uint8)
             return blank, blank.new_zeros(count, *blank.shape) if count else blank.new_empty(0), str(error)
-        crop = self.crop(image)
-        return crop, self.augment(image, place) if self.augment else crop.new_empty(0), ""
+        crop = self.crop(pixels)
+        return crop, self.augment(Image.fromarray(pixels), place) if self.augment else crop.new_empty(0), ""
 
 
 class RandomViews:

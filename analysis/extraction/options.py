@@ -9,6 +9,7 @@ from pretrain.config import DATASET_FORMATS as FORMATS
 from runtime.command_line import UserError, one_of
 from runtime.cores import AUTO_WORKERS
 from transfer.backbones import LAYERS
+from transfer.classification.settings import CROPS, CROPS_HELP
 
 SPLITS = ("train", "test")
 """Of CIFAR."""
@@ -28,11 +29,18 @@ class ImageOptions:
     """Side of the crop, pixels."""
     resize: int = 256
     """Short side before the crop, pixels."""
+    crops: str = "cv2"
+    """What makes the crop: ``cv2`` or ``torchvision``."""
+
+    @property
+    def crop(self) -> dict[str, Any]:
+        """How an image becomes a square: of a `CentreCrop`."""
+        return {"size": self.size, "resize": self.resize, "crops": self.crops}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How images become squares, as a feature file records it."""
-        return {"format": self.format, "split": self.split, "size": self.size, "resize": self.resize}
+        """Which images became squares how, as a feature file records it."""
+        return {"format": self.format, "split": self.split, **self.crop}
 
     @property
     def default_benchmark(self) -> str:
@@ -49,6 +57,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="of CIFAR: train or test (default %(default)s)")
     parser.add_argument("--size", type=int, help="side of the crop, pixels (default 224; CIFAR 32)")
     parser.add_argument("--resize", type=int, help="short side before the crop (default size * 8 / 7; CIFAR 32)")
+    parser.add_argument("--crops", choices=CROPS, default="cv2", help=CROPS_HELP)
     workers = "loader processes per rank; -1 (default): by the job's cores"
     parser.add_argument("--workers", type=int, default=AUTO_WORKERS, help=workers)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default %(default)s)")
@@ -74,6 +83,14 @@ def image_options(arguments: argparse.Namespace) -> ImageOptions:
         raise UserError(f"--workers must be -1 (by the cores), 0 or more, got {arguments.workers}")
     size = arguments.size or (32 if cifar else 224)
     resize = arguments.resize or (size if cifar else round(size * 8 / 7))
+    if resize < size:
+        raise UserError(f"--resize {resize} must not be below --size {size}: the crop lies inside")
     return ImageOptions(
-        data=arguments.data, format=arguments.format, split=arguments.split, labels=labels, size=size, resize=resize
+        data=arguments.data,
+        format=arguments.format,
+        split=arguments.split,
+        labels=labels,
+        size=size,
+        resize=resize,
+        crops=arguments.crops,
     )

@@ -22,6 +22,7 @@ from runtime.progress import Progress
 from runtime.provenance import commit
 from runtime.read import read_json, read_jsonl
 from transfer.backbones.frozen import load
+from transfer.classification.crops import CentreCrop
 
 
 def pretraining_of(folder: Path) -> Path:
@@ -122,7 +123,7 @@ def follow(
     images = open_images(options.data, options.format, split=options.split)
     chosen, labels = indices_and_labels(images, per_class)
     names = [images.names[i] for i in chosen]
-    setting = {"images": len(chosen), "classes": len(images.classes), "layer": layer, "size": options.size}
+    setting = {"images": len(chosen), "classes": len(images.classes), "layer": layer, **options.crop}
     setting |= {"views": 2} if views else {}
     setting |= {"images_sha256": feature_file.images_sha256(names, [images.labels[i] for i in chosen])}
     on = distributed.init(device)
@@ -136,7 +137,7 @@ def follow(
             network = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             two = views and not methods.masks_patches(backbone.about["method"])
             augment = random_views(backbone, size=options.size, count=2, seed=0) if two else None
-            prepared = Prepared(images, chosen, size=options.size, resize=options.resize, augment=augment)
+            prepared = Prepared(images, chosen, CentreCrop(**options.crop), augment=augment)
             h, drawn = extract(
                 network, prepared, normalise=backbone.inputs, device=on, workers=workers, half=False, quiet=True
             )

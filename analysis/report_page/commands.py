@@ -106,7 +106,7 @@ def of_neighbours(content: dict, protocol: str, words: list[str], out: str) -> l
     """The words of the command behind a result of nearest neighbours."""
     settings = content.get("settings", {})
     options: dict[str, Any] = {
-        key: settings[key] for key in ("size", "resize", "precision", "bn_statistics") if settings.get(key)
+        key: settings[key] for key in ("size", "resize", "crops", "precision", "bn_statistics") if settings.get(key)
     }
     if rules := settings.get("voting"):
         options["k"] = ",".join(str(k) for k, _ in rules)

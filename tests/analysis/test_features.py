@@ -15,6 +15,7 @@ from pretrain.checkpoints import checkpoint
 from pretrain.data import packing, views
 from runtime.command_line import UserError
 from transfer.backbones.frozen import Backbone
+from transfer.classification.crops import CentreCrop
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_the_file_holds_what_the_network_makes_of_each_image(arguments, exported
     assert found.h.shape == (12, 2048) and found.views is None
     assert found.names == images.names and found.y.tolist() == images.labels
     assert all(found.about["classes"][k] == name.split("/")[0] for k, name in zip(found.y, found.names, strict=True))
-    pixels = torch.stack([Prepared(images, [7], size=32, resize=32)[0][0]])
+    pixels = torch.stack([Prepared(images, [7], CentreCrop(size=32, resize=32))[0][0]])
     with torch.no_grad():
         expected = backbones.untrained(seed=5).eval()(views.normalise(pixels))[0]
     assert torch.allclose(found.h[7].float(), expected, atol=1e-3)
@@ -65,7 +66,7 @@ def test_views_are_a_function_of_seed_and_image(arguments, tmp_path):
 def test_views_are_drawn_as_the_network_saw_them(scenes):
     stored = {"recipe": "scenes", "min_scale": 0.4, "interpolation": "bicubic", "size": 32}
     network = Backbone(network=torch.nn.Identity(), about={}, views=stored)
-    image = Folder(scenes / "classification/val")[7]
+    image = Image.fromarray(Folder(scenes / "classification/val").pixels(7))
     drawn = extract.random_views(network, size=48, count=2, seed=5)(image, 7)
     config = views.ViewsConfig(recipe="scenes", min_scale=0.4, interpolation="bicubic", size=48)
     expected = views.Augment(views.random_views(config))(image, (5, 7, 0))
@@ -90,7 +91,7 @@ def _extract(folder):
     from analysis.extraction import extract, images
     from pretrain.data import views
 
-    prepared = images.Prepared(images.Folder(folder), [0, 3, 5, 6, 9], size=32, resize=32)
+    prepared = images.Prepared(images.Folder(folder), [0, 3, 5, 6, 9], CentreCrop(size=32, resize=32))
     network = backbones.untrained(seed=5).eval()
     h, drawn = extract.extract(
         network,
@@ -141,11 +142,12 @@ def test_done_already_and_other_features_in_the_place(arguments, tmp_path, capsy
     features.main(call)
     features.main(call)
     assert "done already" in capsys.readouterr().out
-    with pytest.raises(UserError, match="holds other features"):
-        features.main([*call, "--half"])
+    for other in (["--half"], ["--crops", "torchvision"]):
+        with pytest.raises(UserError, match=r"holds other features \(settings\)"):
+            features.main([*call, *other])
 
 
-def test_wrong_networks_are_one_line(arguments, exported, tmp_path):
+def test_wrong_networks_and_sizes_are_one_line(arguments, exported, tmp_path):
     call = [*arguments, "--out", str(tmp_path / "f.safetensors")]
     with pytest.raises(UserError, match="unknown layer 'head'; known: backbone, embeddings, projector"):
         features.main([*call, "--weights", exported, "--layer", "head"])
@@ -153,6 +155,8 @@ def test_wrong_networks_are_one_line(arguments, exported, tmp_path):
         features.main([*call, "--weights", exported, "--layer", "projector"])
     with pytest.raises(UserError, match="the untrained network has no projector"):
         features.main([*call, "--weights", "random", "--layer", "projector"])
+    with pytest.raises(UserError, match="--resize 31 must not be below --size 32: the crop lies inside"):
+        features.main([*call, "--weights", "random", "--resize", "31"])
     assert not (tmp_path / "f.safetensors").exists()
 
 
@@ -167,7 +171,7 @@ def test_labels_from_folders_from_a_csv_or_none(tmp_path):
     root = draw(tmp_path / "tree", "dog/1.png", "cat/deep/2.png")
     packing.pack(root, tmp_path / "packed", shard_bytes=1000)
     for folder in (Folder(root), Folder(tmp_path / "packed")):
-        assert folder.classes == ["cat", "dog"] and folder.labels == [0, 1] and folder[1].size == (8, 8)
+        assert folder.classes == ["cat", "dog"] and folder.labels == [0, 1] and folder.pixels(1).shape == (8, 8, 3)
     flat = draw(tmp_path / "flat", "1.png", "2.png", "sub/3.png")
     assert Folder(flat).classes == [] and Folder(flat).labels == [-1, -1, -1]
     (tmp_path / "labels.csv").write_text("name,class\n1.png,owl\n2.png,ant\nsub/3.png,owl\n")
@@ -198,7 +202,7 @@ def test_choice_takes_the_same_images_whatever_the_network(tmp_path):
 def test_an_image_that_cannot_be_read_is_one_line_whoever_reads_it(tmp_path, workers):
     root = draw(tmp_path / "tree", "ant/1.png", "owl/2.png")
     (root / "owl/2.png").write_bytes((root / "owl/2.png").read_bytes()[:45])
-    prepared = Prepared(Folder(root), [0, 1], size=8, resize=8)
+    prepared = Prepared(Folder(root), [0, 1], CentreCrop(size=8, resize=8))
     with pytest.raises(UserError, match=r"owl/2\.png") as error:
         extract.extract(
             torch.nn.Identity(),

@@ -262,7 +262,8 @@ def test_the_commands_of_probes_have_what_differed_from_the_protocol(quick, reco
     linear = {"changed_from_protocol": {"lr": 0.5, "batch_norm": False, "milestones": [6, 8], "precision": "bf16"}}
     cached = [record("byol", protocol="linear-demo-cached", **kind)]
     write(row / "linear-demo-scenes" / "result.json", cached, **linear)
-    voting = {"settings": {"size": 64, "resize": None, "voting": [[20, 0.07], [200, 0.1]], "bn_statistics": "stored"}}
+    votes = {"voting": [[20, 0.07], [200, 0.1]], "bn_statistics": "stored"}
+    voting = {"settings": {"size": 64, "resize": None, "crops": "torchvision", **votes}}
     write(row / "knn-scenes" / "result.json", [record("byol", protocol="knn-20", **kind)], **voting)
     listed = {"labelled": {"file": "1percent.txt"}, "changed_from_protocol": {}}
     write(row / "semi-1pct-scenes" / "result.json", [record("byol", protocol="semi-demo-1pct", **kind)], **listed)
@@ -273,7 +274,7 @@ def test_the_commands_of_probes_have_what_differed_from_the_protocol(quick, reco
         "batch_norm=false 'milestones=[6, 8]' precision=bf16"
     ) in words
     assert (
-        f"transfer/knn.py {common}/knn-scenes --seed 0 --size 64 --bn-statistics stored --k 20,200 "
+        f"transfer/knn.py {common}/knn-scenes --seed 0 --size 64 --crops torchvision --bn-statistics stored --k 20,200 "
         "--temperature 0.07,0.1"
     ) in words
     semi = f"transfer/semi.py --protocol semi-demo --fraction 1 {common}/semi-1pct-scenes --seed 0"

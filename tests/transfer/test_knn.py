@@ -50,6 +50,8 @@ def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
     settings = results.context(tmp_path / "a" / "result.json")["settings"]
     assert (settings["size"], settings["resize"]) == (32, 32)
     assert knn_run.crop_sizes(None, None, stem="imagenet") == (224, None)
+    with pytest.raises(UserError, match="--resize 100 must not be below --size 224"):
+        knn_run.crop_sizes(None, 100, stem="imagenet")
 
 
 def test_untrained_network_gets_statistics_of_the_images(scenes):

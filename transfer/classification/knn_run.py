@@ -150,7 +150,13 @@ def protocol_name(k: int, temperature: float) -> str:
 
 
 def crop_sizes(size: int | None, resize: int | None, *, stem: str) -> tuple[int, int | None]:
-    """The sizes, with those that are not given: a network with a CIFAR stem saw whole images of 32 pixels."""
-    if stem == "cifar":
-        return size or 32, resize or size or 32
-    return size or 224, resize
+    """The sizes, with those that are not given: a network with a CIFAR stem saw whole images of 32 pixels.
+
+    Raises UserError if the crop does not lie inside the resized image.
+    """
+    cifar = stem == "cifar"
+    size = size or (32 if cifar else 224)
+    resize = resize or (size if cifar else None)
+    if resize and resize < size:
+        raise UserError(f"--resize {resize} must not be below --size {size}: the crop lies inside")
+    return size, resize

@@ -22,6 +22,8 @@ from transfer.backbones import USUAL, feature_kinds
 CROPS = ("cv2", "torchvision")
 """What can make the crops of labelled images."""
 
+CROPS_HELP = "what makes the crops: cv2 (default, quick) or torchvision (on PIL images; the same but for rounding)"
+
 INCIDENTAL = ("workers", "device")
 """Settings that may differ when a run resumes: they do not touch its result."""
 

@@ -7,7 +7,7 @@ from slurm.planning.rows import RANDOM, Row
 from slurm.planning.stage import Invocation
 from slurm.planning.stages.backbones import backbone, untrained, weights_of
 
-OF_THE_IMAGES = ("images", "data", "format", "split", "size", "resize", "layer")
+OF_THE_IMAGES = ("images", "data", "format", "split", "size", "resize", "crops", "layer")
 """Settings of `features` that hold for `curves` too."""
 
 
