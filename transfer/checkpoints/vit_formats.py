@@ -375,6 +375,7 @@ def _swin(name: str) -> str:
 
 TIMM_PLACES = {"trunk": ANY, "ema": "state_dict_ema:|model_ema:"}
 CLASSIFIER = ("classifier, and the norm before it", r"^(head|norm|norms)\.")
+WINDOW_TABLE = ("a table made from the window's size", r"(relative_position_index|relative_coords_table|attn_mask)$")
 
 TIMMS = [
     Format(
@@ -417,7 +418,7 @@ TIMMS = [
         trunks=TIMM_PLACES,
         requires=(_anywhere("layers.0.blocks.0.attn.relative_position_bias_table"),),
         forbids=(_anywhere("layers.0.downsample."),),
-        dropped=(CLASSIFIER, ("a table made from the window's size", r"(relative_position_index|attn_mask)$")),
+        dropped=(CLASSIFIER, WINDOW_TABLE),
         source="huggingface/pytorch-image-models, timm/models/swin_transformer.py",
     ),
     Format(
@@ -428,7 +429,7 @@ TIMMS = [
             _anywhere("layers.0.blocks.0.attn.relative_position_bias_table"),
             _anywhere("layers.0.downsample."),
         ),
-        dropped=(CLASSIFIER, ("a table made from the window's size", r"(relative_position_index|attn_mask)$")),
+        dropped=(CLASSIFIER, WINDOW_TABLE),
         rename=_swin,
         source="microsoft/Swin-Transformer, models/swin_transformer.py, as timm/models/swin_transformer.py reads it",
     ),
@@ -439,7 +440,7 @@ ANY_OF_TIMM = Format(
     family=TIMM,
     written_as="(none: `--backbone timm:NAME`, or the file's `arch`)",
     trunks=TIMM_PLACES,
-    dropped=(("a table made from the window's size", r"(relative_position_index|attn_mask)$"),),
+    dropped=(WINDOW_TABLE,),
     source="huggingface/pytorch-image-models, timm.list_models()",
 )
 """For a file of which the user, or its own ``arch``, says that it is of a network of timm."""

@@ -6,6 +6,7 @@ The reference is the source's own implementation (timm, torchvision, transformer
 import argparse
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from transfer.backbones import frozen
 from transfer.checkpoints import conversion, weights
 from transfer.checkpoints.families import Wishes
 from transfer.checkpoints.format_spec import HALF
+from transfer.checkpoints.renaming import timm as of_timm
 from transfer.checkpoints.renaming import vit as renaming
 
 WIDTH, DEPTH, HEADS, GRID = 48, 2, 4, 4
@@ -382,7 +384,12 @@ def test_a_network_of_one_image_size_is_one_line(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backbone"),
-    [("convnext_atto", ""), ("swin_tiny_patch4_window7_224", ""), ("regnety_002", "timm:regnety_002")],
+    [
+        ("convnext_atto", ""),
+        ("convnext_small", ""),  # it begins as convnext_tiny does
+        ("swin_small_patch4_window7_224", ""),
+        ("regnety_002", "timm:regnety_002"),
+    ],
 )
 def test_a_network_of_timm_computes_the_same_at_every_feature_map(tmp_path, name, backbone):
     import timm
@@ -393,6 +400,34 @@ def test_a_network_of_timm_computes_the_same_at_every_feature_map(tmp_path, name
     assert len(ledger["parity"]) >= 4 and max(ledger["parity"].values()) < 1e-5
     with pytest.raises(UserError, match="is no timm:convnext_femto"):
         conversion.convert(tmp_path / "net.pth", tmp_path / "f.pkl", wishes=Wishes(backbone="timm:convnext_femto"))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "more", "message"),
+    [
+        ("convnext_small", "timm:convnext_tiny", "", "no timm:convnext_tiny: it has 162 tensors .* stages.2.blocks.10"),
+        (
+            "convnext_atto",
+            "timm:convnext_atto",
+            "stages.0.blocks.0.lora_A.weight",
+            "no timm:convnext_atto: it has 1 .* as stages.*lora_A",
+        ),
+        (
+            "convnext_atto",
+            "timm:convnext_atto",
+            "stages.9.blocks.0.gamma",
+            "is no timm:convnext_atto: it has 1 tensors .*stages.9.blocks",
+        ),
+        ("regnety_002", "timm:regnety_002", "adapter.weight", "no timm:regnety_002: it has 1 tensors .*adapter.weight"),
+    ],
+)
+def test_a_tensor_that_has_no_place_in_a_network_of_timm_is_not_passed_over(name, asked, more, message):
+    import timm
+
+    with torch.device("meta"):
+        state = timm.create_model(name).state_dict() | ({more: torch.zeros(2)} if more else {})
+    with pytest.raises(UserError, match=message):
+        of_timm.renamed(Path("net.pth"), state, Wishes(backbone=asked), {})
 
 
 @pytest.mark.slow

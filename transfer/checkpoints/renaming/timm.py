@@ -4,7 +4,7 @@ timm writes a child of a numbered list with an underscore there (``stages.0`` is
 under ``backbone.bottom_up.network.``, in the thin backbone of ``transfer/detection/timm_fpn.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import torch
@@ -33,7 +33,7 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, declared: 
         declared: ``name``, as the file tells it.
 
     Raises UserError if nothing says which network it is, if timm has none of that name with feature maps, and if its
-    tensors are not that network's.
+    tensors are not that network's: one is missing, one is of another shape, or one has no place in it.
     """
     name = wishes.backbone.removeprefix("timm:") or declared.get("name") or _named_by_shapes(source, tensors)
     features = _features(name)
@@ -43,6 +43,8 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, declared: 
         raise UserError(
             f"{source} is no timm:{name}: it lacks {len(missing)} of {len(wanted)} tensors, as {missing[0]}"
         )
+    if odd := _without_place(name, tensors.keys() - names.keys()):
+        raise UserError(f"{source} is no timm:{name}: it has {len(odd)} tensors which that has not, as {odd[0]}")
     wrong = [old for old, new in names.items() if new in wanted and tensors[old].shape != wanted[new].shape]
     if wrong:
         expected = list(wanted[names[wrong[0]]].shape)
@@ -73,6 +75,15 @@ def _plain(name: str) -> str:
     return name.removeprefix("model.").replace("_", ".")
 
 
+def _without_place(name: str, others: Set[str]) -> list[str]:
+    """Which of ``others``, tensors that no feature map needs, the whole network with its classifier has not either."""
+    from pretrain.backbones.timm import any_size
+
+    with torch.device("meta"):
+        known = {_plain(one) for one in any_size(name).state_dict()} if others else set()
+    return sorted(other for other in others if _plain(other) not in known)
+
+
 def _features(name: str) -> torch.nn.Module:
     """The network that a detector has, without values."""
     from transfer.detection.timm_fpn import created
@@ -82,7 +93,9 @@ def _features(name: str) -> torch.nn.Module:
 
 
 def _named_by_shapes(source: Path, tensors: dict[str, Tensor]) -> str:
+    """The candidate whose tensors are all there; of several the largest, for a small network may be the start of it."""
     shapes = {_plain(name): tuple(tensor.shape) for name, tensor in tensors.items()}
+    fitting = {}
     for name in CANDIDATES:
         first = name.split("_")[0]
         sign = {"convnext": "conv.dw", "convnextv2": "grn", "swin": "relative.position.bias.table"}[first]
@@ -90,8 +103,10 @@ def _named_by_shapes(source: Path, tensors: dict[str, Tensor]) -> str:
             continue
         wanted = {_plain(key): tuple(value.shape) for key, value in _features(name).state_dict().items()}
         if wanted.items() <= shapes.items():
-            return name
-    raise UserError(f"{source} does not say which network of timm it is of; say it with --backbone timm:NAME")
+            fitting[name] = len(wanted)
+    if not fitting:
+        raise UserError(f"{source} does not say which network of timm it is of; say it with --backbone timm:NAME")
+    return max(fitting, key=fitting.__getitem__)
 
 
 @torch.inference_mode()
