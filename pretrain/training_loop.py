@@ -53,6 +53,7 @@ FREE = (
     "settings.data.workers",
     "settings.method.recompute",
     "settings.data.stage",
+    "settings.data.max_unreadable",
     *(f"settings.log.{field.name}" for field in fields(config.LogConfig)),
 )
 

@@ -109,7 +109,11 @@ def _read_labels(path: Path, names: list[str], root: Path) -> list[str]:
         raise UserError(f"cannot read the labels {path}: {error}") from error
     if faulty := [i for i, row in enumerate(rows, start=1) if len(row) != 2]:
         raise UserError(f"{path}, line {faulty[0]}: expected name,class")
-    table = {name.strip(): value.strip() for name, value in rows}
+    table: dict[str, str] = {}
+    for number, (name, value) in enumerate(((name.strip(), value.strip()) for name, value in rows), start=1):
+        if not value or table.setdefault(name, value) != value:
+            fault = f"{name} has two classes, {table[name]} and {value}" if value else f"{name} has no class"
+            raise UserError(f"{path}, line {number}: {fault}; give one line name,class for each image")
     without = [name for name in names if name not in table]
     unknown = sorted(table.keys() - set(names) - {"name"})  # a heading may stand at the top
     if without or unknown:

@@ -25,6 +25,10 @@ from transfer.backbones.frozen import load
 from transfer.classification.crops import CentreCrop
 
 
+OF_A_RUN = ("method", "seed")
+"""What the points of a run have in common."""
+
+
 def pretraining_of(folder: Path) -> Path:
     """The folder of a run's pretraining: below it, or itself."""
     return folder / "pretrain" if (folder / "pretrain").is_dir() else folder
@@ -55,11 +59,14 @@ class Curves:
     def has(self, run: str, digest: str) -> bool:
         return any(point["weights_sha256"] == digest for point in self.runs.get(run, []))
 
-    def steps(self, run: str) -> set[int]:
-        return {point["step"] for point in self.runs.get(run, [])}
-
     def add(self, run: str, point: dict) -> None:
-        points = [p for p in self.runs.get(run, []) if p["step"] != point["step"]]
+        """Keep a point. Raises UserError where the points under this name are another run's."""
+        there = self.runs.get(run, [])
+        if odd := [key for key in OF_A_RUN for other in there if other.get(key, point[key]) != point[key]]:
+            raise UserError(
+                f"{self.path} holds another run called {run} (another {odd[0]}); choose another --out, or rename one"
+            )
+        points = [p for p in there if p["step"] != point["step"]]
         self.runs[run] = sorted([*points, point], key=lambda p: p["step"])
         if distributed.is_main():
             write_json(self.path, {"setting": self.setting, "commit": commit(), "runs": self.runs})
@@ -115,6 +122,10 @@ def follow(
     other images.
     """
     found = [(folder, *checkpoints_of(folder)) for folder in folders]
+    by_name: dict[str, Path] = {}
+    for folder, name, _ in found:
+        if (first := by_name.setdefault(name, folder)).resolve() != folder.resolve():
+            raise UserError(f"{first} and {folder} are both runs called {name}; rename one, or give each an --out")
     runs = [(name, path) for _, name, paths in found for path in paths]
     if steps:
         runs = [(name, path) for name, path in runs if path.stem in {f"step-{step:06d}" for step in steps}]
@@ -132,7 +143,7 @@ def follow(
     for done, (run_name, path) in enumerate(runs, start=1):
         if not curves.has(run_name, sha256(path)):
             backbone = load(path, layer, unfinished=True)
-            if path.stem == "checkpoint" and backbone.step in curves.steps(run_name):
+            if path.stem == "checkpoint" and (path.parent / f"checkpoints/step-{backbone.step:06d}.pth").exists():
                 continue  # the last step was kept as well
             network = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             two = views and not methods.masks_patches(backbone.about["method"])
@@ -144,7 +155,7 @@ def follow(
             feature_file.refuse_bad_rows(h, names, where=str(path))
             measured = measure(h.double(), labels, resamples=0)
             about = {key: backbone.about[key] for key in ("method", "variant", "weights_sha256")}
-            about["step"] = backbone.step
+            about |= {"seed": backbone.seed, "step": backbone.step}
             values = measured["values"] | entropies(h.double(), drawn)
             curves.add(run_name, {**about, "values": values, "warnings": measured["warnings"]})
         progress.update(done, f"{run_name} {path.stem}")

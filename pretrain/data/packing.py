@@ -137,8 +137,10 @@ def pack(root: Path, out: Path, *, shard_bytes: int) -> None:
         parts = _known(out, source)
         if None in parts or not (out / FILE).exists():
             _write_missing(source, out, parts)
-        for path in out.glob("shard-*.part"):
-            path.unlink()
+        wanted = {shard_name(number) for number in range(len(source.plan))}
+        for path in [*out.glob("shard-*.part"), *out.glob("shard-*.tar")]:
+            if path.name not in wanted:  # of larger files, which a pack that was interrupted began with
+                path.unlink()
     print(f"packed: {out} ({len(source.index)} images in {len(source.plan)} shards); read it with data.root={out}")
 
 

@@ -95,4 +95,5 @@ def _read(source: ImageFolder | Cifar, place: int) -> Image.Image:
     try:
         return source[place]
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{source.name(place)} cannot be read; log.probe_root must hold whole images") from error
+        name = source.name(place)
+        raise UserError(f"{name} cannot be read; repair it, or give log.probe_root a folder of whole images") from error

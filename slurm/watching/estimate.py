@@ -4,6 +4,7 @@ Run as a module it is that short run: it calls a stage and asks it to stop.
 """
 
 import heapq
+import importlib
 import os
 import shutil
 import signal
@@ -14,17 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from pretrain import backbones
 from runtime import job_records
 from runtime.command_line import Parser, UserError, run
 from runtime.job_graph import Job
 from runtime.job_records import Done, Submission
 from runtime.progress import Snapshot
 from runtime.text_grid import aligned
+from slurm.planning.rows import RANDOM
 from slurm.running.outcome import Outcome
 from slurm.running.stage_call import INTERRUPTED, run_stage
 
 STAGES = ("pretrain", "transfer", "linear", "finetune", "semi", "language")
 """The stages that take long. Time spent in the others is left out of the forecast."""
+
+NETWORK = {"transfer": "TRANSFER.BACKBONE", "linear": "network", "finetune": "network", "semi": "network"}
+"""Stages that take a backbone, and the setting that names an untrained one."""
 
 FOLDER = ".estimate"
 SECONDS = 90
@@ -95,24 +101,49 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if code in (0, INTERRUPTED) else code
 
 
-def speed_key(job: Job) -> str:
-    """What has one speed: the training of a method or of a language model's loss, a protocol on a benchmark."""
-    return f"{job.label}/{job.stage}" if job.stage in ("pretrain", "language") else f"any/{job.stage_path}"
+def networks(jobs: Sequence[Job]) -> dict[str, str]:
+    """Job -> the network that it fine-tunes or probes: that of its row's pretraining, or one that it names itself."""
+    trained = {
+        job.row: importlib.import_module(job.module).parse(job.argv).config.backbone.name
+        for job in jobs
+        if job.stage == "pretrain"
+    }
+    found = {}
+    for job in jobs:
+        if (setting := NETWORK.get(job.stage)) is not None:
+            told = [word.partition("=")[2] for word in job.argv if word.startswith(f"{setting}=")]
+            found[job.name] = told[-1] if told else trained.get(job.row, backbones.USUAL)
+    return found
+
+
+def speed_keys(jobs: Sequence[Job]) -> dict[str, str]:
+    """Job -> what has one speed: a method's training, that of a language model's loss, a protocol with a network."""
+    network_of = networks(jobs)
+    one = len(set(network_of.values())) < 2
+    keys = {}
+    for job in jobs:
+        if job.stage in ("pretrain", "language"):
+            keys[job.name] = f"{job.label}/{job.stage}"
+        elif job.stage in STAGES:
+            keys[job.name] = f"{'any' if one else network_of[job.name]}/{job.stage_path}"
+    return keys
 
 
 def short_runs(runs: Path, jobs: Sequence[Job]) -> dict[str, Job]:
     """Speed key -> a short run of its first job, from random weights, in a folder of its own."""
     chosen: dict[str, Job] = {}
-    names = {job.name for job in jobs}
+    names, keys, network_of = {job.name for job in jobs}, speed_keys(jobs), networks(jobs)
     for job in jobs:
-        if job.stage not in STAGES or speed_key(job) in chosen:
+        if job.name not in keys or keys[job.name] in chosen:
             continue
         argv = [word.replace(f"{runs}/{job.row}/", f"{runs}/{FOLDER}/{job.row}/") for word in job.argv]
         if job.stage == "pretrain":
             argv.append("log.every=1")  # else a slow machine reports nothing in so short a while
-        if "--weights" in argv:
-            argv[argv.index("--weights") + 1] = "random"
-        chosen[speed_key(job)] = replace(
+        if "--weights" in argv and argv[at := argv.index("--weights") + 1] != RANDOM:
+            argv[at] = RANDOM
+            if (network := network_of[job.name]) != backbones.USUAL:
+                argv.append(f"{NETWORK[job.stage]}={network}")  # the file would have told it
+        chosen[keys[job.name]] = replace(
             job,
             name=f"{FOLDER}/{job.name}",
             module="slurm.watching.estimate",
@@ -155,11 +186,12 @@ def measure(runs: Path, jobs: Sequence[Job], *, execute: Callable[[list[Job]], O
 
 def forecast(jobs: Sequence[Job], speeds: Mapping[str, Speed | Whole], *, gpus: int) -> str:
     """Hours per cell, GPU-hours, what limits each, and the date when ``gpus`` GPUs would be through."""
-    hours = {job.name: speeds[speed_key(job)].hours for job in jobs if job.stage in STAGES}
+    keys = speed_keys(jobs)
+    hours = {name: speeds[key].hours for name, key in keys.items()}
     rows = [["", "steps", "steps/s", "hours a cell", "cells", "GPU-hours"]]
     total = 0.0
     for name, speed in speeds.items():
-        cells = [job for job in jobs if job.stage in STAGES and speed_key(job) == name]
+        cells = [job for job in jobs if keys.get(job.name) == name]
         gpu_hours = sum(job.resources.gpus * speed.hours for job in cells)
         total += gpu_hours
         rows.append([name, *speed.cells, f"{speed.hours:.2f}", str(len(cells)), f"{gpu_hours:.1f}"])

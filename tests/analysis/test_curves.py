@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -64,6 +65,18 @@ def test_information_of_two_views_stands_beside_that_of_one_and_the_log_is_drawn
     assert "mutual" in capsys.readouterr().out
     with pytest.raises(UserError, match="holds curves of other views"):
         curves.main([*arguments(kept, scenes, out), "--layer", "embeddings"])
+
+
+def test_two_runs_of_one_name_are_never_one_curve(kept, scenes, tmp_path):
+    other = shutil.copytree(kept, tmp_path / "again" / kept.name)
+    with pytest.raises(UserError, match="are both runs called simsiam-demo-seed0; rename one"):
+        curves.main([str(other), *arguments(kept, scenes, tmp_path / "both")])
+    found = training_curves.Curves(tmp_path / "curves.json", {})
+    point = {"method": "simsiam", "variant": "", "seed": 0, "weights_sha256": "a", "values": {}, "warnings": []}
+    found.add("run", {**point, "step": 4})
+    with pytest.raises(UserError, match=r"holds another run called run \(another seed\)"):
+        found.add("run", {**point, "seed": 1, "step": 8})
+    assert [p["step"] for p in found.runs["run"]] == [4]
 
 
 @pytest.mark.slow

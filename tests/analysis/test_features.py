@@ -184,6 +184,13 @@ def test_a_label_file_that_does_not_match_is_one_line(tmp_path):
     labels.write_text("1.png,owl\n7.png,ant\n")
     with pytest.raises(UserError, match=r"1 images without a label, 1 labels without an image \(2.png has no label\)"):
         Folder(flat, labels)
+    for text, message in (
+        ("1.png,owl\n2.png,ant\n1.png,ant\n", "line 3: 1.png has two classes, owl and ant; give one line"),
+        ("1.png,owl\n2.png,\n", "line 2: 2.png has no class; give one line"),
+    ):
+        labels.write_text(text)
+        with pytest.raises(UserError, match=message):
+            Folder(flat, labels)
     labels.write_text("1.png;owl\n")
     with pytest.raises(UserError, match="line 1: expected name,class"):
         Folder(flat, labels)

@@ -259,12 +259,12 @@ def test_unreadable_images_are_counted_and_too_many_stop_the_run(command, scenes
     images.mkdir()
     for i, path in enumerate(sorted((scenes / "unlabelled").iterdir())[:16]):
         (images / path.name).write_bytes(path.read_bytes() if i else b"broken")
-    arguments = small(tmp_path, tmp_path / "run", f"data.root={images}", "epochs=1")
+    arguments = small(tmp_path, tmp_path / "run", f"data.root={images}", "epochs=1", "log.checkpoint_every=1")
     done = command(SCRIPT, *arguments)
     assert done.returncode == 2
     assert f"unreadable, skipped: {images / '000000.jpg'}" in done.stderr
     assert "1 of 16 images are unreadable" in done.stderr.splitlines()[-1]
-    done = command(SCRIPT, *arguments, "data.max_unreadable=0.1", "--out", str(tmp_path / "patient"))
+    done = command(SCRIPT, *arguments, "data.max_unreadable=0.1")
     assert done.returncode == 0 and "1 unreadable images were skipped" in done.stderr
 
 

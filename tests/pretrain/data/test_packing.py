@@ -128,6 +128,20 @@ def test_a_file_that_changes_while_it_is_packed_is_named_and_packed_the_next_tim
         packing.pack(tree, out, shard_bytes=SHARD)
 
 
+def test_shards_of_larger_files_that_an_interrupted_pack_has_left_go(tree, tmp_path, monkeypatch):
+    real, out, fresh = packing.Source._content, tmp_path / "packed", tmp_path / "fresh"
+    monkeypatch.setattr(packing.Source, "_content", lambda source, n: real(source, n if n < 6 else 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        packing.pack(tree, out, shard_bytes=100)
+    monkeypatch.undo()
+    assert len(list(out.glob("shard-*.tar"))) > 3
+    for name in ("1.jpg", "2.png", "cut.jpg"):
+        (tree / "a" / name).write_bytes(b"small")
+    for folder in (out, fresh):
+        packing.pack(tree, folder, shard_bytes=100)
+    assert files(out) == files(fresh)
+
+
 def test_a_disk_that_writes_other_bytes_is_noticed(tree, tmp_path, monkeypatch):
     real = os.fsync
 

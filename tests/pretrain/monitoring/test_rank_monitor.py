@@ -94,5 +94,5 @@ def test_a_run_logs_the_ranks_of_its_probe_and_trains_as_without(scenes, tmp_pat
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "1.png").write_bytes(b"broken")
     Image.new("RGB", (8, 8)).save(tmp_path / "2.png")
-    with pytest.raises(UserError, match="1.png cannot be read; log.probe_root"):
+    with pytest.raises(UserError, match="1.png cannot be read; repair it, or give log.probe_root"):
         monitor_of(datasets.ImageFolder(tmp_path), count=2, size=8, **INPUT)

@@ -1,6 +1,8 @@
 """How long a graph would take, from the speeds that short runs have shown."""
 
+import importlib
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +12,7 @@ from pretrain.monitoring.data_wait import DataClock, advice
 from runtime import job_records, progress
 from runtime.command_line import UserError
 from runtime.progress import Progress, Snapshot
+from slurm.planning import presets
 from slurm.planning.experiment import Experiment
 from slurm.planning.graph import build
 from slurm.running.outcome import Outcome
@@ -39,7 +42,7 @@ def test_a_speed_is_that_between_the_first_report_and_the_last():
 def test_a_graph_ends_when_its_gpus_have_done_it(gpus, hours):
     """Two rows of 2 h on 2 GPUs and then 1 h on 1, and two rows of 1 h on 1; in the order of the graph."""
     jobs = build(PLAN, ["pretrain", "transfer"])
-    own = {job.name: SPEEDS[estimate.speed_key(job)].hours for job in jobs if job.stage in estimate.STAGES}
+    own = {name: SPEEDS[key].hours for name, key in estimate.speed_keys(jobs).items()}
     assert sum(own.values()) == 8
     assert estimate.finish(jobs, own, gpus=gpus) == pytest.approx(hours)
 
@@ -92,6 +95,22 @@ def test_each_kind_of_job_has_one_short_run_from_random_weights_in_its_own_folde
     words = short["simclr/pretrain"].argv
     assert words[:3] == ("--seconds", "90", "pretrain.train") and "runs/.estimate/simclr-demo-seed0/pretrain" in words
     assert short["simclr/pretrain"].needs == ("data/scenes",)
+
+
+def test_short_runs_of_a_preset_are_of_the_network_that_its_rows_train():
+    jobs = build(presets.experiment(presets.load("masked-demo")), ["pretrain", "transfer", "linear"])
+    short = estimate.short_runs(Path("runs"), jobs)
+    for job in short.values():
+        importlib.import_module(job.argv[2]).parse(list(job.argv[3:]))
+    assert "TRANSFER.BACKBONE=vit_mini_patch8" in short["any/demo-vitdet-scenes"].argv
+    assert "network=vit_mini_patch8" in short["any/linear-demo-scenes"].argv
+
+
+def test_networks_that_differ_have_speeds_of_their_own():
+    sized = replace(PLAN, settings={**PLAN.settings, "pretrain@simclr": {"backbone.name": "resnet18"}})
+    short = estimate.short_runs(PLAN.runs, build(sized, ["pretrain", "transfer"]))
+    assert list(short) == ["resnet50/demo-fpn-scenes", "simclr/pretrain", "resnet18/demo-fpn-scenes"]
+    assert "TRANSFER.BACKBONE=resnet18" in short["resnet18/demo-fpn-scenes"].argv
 
 
 def test_a_short_run_calls_the_stage_and_stops_it(suite, tmp_path):
