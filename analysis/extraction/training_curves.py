@@ -24,7 +24,6 @@ from runtime.read import read_json, read_jsonl
 from transfer.backbones.frozen import load
 from transfer.classification.crops import CentreCrop
 
-
 OF_A_RUN = ("method", "seed")
 """What the points of a run have in common."""
 
