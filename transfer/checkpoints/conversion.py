@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from pretrain import backbones
 from pretrain.checkpoints.retention import row_variant
@@ -127,8 +128,16 @@ def rename(trunk: Trunk, content: dict, source: Path, wishes: Wishes) -> tuple[R
     """The trunk under Detectron2's names, and what the file tells of it. Raises UserError as its family does."""
     own = {new: trunk.tensors[name] for name, new in trunk.names.items()}
     declared = declared_of(trunk.entry, own, content, source)
-    shaped = {new: trunk.entry.reshape(new, tensor) for new, tensor in own.items()}
+    shaped = {new: _reshaped(trunk, new, tensor, source) for new, tensor in own.items()}
     return FAMILIES[trunk.entry.family].renamed(source, shaped, wishes, declared), declared
+
+
+def _reshaped(trunk: Trunk, name: str, tensor: Tensor, source: Path) -> Tensor:
+    try:
+        return trunk.entry.reshape(name, tensor)
+    except (RuntimeError, IndexError) as error:
+        shape = list(tensor.shape)
+        raise UserError(f"{source}: {name} is {shape}, which is no shape of the format {trunk.format}") from error
 
 
 REFERENCE = {family.TITLE: family.REFERENCE for family in backbones.families().values()}

@@ -105,7 +105,7 @@ def find_trunk(
 def state_dicts(content: dict, path: Path) -> dict[str, dict[str, Tensor]]:
     """Every dictionary of the file that holds tensors by name, but for optimisers: container -> name -> tensor.
 
-    Raises UserError where there are too many to be those of a checkpoint.
+    Raises UserError where there are too many to be those of a checkpoint, and for numbers that torch has not.
     """
     found: dict[str, dict[str, Tensor]] = {}
     left = MOST_DICTIONARIES
@@ -115,7 +115,7 @@ def state_dicts(content: dict, path: Path) -> dict[str, dict[str, Tensor]]:
         left -= 1
         if left < 0:
             raise UserError(f"{path} holds more than {MOST_DICTIONARIES} dictionaries; save only its state dict")
-        own = {key: _tensor(value) for key, value in node.items() if isinstance(key, str)}
+        own = {key: _tensor(value, f"{path}: {key}") for key, value in node.items() if isinstance(key, str)}
         if own := {key: value for key, value in own.items() if value is not None}:
             found[container] = own
         for key, value in node.items():
@@ -126,9 +126,12 @@ def state_dicts(content: dict, path: Path) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-def _tensor(value) -> Tensor | None:
+def _tensor(value, name: str) -> Tensor | None:
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return torch.as_tensor(value)
+        try:
+            return torch.as_tensor(value)
+        except (TypeError, ValueError) as error:  # of another byte order, or more than 64 bits
+            raise UserError(f"{name} holds {value.dtype.str}, expected this machine's float32; save it so") from error
     return value.detach() if isinstance(value, Tensor) and value.layout == torch.strided else None
 
 

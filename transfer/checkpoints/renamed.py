@@ -29,12 +29,16 @@ class Renamed:
     """How a table of positions is brought to another grid by whoever reads the file."""
 
 
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 def check_values(source: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise UserError unless all ``tensors`` are there, floating point and finite."""
-    if odd := [name for name, tensor in tensors.items() if tensor.is_meta or not tensor.is_floating_point()]:
+    """Raise UserError unless all ``tensors`` are there, floating point (``NUMBERS``) and finite."""
+    if odd := [name for name, tensor in tensors.items() if tensor.is_meta or tensor.dtype not in NUMBERS]:
         kind = "nothing (device meta)" if tensors[odd[0]].is_meta else str(tensors[odd[0]].dtype)
         raise UserError(
-            f"{source}: {odd[0]} holds {kind}, expected floating point; so do {len(odd)} of {len(tensors)} tensors"
+            f"{source}: {odd[0]} holds {kind}, expected floating point of 16 bits or more; so do {len(odd)} of "
+            f"{len(tensors)} tensors"
         )
     # A sum is not finite where a value is not, and takes a fortieth of the time; one of large values may overflow.
     bad = [name for name, tensor in tensors.items() if not (tensor.sum().isfinite() or tensor.isfinite().all())]
@@ -43,8 +47,8 @@ def check_values(source: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """The values as float32 and contiguous, not copied where they are so already."""
-    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+    """The values as float32 and contiguous, in the tensor's shape, not copied where they are so already."""
+    return tensor.detach().float().cpu().contiguous().numpy()
 
 
 def relative(a: Tensor, b: Tensor) -> float:

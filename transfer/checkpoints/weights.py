@@ -164,7 +164,8 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     total = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        # numpy makes one dimension of none.
+        total.update(f"{name} {array.dtype.str} {np.shape(arrays[name])}\n".encode())
         total.update(array.reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 

@@ -6,6 +6,7 @@ The reference is the source's own implementation (timm, torchvision, transformer
 import argparse
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import nn
 from pretrain.backbones.vit import sincos_positions
 from runtime.command_line import UserError
 from transfer.backbones import frozen
-from transfer.checkpoints import conversion, weights
+from transfer.checkpoints import conversion, inspection, weights
 from transfer.checkpoints.families import Wishes
 from transfer.checkpoints.format_spec import HALF
 from transfer.checkpoints.renaming import timm as of_timm
@@ -316,7 +317,7 @@ def google() -> dict[str, tuple[int, ...]]:
         ({}, {"norm_pre.weight": torch.zeros(2)}, "norm before the first block, as CLIP's"),
         ({}, {"pos_embed": None}, "no table of positions.*--without-positions"),
         ({}, {"patch_embed.proj.weight": torch.zeros(WIDTH, 1, 16, 16)}, "no projection of square RGB patches"),
-        ({}, {"blocks.1.mlp.fc1.weight": None}, "lacks 1 of 24 tensors, as blocks.1.mlp.fc1.weight"),
+        ({}, {"blocks.1.mlp.fc1.weight": None}, "lacks 1 of 26 tensors, as blocks.1.mlp.fc1.weight"),
         (
             {},
             {"blocks.0.norm1.bias": torch.full((WIDTH,), torch.nan)},
@@ -332,6 +333,85 @@ def test_what_vitdet_cannot_hold_is_refused_in_one_line(tmp_path, options, chang
     with pytest.raises(UserError, match=message) as caught:
         conversion.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl", wishes=FOUR)
     assert "\n" not in str(caught.value) and not (tmp_path / "vit.pkl").exists()
+
+
+def hugging_face(network) -> dict:
+    state = {}
+    for name, value in network.state_dict().items():
+        for old, new in HUGGING_FACE.items():
+            name = re.sub(old, new, name)
+        parts = zip(("query", "key", "value"), value.chunk(3), strict=True) if ".qkv." in name else (("", value),)
+        state |= {name.replace(".qkv.", f".attention.{part}."): third for part, third in parts}
+    return state
+
+
+HUGGING_FACE = {
+    r"^(cls_token)": r"embeddings.\1",
+    r"^pos_embed": "embeddings.position_embeddings",
+    r"^patch_embed\.proj": "embeddings.patch_embeddings.projection",
+    r"^norm\.": "layernorm.",
+    r"^blocks": "encoder.layer",
+    r"norm1": "layernorm_before",
+    r"norm2": "layernorm_after",
+    r"attn\.proj": "attention.output.dense",
+    r"attn\.qkv": "attention.qkv",
+    r"mlp\.fc1": "intermediate.dense",
+    r"mlp\.fc2": "output.dense",
+}
+
+
+def bare(network) -> dict:
+    return network.state_dict() | HEAD
+
+
+QUERY, KEY = (f"encoder.layer.1.attention.attention.{part}" for part in ("query", "key"))
+
+
+@pytest.mark.parametrize(
+    ("build", "changed", "message"),
+    [
+        (bare, {"blocks.1.attn.qkv.bias": None}, "lacks 1 of 30 tensors, as blocks.1.attn.qkv.bias"),
+        (hugging_face, {f"{KEY}.bias": None}, "lacks 1 of 26 tensors, as blocks.1.attn.k.bias"),
+        (hugging_face, {f"{KEY}.weight": None}, "lacks 1 of 26 tensors, as blocks.1.attn.k.weight"),
+        (hugging_face, {f"{QUERY}.weight": torch.ones(9, 9)}, r"blocks.1.attn.q.weight is \[9, 9\] and .*one shape"),
+        (beit, {"blocks.1.attn.v_bias": None}, "lacks 1 of 30 tensors, as blocks.1.attn.v.bias"),
+        (beit, {f"blocks.1.attn.{part}_bias": None for part in "qv"}, "lacks 1 of 30 .* blocks.1.attn.qkv.bias"),
+        (beit, {"blocks.0.gamma_1": None}, "lacks 1 of 30 tensors, as blocks.0.ls1.gamma"),
+        (bare, {"blocks.0.ls1.gamma": None}, "lacks 1 of 30 tensors, as blocks.0.ls1.gamma"),
+        (bare, {"blocks.1.ls2.gamma": None}, "lacks 1 of 30 tensors, as blocks.1.ls2.gamma"),
+        (bare, {"blocks.1.ls2.gamma": torch.ones(7)}, r"blocks.1.ls2.gamma is \[7\], expected \[48\]"),
+        (bare, {"reg_token": torch.ones(4)}, r"reg_token is \[4\], expected \[1, tokens, 48\]"),
+        (bare, {"cls_token": torch.tensor(1.0)}, r"cls_token is \[\], expected \[1, tokens, 48\]"),
+        (bare, {"norm.weight": torch.ones(WIDTH).to(torch.float8_e4m3fn)}, "norm.weight holds torch.float8_e4m3fn"),
+        (
+            dinov3,
+            {"blocks.0.attn.qkv.bias_mask": torch.ones(5)},
+            r"bias_mask is \[5\] and what belongs with it \[\[144\]\]",
+        ),
+    ],
+)
+@torch.no_grad()
+def test_a_vit_that_lacks_a_part_which_another_block_has_is_refused_in_one_line(tmp_path, build, changed, message):
+    content = build(vit(**{hugging_face: {}, dinov3: REGISTERS}.get(build, SCALED)))
+    state = content.get("model", content)
+    state |= {name: value for name, value in changed.items() if value is not None}
+    for name in (name for name, value in changed.items() if value is None):
+        del state[name]
+    torch.save(content, tmp_path / "vit.pth")
+    wishes = Wishes(heads=HEADS, without_positions=True)
+    with pytest.raises(UserError, match=message) as caught:
+        conversion.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl", input=NAMED, wishes=wishes)
+    assert "\n" not in str(caught.value) and [path.name for path in tmp_path.iterdir()] == ["vit.pth"]
+    assert "refused" in inspection.report(tmp_path / "vit.pth", wishes=wishes)
+
+
+@torch.no_grad()
+def test_a_vit_without_any_bias_of_attention_gets_zeros(tmp_path):
+    network = vit(qkv_bias=False)
+    torch.save(bare(network), tmp_path / "vit.pth")
+    ledger = conversion.convert(tmp_path / "vit.pth", tmp_path / "vit.pkl", input=NAMED, wishes=FOUR)
+    assert len(ledger["added"]) == DEPTH
+    assert distance(patches(network), in_detectron2(tmp_path / "vit.pkl")) < 1e-5
 
 
 def test_a_patch_is_resampled_when_asked_and_the_ledger_says_how(tmp_path):

@@ -11,7 +11,8 @@ import torch
 
 from runtime.command_line import UserError
 from transfer.checkpoints import weights
-from transfer.checkpoints.renamed import check_values
+from transfer.checkpoints.renamed import array, check_values
+from transfer.detection.checkpointer import Checkpointer
 
 
 class Trap:
@@ -29,9 +30,9 @@ def test_arrays_and_plain_values_come_back(tmp_path, protocol):
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
     read = weights.read(tmp_path / "w.pkl")
     assert read["numbers"] == content["numbers"]
-    for name, array in content["model"].items():
-        assert read["model"][name].dtype == array.dtype
-        assert np.array_equal(read["model"][name], array)
+    for name, values in content["model"].items():
+        assert read["model"][name].dtype == values.dtype
+        assert np.array_equal(read["model"][name], values)
 
 
 def test_what_is_written_is_numpys_own_pickle_and_its_hash(tmp_path):
@@ -49,6 +50,16 @@ def test_a_value_that_is_not_finite_is_found_and_large_ones_are_not_taken_for_it
     check_values(Path("w.pth"), {"a": torch.full((9,), 6e4, dtype=torch.float16)})
     with pytest.raises(UserError, match="1 tensors hold NaN or infinity, the first b"):
         check_values(Path("w.pth"), {"a": torch.ones(2), "b": torch.tensor(values)})
+
+
+def test_a_parameter_without_dimensions_arrives(tmp_path):
+    """numpy makes one dimension of none, and Detectron2 passes over a tensor of another shape (NFNet's gains)."""
+    assert array(torch.tensor(0.7)).shape == ()
+    weights.write(tmp_path / "w.pkl", {"gain": array(torch.tensor(0.75))}, {})
+    network = torch.nn.Module()
+    network.gain = torch.nn.Parameter(torch.tensor(0.0))
+    Checkpointer(network).load_weights(weights.read(tmp_path / "w.pkl"))
+    assert network.gain.item() == 0.75
 
 
 def test_a_pickle_that_wants_code_is_named_and_not_run(tmp_path, monkeypatch):
@@ -85,6 +96,7 @@ def test_the_digest_sees_names_shapes_and_values():
     base = {"a": np.zeros((2, 3), np.float32), "b": np.ones(1)}
     others = [
         {"a": np.zeros((3, 2), np.float32), "b": np.ones(1)},
+        {"a": np.zeros((2, 3), np.float32), "b": np.array(1.0)},
         {"a": np.zeros((2, 3), np.float64), "b": np.ones(1)},
         {"c": np.zeros((2, 3), np.float32), "b": np.ones(1)},
         {"a": np.zeros((2, 3), np.float32), "b": np.zeros(1)},

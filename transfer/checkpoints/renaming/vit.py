@@ -63,10 +63,10 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, declared: 
 
     Raises UserError for a network that is no plain ViT, or of which something that no tensor shows is not told.
     """
-    parts = _Parts(tensors)
     masks = ("bias_mask", "relative_position_index")
     check_values(source, {name: tensor for name, tensor in tensors.items() if not name.endswith(masks)})
-    _check_plain(source, parts.whole, wishes)
+    parts = _Parts(source, tensors)
+    _check_plain(source, parts, wishes)
     heads = _heads(source, parts.whole, wishes, declared)
     arrays, changes, added = {}, {}, {}
     positions, position_record, position_change = _positions(source, parts.whole)
@@ -102,12 +102,19 @@ def renamed(source: Path, tensors: dict[str, Tensor], wishes: Wishes, declared: 
 
 
 class _Parts:
-    """The tensors of a source joined to timm's: query, key and value to one projection, with their bias."""
+    """The tensors of a source joined to timm's: query, key and value to one projection, with their bias.
 
-    def __init__(self, tensors: dict[str, Tensor]):
+    A bias that no block has (BEiT's of the keys) is zeros in all of them. Raises UserError for parts that do not fit
+    together.
+    """
+
+    def __init__(self, source: Path, tensors: dict[str, Tensor]):
         self.whole: dict[str, Tensor] = {}
         self.place: dict[str, str] = {}
         """The source's part -> the tensor that it is part of, where the two differ."""
+        self.incomplete: dict[str, str] = {}
+        """A tensor that is not in ``whole`` because one of its parts is missing -> that part."""
+        self.source = source
         split = {name for name in tensors if re.search(r"\.attn\.([qkv]\.(weight|bias)|[qv]_bias|k_bias)$", name)}
         blocks: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -122,20 +129,33 @@ class _Parts:
                 self.whole[self.place[name]] = tensor
             else:
                 self.whole[name] = tensor
+        known = {part for three in blocks.values() for part in three}
         for block, three in blocks.items():
-            self._join(f"{block}.attn.qkv", three)
-        for name, tensor in tensors.items():
-            if name.endswith(".attn.qkv.bias_mask"):
-                bias = self.whole[self.place[name]]
-                self.whole[self.place[name]] = torch.where(tensor == 1, bias, torch.zeros_like(bias))
+            if any(part.endswith("weight") for part in known):
+                self._join(f"{block}.attn", "weight", three, "qkv")
+            self._join(f"{block}.attn", "bias", three, "".join(part for part in "qkv" if f"{part}.bias" in known))
+        for name, mask in tensors.items():
+            bias = self.whole.get(self.place.get(name, ""))
+            if name.endswith(".attn.qkv.bias_mask") and bias is not None:
+                self._check_one_shape(name, [mask, bias])
+                self.whole[self.place[name]] = torch.where(mask == 1, bias, torch.zeros_like(bias))
 
-    def _join(self, name: str, three: dict[str, Tensor]) -> None:
-        if "q.weight" in three:
-            self.whole[f"{name}.weight"] = torch.cat([three[f"{part}.weight"] for part in "qkv"])
-        biases = [three.get(f"{part}.bias") for part in "qkv"]
-        if there := [bias for bias in biases if bias is not None]:
-            self.whole[f"{name}.bias"] = torch.cat(
-                [torch.zeros_like(there[0]) if bias is None else bias for bias in biases]
+    def _join(self, attention: str, kind: str, three: dict[str, Tensor], wanted: str) -> None:
+        """Put the ``wanted`` ones of q, k and v together, zeros for the others."""
+        name = f"{attention}.qkv.{kind}"
+        if lacking := [part for part in wanted if f"{part}.{kind}" not in three]:
+            self.incomplete[name] = f"{attention}.{lacking[0]}.{kind}"
+        elif wanted:
+            held = {part: three[f"{part}.{kind}"] for part in wanted}
+            self._check_one_shape(f"{attention}.{wanted[0]}.{kind}", list(held.values()))
+            zeros = torch.zeros_like(held[wanted[0]])
+            self.whole[name] = torch.cat([held.get(part, zeros) for part in "qkv"])
+
+    def _check_one_shape(self, name: str, tensors: list[Tensor]) -> None:
+        shapes = [list(tensor.shape) for tensor in tensors]
+        if any(shape != shapes[0] for shape in shapes) or not shapes[0]:
+            raise UserError(
+                f"{self.source}: {name} is {shapes[0]} and what belongs with it {shapes[1:]}; expected one shape"
             )
 
 
@@ -147,8 +167,9 @@ def _name(width: int, patch: int) -> str:
     return f"vit_{NAMED[width]}_patch{patch}" if width in NAMED else f"vit_width{width}_patch{patch}"
 
 
-def _check_plain(source: Path, whole: dict[str, Tensor], wishes: Wishes) -> None:
-    """Raise UserError unless ``whole`` is a ViT that Detectron2's can compute."""
+def _check_plain(source: Path, parts: _Parts, wishes: Wishes) -> None:
+    """Raise UserError unless the tensors are a whole ViT that Detectron2's can compute."""
+    whole = parts.whole
     for pattern, why in UNPLACED:
         if found := [name for name in whole if re.search(pattern, name)]:
             raise UserError(f"{source} is no plain ViT: {why} ({found[0]}), and Detectron2's ViT cannot compute that")
@@ -159,33 +180,44 @@ def _check_plain(source: Path, whole: dict[str, Tensor], wishes: Wishes) -> None
             f"{source} has {kind}, which Detectron2's ViT cannot hold; --without-positions converts it without any, "
             f"and fine-tuning learns relative ones from nothing"
         )
-    wanted = expected_shapes(source, whole)
-    if missing := [name for name in wanted if name not in whole]:
+    wanted = expected_shapes(source, whole, parts.incomplete)
+    if missing := [parts.incomplete.get(name, name) for name in wanted if name not in whole]:
         raise UserError(f"{source} is no whole ViT: it lacks {len(missing)} of {len(wanted)} tensors, as {missing[0]}")
     if wrong := [name for name in wanted if tuple(whole[name].shape) != wanted[name]]:
         found = list(whole[wrong[0]].shape)
         raise UserError(
             f"{source}: {wrong[0]} is {found}, expected {list(wanted[wrong[0]])} for ViTDet (MLPs of 4 x width)"
         )
-    others = [name for name in whole if name not in wanted and not _is_left(name) and not SCALE.fullmatch(name)]
-    if odd := [name for name in others if name != "pos_embed" and not name.endswith("attn.qkv.bias")]:
+    if odd := [name for name in whole if name not in wanted and not _is_left(name) and name != "pos_embed"]:
         raise UserError(f"{source} has {len(odd)} tensors a ViT has not, the first {odd[0]}")
+    for name in TOKENS.keys() & whole.keys():
+        found, width = list(whole[name].shape), whole["patch_embed.proj.weight"].shape[0]
+        if len(found) != 3 or found != [1, found[1] if name == "reg_token" else 1, width]:
+            raise UserError(f"{source}: {name} is {found}, expected [1, tokens, {width}]")
 
 
-def expected_shapes(source: Path, whole: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of what every ViT of this depth and width has: 12 for each block but for the bias of attention."""
+def expected_shapes(
+    source: Path, whole: Mapping[str, Tensor], incomplete: Mapping[str, str]
+) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of what every block and the patches of a ViT of this depth and width have.
+
+    The bias of attention and the layer scales belong to it where one block has them.
+    """
     kernel = whole.get("patch_embed.proj.weight")
     if kernel is None or kernel.dim() != 4 or kernel.shape[2] != kernel.shape[3] or kernel.shape[1] != 3:
         found = "none" if kernel is None else str(list(kernel.shape))
         raise UserError(f"{source} has no projection of square RGB patches (patch_embed.proj.weight: {found})")
     width = kernel.shape[0]
     shapes = {"patch_embed.proj.weight": tuple(kernel.shape), "patch_embed.proj.bias": (width,)}
+    has_bias = any(name.endswith(".attn.qkv.bias") for name in (*whole, *incomplete))
+    has_scale = any(map(SCALE.fullmatch, whole))
     for i in range(_depth(whole)):
         for part, out, into in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
             shapes[f"blocks.{i}.{part}.weight"] = (out * width, into * width)
-            if part != "attn.qkv":
+            if part != "attn.qkv" or has_bias:
                 shapes[f"blocks.{i}.{part}.bias"] = (out * width,)
         shapes |= {f"blocks.{i}.norm{n}.{kind}": (width,) for n in (1, 2) for kind in ("weight", "bias")}
+        shapes |= {f"blocks.{i}.ls{n}.gamma": (width,) for n in (1, 2) if has_scale}
     return shapes
 
 
