@@ -212,6 +212,49 @@ def test_a_source_is_not_overwritten_and_neither_is_another_conversion(tmp_path,
         conversion.convert(backbone_pth, tmp_path / "old" / "backbone.pkl")
 
 
+@pytest.mark.parametrize(
+    ("blocking", "content", "message"),
+    [
+        (
+            "conversion.json",
+            {"name": "cells", "pixels": [3, 4]},
+            "is no ledger of this converter.*choose another folder",
+        ),
+        ("conversion.json", [{"output": "backbone.pkl"}], "is no ledger of this converter"),
+        ("conversion.json", None, "conversion.json is a folder, and a file of that name is to be written"),
+        ("backbone.pkl", None, "backbone.pkl is a folder, and a file of that name is to be written"),
+    ],
+)
+def test_what_stands_where_weights_and_ledger_go_is_found_before_anything_is_written(
+    tmp_path, backbone_pth, monkeypatch, blocking, content, message
+):
+    monkeypatch.setattr(parity, "stage_differences", lambda *_, **__: {"FPN stem": 0.0})
+    if content is None:
+        (tmp_path / blocking).mkdir()
+    else:
+        (tmp_path / blocking).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        conversion.convert(backbone_pth, tmp_path / "backbone.pkl")
+    assert [path.name for path in tmp_path.iterdir()] == [blocking]
+    assert content is None or json.loads((tmp_path / blocking).read_text()) == content
+
+
+@pytest.mark.parametrize(
+    ("words", "unread"),
+    [
+        (["--heads", "6", "--patch", "16"], "--heads, --patch"),
+        (["--without-positions"], "--without-positions"),
+        (["--backbone", "timm:resnet50", "--format", "this suite's backbone"], "--backbone"),
+    ],
+)
+def test_an_option_that_a_resnet_does_not_read_is_refused(tmp_path, backbone_pth, capsys, words, unread):
+    with pytest.raises(UserError, match=f"of the family ResNet, which does not read {unread}; leave it out"):
+        convert.main([str(backbone_pth), str(tmp_path / "backbone.pkl"), *words])
+    assert not list(tmp_path.iterdir())
+    convert.main(["--inspect", str(backbone_pth), *words])
+    assert f"which does not read {unread}" in capsys.readouterr().out.splitlines()[-1]
+
+
 def _cut(path):
     path.write_bytes(path.read_bytes()[:1000])
 
@@ -222,14 +265,24 @@ def _flip(path):
     path.write_bytes(content)
 
 
-LEDGERS = [b"", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"output": 3}', None]
+LEDGERS = [
+    b"",
+    b"[]",
+    b"{}",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"output": 3}',
+    b'{"output": "", "source_sha256": "0"}',
+    None,
+]
+INCOMPLETE = [{"parity": None}, {"parity": {}}, {"tensors": ["conv1.weight"]}]
 
 
 def test_a_damaged_or_lost_ledger_is_written_again(tmp_path, backbone_pth, monkeypatch, capsys):
     monkeypatch.setattr(parity, "stage_differences", lambda *_, **__: {"FPN stem": 0.0})
     first = conversion.convert(backbone_pth, tmp_path / "backbone.pkl")
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    for text in LEDGERS:
+    for text in [*LEDGERS, *(json.dumps(first | changed).encode() for changed in INCOMPLETE)]:
         if text is None:
             (tmp_path / "conversion.json").unlink()
         else:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from transfer.checkpoints.families import Wishes
 from transfer.checkpoints.find_backbone import Trunk, find_trunk
 from transfer.checkpoints.format_spec import IMAGENET
 from transfer.checkpoints.formats import AUTO
+from transfer.checkpoints.origin import is_number
 from transfer.checkpoints.renamed import Renamed
 
 SUFFIXES = (".pkl", ".pth")
@@ -32,6 +34,8 @@ FAMILIES = {
 """How each family's tensors are renamed, and how the result is compared with the source."""
 DECIDES = ("format", "take", "method", "epochs", "input", "backbone")
 """What tells two conversions of one file apart, by its name in the ledger."""
+OF_LEDGERS = {"output", "source_sha256", "output_sha256", "parity", "tensors"}
+"""Keys by one of which a ledger of any age is known."""
 
 
 def ledger_path(destination: Path) -> Path:
@@ -69,15 +73,29 @@ def convert(
     source, destination = Path(source), Path(destination)
     if destination.suffix not in SUFFIXES:
         raise UserError(f"the destination must end in .pkl or .pth, which says the format to write; got {destination}")
-    if destination.exists() and source.exists() and destination.samefile(source):
-        raise UserError(f"{destination} is the source itself; choose another destination")
     content = read.read(source).content
+    _check_destination(destination, source)
     trunk = find_trunk(content, source, format=format, encoder=encoder, backbone=wishes.backbone)
-    renamed, declared = rename(trunk, content, source, wishes)
-    said = _origin(source, trunk.about, declared, method=method, epochs=epochs, input=input or {})
+    renamed, told = rename(trunk, content, source, wishes)
+    said = _origin(source, trunk.about, told, method=method, epochs=epochs, input=input or {})
     with ThreadPoolExecutor(2) as pool:
         hashes = _Hashes(pool, source, renamed.arrays)
         return _converted(source, destination, trunk, renamed, said, hashes)
+
+
+def _check_destination(destination: Path, source: Path) -> None:
+    """Raise UserError where weights and ledger cannot go, before anything is written."""
+    for path in (destination, ledger_path(destination)):
+        try:
+            path.stat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; choose another destination") from error
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, and a file of that name is to be written; choose another destination")
+    if destination.exists() and destination.samefile(source):
+        raise UserError(f"{destination} is the source itself; choose another destination")
 
 
 class _Hashes:
@@ -125,11 +143,22 @@ def _converted(source: Path, destination: Path, trunk: Trunk, renamed: Renamed, 
 
 
 def rename(trunk: Trunk, content: dict, source: Path, wishes: Wishes) -> tuple[Renamed, dict]:
-    """The trunk under Detectron2's names, and what the file tells of it. Raises UserError as its family does."""
+    """The trunk under Detectron2's names, and what the file tells of it.
+
+    Raises UserError as its family does, and for wishes that are not of this family.
+    """
+    family = trunk.entry.family
+    if unread := wishes.unread_by(family):
+        raise UserError(f"{source} is of the family {family}, which does not read {', '.join(unread)}; leave it out")
+    shaped = {new: _reshaped(trunk, new, trunk.tensors[name], source) for name, new in trunk.names.items()}
+    told = declared(trunk, content, source)
+    return FAMILIES[family].renamed(source, shaped, wishes, told), told
+
+
+def declared(trunk: Trunk, content: dict, source: Path) -> dict:
+    """What file and configuration tell of the trunk (``declared_of``). Raises UserError where they tell nonsense."""
     own = {new: trunk.tensors[name] for name, new in trunk.names.items()}
-    declared = declared_of(trunk.entry, own, content, source)
-    shaped = {new: _reshaped(trunk, new, tensor, source) for new, tensor in own.items()}
-    return FAMILIES[trunk.entry.family].renamed(source, shaped, wishes, declared), declared
+    return declared_of(trunk.entry, own, content, source)
 
 
 def _reshaped(trunk: Trunk, name: str, tensor: Tensor, source: Path) -> Tensor:
@@ -191,7 +220,7 @@ def _finished(destination: Path, about: dict, expected: dict) -> dict | None:
     """
     path = ledger_path(destination)
     ledger = _read_ledger(path)
-    if ledger and ledger["output"] != destination.name and destination.with_name(ledger["output"]).exists():
+    if ledger and ledger["output"] != destination.name and os.path.exists(destination.with_name(ledger["output"])):
         raise UserError(f"{path} is the ledger of {ledger['output']}; choose another folder for {destination.name}")
     if not destination.exists():
         return None
@@ -206,12 +235,15 @@ def _finished(destination: Path, about: dict, expected: dict) -> dict | None:
         _refuse_another(destination, inside, about)
         return None
     _refuse_another(destination, ledger, expected)
-    if _is_whole(destination, ledger):
+    if not _is_whole(destination, ledger):
+        raise UserError(
+            f"{destination} is damaged or was changed: it is not the file that {path.name} describes; delete it and "
+            f"convert again"
+        )
+    if _is_complete(ledger):
         return ledger
-    raise UserError(
-        f"{destination} is damaged or was changed: it is not the file that {path.name} describes; delete it and "
-        f"convert again"
-    )
+    _say_damaged(path)
+    return None
 
 
 def _is_whole(destination: Path, ledger: Mapping) -> bool:
@@ -241,15 +273,40 @@ def _refuse_another(destination: Path, there: Mapping, here: Mapping) -> None:
 
 
 def _read_ledger(path: Path) -> dict | None:
-    """A ledger; None where there is none, or where it is damaged, which is said on stderr."""
+    """A ledger; None where there is none, or where it is damaged, which is said on stderr.
+
+    Raises UserError for a file of another kind, which nobody should overwrite.
+    """
     if not path.exists():
         return None
+    content = None
     with contextlib.suppress(UserError):
-        ledger = read_json(path)
-        if isinstance(ledger, dict) and all(isinstance(ledger.get(key), str) for key in ("output", "source_sha256")):
-            return ledger
-    print(f"note: {path} is damaged; it is written again", file=sys.stderr)
+        content = read_json(path)
+    if content and not (isinstance(content, dict) and content.keys() & OF_LEDGERS):
+        raise UserError(f"{path} is no ledger of this converter, which is to be written there; choose another folder")
+    if content and isinstance(content.get("source_sha256"), str) and _is_name(content.get("output")):
+        return content
+    _say_damaged(path)
     return None
+
+
+def _say_damaged(path: Path) -> None:
+    print(f"note: {path} is damaged; it is written again", file=sys.stderr)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value not in ("", ".", "..") and Path(value).name == value
+
+
+def _is_complete(ledger: Mapping) -> bool:
+    """Whether a ledger says what is said of a conversion when it ends."""
+    differences, tensors, others = ledger.get("parity"), ledger.get("tensors"), ledger.get("not_taken", [])
+    return (
+        isinstance(ledger.get("format"), str)
+        and (isinstance(differences, dict) and len(differences) > 0 and all(map(is_number, differences.values())))
+        and (isinstance(tensors, dict) and all(isinstance(entry, dict) for entry in tensors.values()))
+        and (isinstance(others, list) and all(isinstance(name, str) for name in others))
+    )
 
 
 def _about_of(path: Path) -> dict | None:

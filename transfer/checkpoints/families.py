@@ -23,3 +23,9 @@ class Wishes:
     """The patch size that the kernel of a ViT's patch projection is resampled to; 0 leaves it as it is."""
     without_positions: bool = False
     """Convert a network whose positions Detectron2's ViT cannot hold, without them."""
+
+    def unread_by(self, family: str) -> list[str]:
+        """The options given that say nothing of a network of this ``family``."""
+        of_vits = {"--heads": self.heads, "--patch": self.patch, "--without-positions": self.without_positions}
+        given = {**(of_vits if family != VIT else {}), **({"--backbone": self.backbone} if family != TIMM else {})}
+        return [option for option, value in given.items() if value]

@@ -1,5 +1,6 @@
 """What a checkpoint is and what the converter would make of it, in words."""
 
+import contextlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -27,7 +28,9 @@ def report(path: Path, *, format: str = AUTO, encoder: str | None = None, wishes
         dicts = state_dicts(file.content, path)
         lines += [f"tensors     {_where(container, tensors)}" for container, tensors in dicts.items()]
         return _text([*lines, *(f"refused     {fault}" for fault in error.faults)])
-    return _text([*lines, *_of_trunk(trunk), *_verdict(path, trunk, file.content, wishes)])
+    return _text(
+        [*lines, *_of_trunk(trunk, _input_of(trunk, file.content, path)), *_verdict(path, trunk, file.content, wishes)]
+    )
 
 
 def _text(lines: list[str]) -> str:
@@ -76,9 +79,16 @@ def _some(words: list[str], most: int = 6) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
-def _of_trunk(trunk: Trunk) -> list[str]:
+def _input_of(trunk: Trunk, content: dict, path: Path) -> dict | None:
+    """What the network was fed, as the conversion takes it from the file and the configuration beside it."""
+    with contextlib.suppress(UserError):  # which the verdict says
+        return conversion.declared(trunk, content, path).get("input") or trunk.about["input"]
+    return trunk.about["input"]
+
+
+def _of_trunk(trunk: Trunk, seen: dict | None) -> list[str]:
     shapes = {new: tuple(trunk.tensors[name].shape) for name, new in trunk.names.items()}
-    seen, about = trunk.about["input"], trunk.about
+    about = trunk.about
     told = [
         about["method"] or "not told by the file",
         about["recipe"],
@@ -90,7 +100,7 @@ def _of_trunk(trunk: Trunk) -> list[str]:
         f"format      {trunk.format}",
         f"method      {', '.join(word for word in told if word)}",
         f"candidates  {trunk.encoder} (taken){''.join(f', {name} (--encoder {name})' for name in others)}",
-        *(_of_resnet(shapes, seen) if trunk.entry.family == RESNET else _of_another(trunk, seen)),
+        *(_of_resnet(shapes, seen or IMAGENET) if trunk.entry.family == RESNET else _of_another(trunk, seen)),
     ]
     for reason, count in Counter(trunk.dropped.values()).most_common():
         names = sorted({_head(name) for name, why in trunk.dropped.items() if why == reason})

@@ -49,11 +49,17 @@ class File:
 def read(path: str | Path) -> File:
     """Read a torch file (zip or legacy), a safetensors, ``.npz`` or Detectron2 ``.pkl`` file to CPU, running no code.
 
-    Raises UserError where there is no file, where it is truncated, is none of these, claims more than it holds, or
-    wants to run something.
+    Raises UserError where there is no file, where it cannot be opened, is truncated, is none of these, claims more than
+    it holds, or wants to run something.
     """
     path = Path(path)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+        if there:
+            path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give a file that you may open") from error
+    if not there:
         raise UserError(
             f"no checkpoint at {path}; give the path of a .pth, .pth.tar, .ckpt, .safetensors, .npz or .pkl file"
         )

@@ -256,6 +256,8 @@ def test_hugging_face_files_take_heads_and_scale_from_the_json_beside_them(tmp_p
             tmp_path / "model.safetensors",
         )
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+    told = inspection.report(tmp_path / "model.safetensors")
+    assert "input       RGB, mean [127.5, 127.5, 127.5], std [127.5, 127.5, 127.5]" in told.splitlines()
     ledger = conversion.convert(tmp_path / "model.safetensors", tmp_path / "vit.pkl")
     assert ledger["input"] == HALF and ledger["backbone"]["heads_from"] == "config.json beside it"
     embeddings = network.embeddings

@@ -5,6 +5,7 @@ import builtins
 import codecs
 import collections
 import datetime
+import errno
 import io
 import os
 import pickle
@@ -22,6 +23,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from runtime.command_line import UserError
+from transfer import convert
 from transfer.checkpoints import read
 
 
@@ -161,6 +163,36 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, content):
 
 
 GIB = 1 << 30
+
+
+def _denied(*_, **__):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("inspect", [True, False])
+@pytest.mark.parametrize(
+    ("name", "forbidden", "message"),
+    [
+        ("net.pth", "open", "net.pth cannot be read .Permission denied.; give"),
+        ("net.pth", "is_file", "net.pth cannot be read .Permission denied.; give"),  # in a folder that nobody may enter
+        (f"{'n' * 300}.pth", "", "nnn.pth cannot be read .File name too long.; give"),
+    ],
+)
+def test_a_source_that_cannot_be_opened_is_one_line(tmp_path, monkeypatch, name, forbidden, message, inspect):
+    (tmp_path / "net.pth").write_bytes(b"")
+    if forbidden:
+        monkeypatch.setattr(Path, forbidden, _denied)
+    with pytest.raises(UserError, match=message):
+        convert.main(["--inspect", str(tmp_path / name)] if inspect else [str(tmp_path / name), "backbone.pkl"])
+
+
+@pytest.mark.parametrize("array", [np.ones(3, ">f4"), np.ones(3, np.longdouble)], ids=["big-endian", "longdouble"])
+def test_numbers_that_torch_has_not_are_one_line(tmp_path, array):
+    np.savez(tmp_path / "vit.npz", **{"Transformer/encoderblock_0/bias": array, "embedding/kernel": np.ones(3)})
+    for words in (["--inspect", str(tmp_path / "vit.npz")], [str(tmp_path / "vit.npz"), str(tmp_path / "vit.pkl")]):
+        with pytest.raises(UserError, match="encoderblock_0/bias holds .* expected this machine's float32; save it so"):
+            convert.main(words)
+    assert [path.name for path in tmp_path.iterdir()] == ["vit.npz"]
 
 
 def _zip_that_unfolds(path: Path) -> None:

@@ -197,7 +197,7 @@ def _check_plain(source: Path, parts: _Parts, wishes: Wishes) -> None:
 
 
 def expected_shapes(
-    source: Path, whole: Mapping[str, Tensor], incomplete: Mapping[str, str]
+    source: Path, whole: dict[str, Tensor], incomplete: Mapping[str, str]
 ) -> dict[str, tuple[int, ...]]:
     """Name -> shape of what every block and the patches of a ViT of this depth and width have.
 
