@@ -452,6 +452,7 @@ TIMMS += [
         family=TIMM,
         trunks={"trunk": "model:backbone.bottom_up.network."},
         requires=("model:backbone.bottom_up.network.",),
+        rename=_renamer((r"^(stem|stages|layers|blocks|features)_(\d+)\.", r"\1.\2.")),
         source="this repository: transfer/detection/timm_fpn.py; the other way of this converter",
     ),
 ]

@@ -484,6 +484,20 @@ def test_a_network_of_timm_computes_the_same_at_every_feature_map(tmp_path, name
         conversion.convert(tmp_path / "net.pth", tmp_path / "f.pkl", wishes=Wishes(backbone="timm:convnext_femto"))
 
 
+@pytest.mark.parametrize("name", ["convnext_atto", "regnety_002"])
+def test_the_weights_of_a_detector_become_a_network_of_timm_again(tmp_path, name):
+    import timm
+
+    network = timm.create_model(name)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    conversion.convert(tmp_path / "net.pth", tmp_path / "net.pkl", wishes=Wishes(backbone=f"timm:{name}"))
+    for source, made in (("net.pkl", "back.pth"), ("back.pth", "again.pkl")):
+        conversion.convert(tmp_path / source, tmp_path / made)
+    state = torch.load(tmp_path / "back.pth", weights_only=True)["state_dict"]
+    assert len(state) > 100 and all(torch.equal(network.state_dict()[key], value) for key, value in state.items())
+    assert (tmp_path / "again.pkl").read_bytes() == (tmp_path / "net.pkl").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("name", "asked", "more", "message"),
     [
