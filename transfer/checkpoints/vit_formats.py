@@ -374,7 +374,8 @@ def _swin(name: str) -> str:
 
 
 TIMM_PLACES = {"trunk": ANY, "ema": "state_dict_ema:|model_ema:"}
-CLASSIFIER = ("classifier, and the norm before it", r"^(head|norm|norms)\.")
+CLASSIFIER = ("classifier", r"^head\.(?!norm\.)")
+BESIDE_CONVNEXT = ("norms and projectors of another method's loss", r"^(norms|projectors)\.")
 WINDOW_TABLE = ("a table made from the window's size", r"(relative_position_index|relative_coords_table|attn_mask)$")
 
 TIMMS = [
@@ -407,7 +408,7 @@ TIMMS = [
         family=TIMM,
         trunks=TIMM_PLACES,
         requires=(_anywhere("stages.0.0.dwconv."), _anywhere("downsample_layers.")),
-        dropped=(CLASSIFIER,),
+        dropped=(CLASSIFIER, BESIDE_CONVNEXT),
         rename=convnext,
         reshape=_convnext_shape,
         source="facebookresearch/ConvNeXt and dinov3, models/convnext.py, as timm/models/convnext.py reads them",

@@ -484,6 +484,38 @@ def test_a_network_of_timm_computes_the_same_at_every_feature_map(tmp_path, name
         conversion.convert(tmp_path / "net.pth", tmp_path / "f.pkl", wishes=Wishes(backbone="timm:convnext_femto"))
 
 
+def of_authors(state: dict) -> dict:
+    """A ConvNeXt under the names of facebookresearch/ConvNeXt."""
+    table = {
+        r"stem\.": "downsample_layers.0.",
+        r"stages\.(\d)\.downsample\.": r"downsample_layers.\1.",
+        r"(stages\.\d)\.blocks\.": r"\1.",
+        r"conv_dw": "dwconv",
+        r"mlp\.fc": "pwconv",
+        r"head\.(norm\.|fc\.)": lambda found: {"norm.": "norm.", "fc.": "head."}[found[1]],
+    }
+    for old, new in table.items():
+        state = {re.sub(old, new, name): value for name, value in state.items()}
+    return state
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"), [("convnext_atto", dict), ("convnext_atto", of_authors), ("swin_tiny_patch4_window7_224", dict)]
+)
+@torch.no_grad()
+def test_the_probes_read_a_published_convnext_or_swin_with_its_last_norm(tmp_path, name, layout):
+    import timm
+
+    network = timm.create_model(name).eval()
+    last = network.head.norm if hasattr(network.head, "norm") else network.norm
+    last.bias.fill_(0.5)
+    torch.save(layout(network.state_dict()), tmp_path / "net.pth")
+    conversion.convert(tmp_path / "net.pth", tmp_path / "backbone.pth", wishes=Wishes(backbone=f"timm:{name}"))
+    pixels = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    features = network.forward_head(network.forward_features(pixels), pre_logits=True)
+    assert distance(features, frozen.load(tmp_path / "backbone.pth").network(pixels)) < 1e-5
+
+
 @pytest.mark.parametrize("name", ["convnext_atto", "regnety_002"])
 def test_the_weights_of_a_detector_become_a_network_of_timm_again(tmp_path, name):
     import timm
