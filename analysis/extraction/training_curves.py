@@ -43,6 +43,16 @@ def checkpoints_of(folder: Path) -> tuple[str, list[Path]]:
     return inner.resolve().parent.name if inner.name == "pretrain" else inner.resolve().name, paths
 
 
+def runs_of(folders: list[Path]) -> list[tuple[Path, str, list[Path]]]:
+    """Each run's folder, name and kept checkpoints. Raises UserError where two have one name."""
+    found = [(folder, *checkpoints_of(folder)) for folder in folders]
+    by_name: dict[str, Path] = {}
+    for folder, name, _ in found:
+        if (first := by_name.setdefault(name, folder)).resolve() != folder.resolve():
+            raise UserError(f"{first} and {folder} are both runs called {name}; rename one, or give each an --out")
+    return found
+
+
 class Curves:
     """Measures of checkpoints, written after each one: {run: [{step, weights_sha256, values, warnings}, ...]}."""
 
@@ -117,14 +127,10 @@ def follow(
     ``steps``: only those; None for all. ``views``: two random views of each image as well, by each run's own recipe,
     for what compares two; none for masked auto-encoders, which see one.
 
-    Raises UserError for a folder without kept checkpoints, for a step that none of them has, and if curves.json is of
-    other images.
+    Raises UserError for a folder without kept checkpoints, for two runs of one name, for a step that none of them has,
+    and if curves.json is of other images.
     """
-    found = [(folder, *checkpoints_of(folder)) for folder in folders]
-    by_name: dict[str, Path] = {}
-    for folder, name, _ in found:
-        if (first := by_name.setdefault(name, folder)).resolve() != folder.resolve():
-            raise UserError(f"{first} and {folder} are both runs called {name}; rename one, or give each an --out")
+    found = runs_of(folders)
     runs = [(name, path) for _, name, paths in found for path in paths]
     if steps:
         runs = [(name, path) for name, path in runs if path.stem in {f"step-{step:06d}" for step in steps}]
