@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from analysis.results_table.deviations import conditions
 from analysis.results_table.model import Column, Row, Table
+from pretrain.backbones import USUAL
 from runtime.command_line import UserError, shortened
 
 MOST_CELLS = 12
@@ -19,10 +20,11 @@ NEAR = 5
 
 
 def cell_address(table: Table, row: Row, column: Column) -> str:
-    """The full name of a cell."""
+    """The full name of a cell; the usual network is not spelled out."""
     epochs = f"{row.epochs}ep" if row.epochs else ""
     source = f"published in {row.source}" if row.source else ""
-    parts = [row.method, row.recipe, row.variant, epochs, source]
+    network = "" if row.backbone == USUAL else row.backbone
+    parts = [row.method, network, row.recipe, row.variant, epochs, source]
     parts += [table.benchmark, column.versioned, column.task, column.metric]
     return "/".join(part for part in parts if part)
 
@@ -55,7 +57,7 @@ def _cells(tables: Sequence[Table]) -> Iterator[tuple[Table, Row, Column]]:
 
 def _names(table: Table, row: Row, column: Column) -> set[str]:
     """Every word that a cell answers to."""
-    names = [row.method, row.name, row.label, row.recipe, row.variant, str(row.epochs), f"{row.epochs}ep"]
+    names = [row.method, row.name, row.label, row.backbone, row.recipe, row.variant, str(row.epochs), f"{row.epochs}ep"]
     names += [row.source, "published", f"published in {row.source}"] if row.source else ["measured"]
     names += [*table.row_labels(row), table.name, table.benchmark]
     names += [column.protocol, column.versioned, f"v{column.version}", column.task, column.group]

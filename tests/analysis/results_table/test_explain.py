@@ -76,6 +76,9 @@ def test_no_cell_at_all_asks_for_more(made):
 
 
 def test_no_two_cells_share_an_address(tables, record, printed):
-    made = tables([record()], [printed("byol", 37.9), printed("byol", 38.0, source="Table 2")])
+    networks = [record("random", 20.0 + k, backbone=name) for k, name in enumerate(("resnet50", "resnet101"))]
+    made = tables([record(), *networks], [printed("byol", 37.9), printed("byol", 38.0, source="Table 2")])
     places = [(table, row, column) for table in made for row, column in table.cells]
     assert len({cell_address(*place) for place in places}) == len(places)
+    assert asked(made, "random/resnet101")[0].startswith("random/resnet101/coco_2017/moco-c4-1x/bbox/AP: 21.0")
+    assert asked(made, "random/resnet50")[0].startswith("random/coco_2017/moco-c4-1x/bbox/AP: 20.0")
