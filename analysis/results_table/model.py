@@ -299,6 +299,17 @@ class Table:
             if any(deviations.deviation(entry) for entry in cell.measured)
         }
 
+    def _deviations_of_rows(self) -> dict[str, str]:
+        """Row -> what was changed in its runs, under the heads of the columns where these say different things."""
+        rows = {}
+        for row in unique(row for row, _ in self.deviations):
+            columns = [column for column in self.columns if (row, column) in self.deviations]
+            texts = [self.deviations[row, column] for column in columns]
+            heads = [self.group(column) or column.label for column in columns]
+            named = unique(f"{head}: {text}" for head, text in zip(heads, texts, strict=True))
+            rows[row.address] = texts[0] if len(set(texts)) == 1 else "; ".join(named)
+        return rows
+
     @cached_property
     def image_counts(self) -> dict[Column, list[int]]:
         """Columns of percentages whose records are not all of as many images, and how many they are of."""
@@ -365,7 +376,7 @@ class Table:
             names = ", ".join(column.name for column in self.image_counts)
             notes.append(f"Measured on {counts} images, which are not the same ones ({names}): none is bold.")
         if self.deviations:
-            notes.append(deviations.note({row.address: text for (row, _), text in self.deviations.items()}))
+            notes.append(deviations.note(self._deviations_of_rows()))
         if self.sources:
             notes.append(ITALICS)
         return notes + [f"[{footnote_letter(number)}] {source}" for number, source in enumerate(self.sources)]

@@ -56,6 +56,25 @@ def test_seeds_that_were_not_alike_are_told_apart(record, table_of):
     assert "(seed 0: none; seed 1: --scale 8)" in said
 
 
+def test_two_deviations_of_a_row_are_both_named_with_their_protocols(record, table_of):
+    """Two probes of one row in one table; what both have in common stands once."""
+    kind = {"task": "classification", "metric": "top1", "benchmark": "scenes"}
+    probes = [record("byol", protocol=f"linear-{name}", **kind) for name in ("mae", "mocov2")]
+    short, fast = ({"changed_from_protocol": {key: value}} for key, value in (("epochs", 10), ("lr", 0.5)))
+    apart = markdown(table_of(list(zip(probes, (fast, short), strict=True))))
+    assert apart.count("‡") == 3 and "BYOL/demo/8ep (linear-mae: lr 0.5; linear-mocov2: epochs 10)." in apart
+    alike = markdown(table_of([(probe, fast) for probe in probes]))
+    assert alike.count("‡") == 3 and "BYOL/demo/8ep (lr 0.5)." in alike
+
+
+def test_two_deviations_under_one_protocol_are_named_with_their_tasks(record, table_of):
+    """Boxes of two seeds, masks of one: the cells say different things of the same runs."""
+    half = {"changed_from_protocol": {}, "scale": 2}
+    eighth = {"changed_from_protocol": {}, "scale": 8}
+    said = markdown(table_of([(record(), half), (record(seed=1), eighth), (record(value=30.0, task="segm"), half)]))
+    assert "(box: seed 0: --scale 2; seed 1: --scale 8; mask: --scale 2)" in said
+
+
 def test_a_result_that_records_no_deviations_is_not_taken_for_one_without_any(record, table_of):
     """Departures have not been recorded from the first: nobody can say now what such a run was under."""
     table = table_of([(record(value=40.0), {}), (record(value=41.0, seed=1), {"changed_from_protocol": {}})])
