@@ -90,8 +90,16 @@ def collect(runs: str | Path) -> Collection:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """Every ``result.json`` below a folder, by path, hidden folders left out; a folder that goes meanwhile is over."""
-    for parent, folders, files in os.walk(folder):
+    """Every ``result.json`` below a folder, by path, hidden folders left out; a folder that goes meanwhile is over.
+
+    Links to folders are followed, each folder once: not a link to a parent, nor both a row and a link to it.
+    """
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
         skipped = NO_ROWS if Path(parent) == folder else ()
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in skipped)
         if "result.json" in files:

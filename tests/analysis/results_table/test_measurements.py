@@ -38,6 +38,15 @@ def test_variants_of_a_recipe_are_different_measurements(tmp_path, record):
     assert len(collect(tmp_path).measurements) == 2
 
 
+def test_a_linked_folder_is_read_once_and_a_link_to_a_parent_ends(tmp_path, record):
+    write(tmp_path / "disk" / "byol" / "p" / "result.json", [record("byol", 39.0)])
+    write(tmp_path / "runs" / "a" / "p" / "result.json", [record(value=40.0)])
+    (tmp_path / "runs" / "b").symlink_to(tmp_path / "disk" / "byol")
+    (tmp_path / "runs" / "c").symlink_to(tmp_path / "runs" / "a")
+    (tmp_path / "runs" / "a" / "up").symlink_to(tmp_path / "runs")
+    assert [entry.record.value for entry in collect(tmp_path / "runs").measurements] == [40.0, 39.0]
+
+
 def test_a_folder_without_results_and_no_folder_say_what_to_do(tmp_path):
     with pytest.raises(UserError, match="no result.json below .*; run the stage transfer first"):
         collect(tmp_path)
