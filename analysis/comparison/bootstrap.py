@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.comparison.image_matches import FIGURES, Matches
+from runtime.command_line import UserError
 from runtime.progress import Progress
 
 NAMES = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
@@ -45,7 +46,10 @@ def bootstrap(
 
     Args:
         pairs: task -> (matches of A, matches of B), all on the same images.
-        resamples: how many times the images are drawn; every task and both runs see the same draws.
+        resamples: how many times the images are drawn; every task and both runs see the same draws. Those without an
+            object of a task say nothing of it.
+
+    Raises UserError if no draw holds an object of a task.
     """
     images = next(iter(pairs.values()))[0].images
     everything = np.ones(images)
@@ -60,7 +64,10 @@ def bootstrap(
     tail = 50 * (1 - confidence)
     result = []
     for task, differences in drawn.items():
-        low, high = np.nanpercentile(differences, [tail, 100 - tail], axis=0)
+        differences = differences[np.isfinite(differences).all(1)]  # a draw may hold no object at all
+        if not len(differences):
+            raise UserError(f"none of the {resamples} draws of images holds an object to find; give more --resamples")
+        low, high = np.percentile(differences, [tail, 100 - tail], axis=0)
         better = (np.sign(differences) / 2 + 0.5).mean(0)
         columns = zip(FIGURES, *whole[task], low, high, better, strict=True)
         result += [Difference(task, metric, *map(float, values)) for metric, *values in columns]

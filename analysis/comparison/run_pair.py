@@ -42,9 +42,15 @@ def matched(path: Path, truth: Path) -> dict[str, Matches] | None:
 
 
 def pairs_of(truth: Path, a: dict[str, Matches] | None, b: dict[str, Matches] | None) -> dict:
-    """The tasks of both; a detector that found nothing is compared on those of the other."""
+    """The tasks of both that have objects; a detector that found nothing is compared on those of the other.
+
+    Raises UserError if no task has an object: there is nothing to be right about.
+    """
     tasks = [task for task in (a or b or ["bbox"]) if task in (b or a or ["bbox"])]
-    return {task: tuple(side[task] if side else match(truth, [], task) for side in (a, b)) for task in tasks}
+    pairs = {task: tuple(side[task] if side else match(truth, [], task) for side in (a, b)) for task in tasks}
+    if tasks and not any(pair[0].objects.any() for pair in pairs.values()):
+        raise UserError(f"{truth} holds no object to find ({', '.join(tasks)}; crowds do not count); give another")
+    return {task: pair for task, pair in pairs.items() if pair[0].objects.any()}
 
 
 def _evaluated_on(path: Path) -> tuple[str, str] | None:

@@ -118,6 +118,37 @@ def test_impossible_settings_are_one_line(good, wrong):
         compare.main([str(good), str(good), *wrong])
 
 
+def few_objects(folder, objects):
+    """A data set of three images of one class, with ``objects`` in the first, and a detector that found one there."""
+    images = [{"id": k, "width": 64, "height": 64, "file_name": f"{k}.jpg"} for k in (1, 2, 3)]
+    kind = {"bbox": [8, 8, 32, 32], "image_id": 1, "category_id": 1}
+    found = [{"id": k + 1, "area": 1024, "iscrowd": 0, **kind} for k in range(objects)]
+    content = {"images": images, "annotations": found, "categories": [{"id": 1, "name": "disk"}]}
+    (folder / "truth.json").write_text(json.dumps(content))
+    (folder / "right.json").write_text(json.dumps([{**kind, "score": 0.9}]))
+    (folder / "none.json").write_text("[]")
+    return [str(folder / name) for name in ("right.json", "none.json", "truth.json")]
+
+
+def test_draws_without_an_object_say_nothing(tmp_path, capsys):
+    """Of three images one has an object: 8 of 27 draws have none."""
+    a, b, truth = few_objects(tmp_path, 1)
+    compare.main([a, b, "--val-json", truth, "--resamples", "50", "--out", str(tmp_path / "o")])
+    found = json.loads((tmp_path / "o").read_text())["differences"]
+    assert all((d["low"], d["high"], d["better"]) == pytest.approx((100, 100, 1)) for d in found) and found
+    assert "nan" not in capsys.readouterr().out
+    seed = next(k for k in range(99) if 0 not in np.random.default_rng(k).integers(3, size=3))
+    with pytest.raises(UserError, match="none of the 1 draws of images holds an object to find; give more"):
+        compare.main([a, b, "--val-json", truth, "--resamples", "1", "--seed", str(seed)])
+
+
+def test_a_ground_truth_without_objects_is_one_line(tmp_path):
+    a, b, truth = few_objects(tmp_path, 0)
+    for pair in ((a, b), (a, a), (b, b)):
+        with pytest.raises(UserError, match="truth.json holds no object to find"):
+            compare.main([*pair, "--val-json", truth, "--out", str(tmp_path / "o")])
+
+
 def test_a_detector_with_no_detections_can_be_compared(good, tmp_path, coco_set):
     (tmp_path / "none.json").write_text("[]")
     for order in (1, -1):
