@@ -29,6 +29,9 @@ CONTEXT_KINDS: dict[str, tuple[type, ...]] = {
 LONGEST_TEXT = 1000
 """Characters of a name in a record."""
 
+MOST_COUNTED = 10**9
+"""Images, questions or epochs of a record; a larger number is damage, and may be too large for a float."""
+
 REMEDY = "delete it and run the same command again"
 
 
@@ -166,8 +169,9 @@ def _record(entry: Any) -> Record:
             raise ValueError(_other_kind(name, value, kinds[-1]))
     if entry["task"] not in TASKS:
         raise ValueError(f"task is {shortened(repr(entry['task']), 60)}, expected one of {', '.join(TASKS)}")
-    if entry["n"] < 0 or entry["epochs"] < 0:
-        raise ValueError(f"n is {entry['n']} and epochs is {entry['epochs']}, expected no negative number")
+    for name, least in (("n", 1), ("epochs", 0)):
+        if not least <= entry[name] <= MOST_COUNTED:
+            raise ValueError(f"{name} is {shortened(str(entry[name]), 60)}, expected {least} to {MOST_COUNTED}")
     return Record(**entry)
 
 

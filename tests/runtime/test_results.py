@@ -63,7 +63,9 @@ def test_a_damaged_result_is_named_with_the_remedy(tmp_path, text):
     [
         ({"seed": "0"}, "seed is '0', expected a whole number"),
         ({"n": None}, "n is None, expected a whole number"),
-        ({"n": -1}, "n is -1 and"),
+        ({"n": 0}, "n is 0, expected 1 to"),
+        ({"n": 10**400}, "n is 10000.*, expected 1 to"),
+        ({"epochs": -1}, "epochs is -1, expected 0 to"),
         ({"method": None}, "method is None, expected a text"),
         ({"method": "m" * 5000}, "expected a text of at most 1000 characters"),
         ({"metric": ["AP"]}, r"metric is \['AP'\], expected a text"),
