@@ -9,7 +9,7 @@ from typing import Any
 from analysis.report_page.jobs import JobState
 from analysis.report_page.markup import MOST_ROWS, Section, details, escape, first_of, paragraph
 from analysis.report_page.runs_folder import RunsFolder
-from runtime.results import DamagedResult, NoResult, Result, read_result
+from runtime.results import DamagedResult, NoResult, Record, Result, read_result
 from runtime.settings import flat
 
 SETTINGS_ONLY = (
@@ -79,6 +79,8 @@ def of_result(row: str, leaf: str, result: Result) -> list[str]:
     random, protocol = record.method == "random", record.protocol
     kind = protocol.partition("-")[0]
     words = ["--benchmark", record.benchmark, "--out", f"{row}/{leaf}", "--seed", str(record.seed)]
+    if record.task == "language":
+        return of_answers(row, leaf, record, content)
     if record.task != "classification":
         weights = "random" if random else f"{row}/convert/backbone.pkl"
         scale = ["--scale", str(content["scale"])] if content.get("scale", 1) > 1 else []
@@ -87,6 +89,17 @@ def of_result(row: str, leaf: str, result: Result) -> list[str]:
     words = ["--weights", "random" if random else f"{row}/pretrain/backbone.pth", *words]
     options = {"linear": of_linear, "finetune": of_linear, "semi": of_semi, "knn": of_neighbours}.get(kind)
     return [f"transfer/{kind}.py", *options(content, protocol, words, f"{row}/{leaf}")] if options else []
+
+
+def of_answers(row: str, leaf: str, record: Record, content: dict) -> list[str]:
+    """The command behind a language model's answers; none for a model from elsewhere whose result does not name it."""
+    model, prompt = f"{row}/language", []
+    if not record.recipe:  # a model of transformers, no run of the suite
+        if "model" not in content:
+            return []
+        model, prompt = str(content["model"]), ["--prompt", str(content.get("prompt", "metamath"))]
+    words = ["--model", model, *prompt, "--benchmark", record.benchmark, "--questions", str(record.n)]
+    return ["language/evaluate.py", *words, "--out", f"{row}/{leaf}"]
 
 
 def of_linear(content: dict, protocol: str, words: list[str], out: str) -> list[str]:

@@ -123,7 +123,8 @@ def networks(folder: RunsFolder) -> tuple[list[list[str]], list[str]]:
 
 def detectors(folder: RunsFolder) -> list[tuple[str, int]]:
     """Protocol and classes of the detectors that were begun, by one run of each kind of folder."""
-    first = {path.parent.name: path for row in reversed(folder.rows) for path in folder.stage_files(row, "run.json")}
+    files = [file for row in reversed(folder.rows) for file in folder.stage_files(row, "run.json")]
+    first = {file.stage: file.path for file in files}
     protocols: dict[str, int] = {}
     for path in sorted(first.values()):
         protocol = folder.json(path).get("protocol")

@@ -21,7 +21,7 @@ MOST_PIXELS = 50_000_000
 
 def section(folder: RunsFolder) -> Section:
     """One sheet per detector, ground truth above, prediction below."""
-    paths = [path for row in folder.rows for path in folder.stage_files(row, "predictions.png")]
+    paths = [file.path for row in folder.rows for file in folder.stage_files(row, "predictions.png")]
     figures = []
     for path in paths[:MOST]:
         try:

@@ -20,13 +20,13 @@ def ranks(folder: RunsFolder) -> str:
     groups: dict[str, list[list[str]]] = {}
     limits: list[str] = []
     for row in folder.rows[:MOST_ROWS]:
-        for path in folder.stage_files(row, "effective_rank.json"):
+        for path, stage, run in folder.stage_files(row, "effective_rank.json"):
             files = [folder.json(path), folder.json(path.with_name("spectra.json"))]
             with folder.expected(path):
-                limits += [f"{row.name}: {line}." for content in files for line in content.get("warnings", [])]
+                limits += [f"{run}: {line}." for content in files for line in content.get("warnings", [])]
                 limited = {metric for content in files for metric in content.get("limited", [])}
                 counts = [str(files[0].get("n", "?")), str(files[0].get("n_per_class") or "–")]
-                groups.setdefault(path.parent.name, []).append([row.name, *counts, *rank_cells(files[0], limited)])
+                groups.setdefault(stage, []).append([run, *counts, *rank_cells(files[0], limited)])
     heads = [f"{where}, {over}" for where in RANKS.values() for over in ("cov", "sv")]
     body = "".join(
         grid(["row", "images", "of each class", *heads], lines, caption=f"Effective ranks, {title}")

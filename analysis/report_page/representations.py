@@ -103,17 +103,17 @@ def spectra(folder: RunsFolder) -> str:
     groups: dict[str, list[Series]] = {}
     looks = Looks(row.name for row in folder.rows)
     for row in folder.rows[:MOST_ROWS]:
-        for path in folder.stage_files(row, "spectra.json"):
+        for path, stage, run in folder.stage_files(row, "spectra.json"):
             content = folder.json(path)
             with folder.expected(path):
                 eigenvalues = [value for value in content.get("eigenvalues", []) if 0 < value < math.inf]
                 total = sum(eigenvalues)
                 shares = [value / total for value in eigenvalues]
-                backbone, seed = split_seed(row.name)
+                backbone, seed = split_seed(run)
                 about = {"backbone": backbone, "seed": seed}
                 ordinals = range(1, len(shares) + 1)
-                one = Series(name=row.name, x=ordinals, y=shares, look=looks.look(row.name), about=about)
-                groups.setdefault(f"{path.parent.name}, {content.get('n', '?')} images", []).append(one)
+                one = Series(name=run, x=ordinals, y=shares, look=looks.look(run), about=about)
+                groups.setdefault(f"{stage}, {content.get('n', '?')} images", []).append(one)
     x, y = "rank of the eigenvalue", "share of the variance"
     charts = [
         lines(series, title=f"Spectrum, {name}", x=x, y=y, log=True, last=False) for name, series in groups.items()

@@ -35,6 +35,16 @@ class Listing(NamedTuple):
     files: list[str]
 
 
+class StageFile(NamedTuple):
+    """A file of a stage of a row."""
+
+    path: Path
+    stage: str
+    """The stage's folder, ``moco-c4-1x-coco_2017``."""
+    run: str
+    """The row, ``byol-demo-seed0``, and which seed of a stage that has several: ``byol-demo-seed0/seed1``."""
+
+
 @dataclass
 class RunsFolder:
     """A runs folder, and what in it could not be read."""
@@ -74,10 +84,14 @@ class RunsFolder:
             leaves += [row / stage / seed for seed in seeds] or [row / stage]
         return leaves
 
-    def stage_files(self, row: Path, pattern: str) -> list[Path]:
-        """Files in the folders of a row's stages."""
-        stages = [row / name for name in self.listing(row).folders]
-        return [stage / name for stage in stages for name in fnmatch.filter(self.listing(stage).files, pattern)]
+    def stage_files(self, row: Path, pattern: str) -> list[StageFile]:
+        """Files in the folders of a row's stages, and of the seeds of each."""
+        files = []
+        for leaf in self.leaves(row):
+            stage, *seed = leaf.relative_to(row).parts
+            names = fnmatch.filter(self.listing(leaf).files, pattern)
+            files += [StageFile(leaf / name, stage, "/".join([row.name, *seed])) for name in names]
+        return files
 
     def find(self, pattern: str) -> list[Path]:
         """Files down to two folders deep; the images of data sets, a million of them, are deeper."""

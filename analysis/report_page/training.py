@@ -110,9 +110,9 @@ def detectors(folder: RunsFolder, looks: Looks) -> list[str]:
     """Training losses of the detectors, a chart per protocol and benchmark."""
     groups: dict[str, list[Series]] = {}
     for row in folder.rows[:MOST_ROWS]:
-        for path in folder.stage_files(row, "metrics.json"):
+        for path, stage, run in folder.stage_files(row, "metrics.json"):
             values = numbers(folder.log(path), "iteration", "total_loss")
-            groups.setdefault(path.parent.name, []).append(series(row.name, values, looks))
+            groups.setdefault(stage, []).append(series(run, values, looks))
     return [lines(runs, title=f"Loss, {name}", x="iteration", y="sum of its terms") for name, runs in groups.items()]
 
 

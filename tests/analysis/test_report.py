@@ -11,14 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis import report, tables
-from analysis.report_page import cost, jobs, training
+from analysis.report_page import commands, cost, jobs, training
 from analysis.report_page.runs_folder import RunsFolder
 from analysis.results_table.build_tables import build_tables
 from analysis.results_table.explain import cell_address
 from analysis.results_table.measurements import collect
+from language import evaluate
 from pretrain.monitoring.rank_monitor import PER_CLASS
 from runtime.command_line import UserError
-from runtime.results import write
+from runtime.results import Result, write
 from slurm import status
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -41,6 +42,7 @@ class Structure(html.parser.HTMLParser):
         self.cells += [attributes["data-cell"]] if "data-cell" in attributes else []
         self.headings += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
         if tag == "article":
+            assert attributes["data-about"] not in self.articles, "two articles of one address"
             self.articles[attributes["data-about"]] = ""
         if tag not in VOID:
             self.open.append(tag)
@@ -95,6 +97,17 @@ def test_every_number_has_its_records_behind_it(full_runs, full_page):
             for entry in cell.published:
                 assert entry.source in behind and (entry.caveat or "none known") in behind
     assert measured > 20
+
+
+def test_the_records_of_two_networks_are_told_apart(quick, record, tmp_path):
+    for k, name in enumerate(("resnet50", "resnet101")):
+        made = [record("random", 20.0 + k, backbone=name)]
+        write(tmp_path / f"random-{name}" / "moco-c4-1x-coco_2017" / "result.json", made)
+    articles = Structure(report.page(tmp_path, title="t")).articles
+    behind = {about: text for about, text in articles.items() if "\nmeasured, random/" in text}
+    assert len(behind) == 2
+    for about, text in behind.items():
+        assert ("21.0000" if "resnet101" in about else "20.0000") in text.splitlines()
 
 
 def test_a_run_under_other_settings_is_marked_on_the_page_too(quick, record, tmp_path):
@@ -240,7 +253,14 @@ def test_a_protocol_of_several_seeds_has_a_command_and_a_state_for_each(quick, r
         made = [record("byol", protocol="voc-24k", benchmark="voc_2007_2012", seed=seed)]
         changed = {"scale": 8, "changed_from_protocol": {"SOLVER.MAX_ITER": 90, "INPUT.MIN_SIZE_TRAIN": [480, 512]}}
         write(row / "voc-24k-voc_2007_2012" / f"seed{seed}" / "result.json", made, **changed)
+        (row / "voc-24k-voc_2007_2012" / f"seed{seed}" / "run.json").write_text('{"protocol": "voc-24k"}')
+        network = "MODEL: {ROI_HEADS: {NUM_CLASSES: 20}}"
+        (row / "voc-24k-voc_2007_2012" / f"seed{seed}" / "config.yaml").write_text(network)
+        losses = [{"iteration": k, "total_loss": 2 / k} for k in (1, 2, 3)]
+        log = "".join(json.dumps(line) + "\n" for line in losses)
+        (row / "voc-24k-voc_2007_2012" / f"seed{seed}" / "metrics.json").write_text(log)
     (row / "voc-24k-voc_2007_2012" / "seed2").mkdir()
+    assert cost.detectors(RunsFolder(tmp_path)) == [("voc-24k", 20)]
     words = text_of(report.page(tmp_path, title="x"))
     for seed in (0, 1):
         assert (
@@ -248,6 +268,9 @@ def test_a_protocol_of_several_seeds_has_a_command_and_a_state_for_each(quick, r
             f"--out {row.name}/voc-24k-voc_2007_2012/seed{seed} --seed {seed} --scale 8 SOLVER.MAX_ITER 90 "
             "INPUT.MIN_SIZE_TRAIN '[480, 512]'"
         ) in words
+    curves = training.section(RunsFolder(tmp_path)).body
+    assert "Loss, voc-24k-voc_2007_2012" in curves
+    assert [f"{row.name}/seed{seed}" in curves for seed in (0, 1, 2)] == [True, True, False]
     states = {state.job.name: state.state for state in jobs.by_hand(RunsFolder(tmp_path))}
     assert states == {
         f"{row.name}/voc-24k-voc_2007_2012/seed{seed}": state
@@ -343,7 +366,15 @@ def test_a_language_model_has_its_losses_certificate_and_rank_drawn(tmp_path, re
     own = {"task": "language", "metric": "accuracy", "protocol": "metamath", "benchmark": "word-problems-test"}
     write(folder.parent / "word-problems-test" / "result.json", [record("llm", 40.0, variant="MCE", **own)])
     assert report.main([str(tmp_path), "--out", str(tmp_path / "report.html")]) == 0
-    assert "word-problems-test, language models" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "word-problems-test, language models" in page
+    name = folder.parent.name
+    command = f"--model {name}/language --benchmark word-problems-test --questions 5000 --out {name}/word-problems-test"
+    assert f"python language/evaluate.py {command}" in text_of(page) and "backbone.pkl" not in page
+    assert evaluate.parse(command.split()).questions == 5000
+    foreign = Result([record("llm", 40.0, recipe="", **own)], {"model": "/models/7b", "prompt": "plain"})
+    words = commands.of_result("7b", "gsm8k", foreign)[1:]
+    assert (evaluate.parse(words).model.as_posix(), evaluate.parse(words).prompt) == ("/models/7b", "plain")
     for title in ("Cross-entropy", "Matrix cross-entropy", "upper less lower bound", "Effective rank of the head"):
         assert title in body
     assert body.count("llm-MCE-demo-seed0: ") == 4
