@@ -21,6 +21,9 @@ UNPACKED = 40
 LAYER_BYTES = 1000
 """Fewer than any layer has."""
 
+TINY = "tiny"
+"""In place of a path: the small model from random weights."""
+
 UNKNOWN, PAD, END = "<unk>", "<pad>", "</s>"
 PIECES = r" ?[^\s\d]+| ?\d|\n| "
 """What a token of the small model's tokenizer is: a word with the space before it, one digit, a new line."""
@@ -52,7 +55,7 @@ def load(config: ModelConfig, *, seed: int, prompts: tuple[str, ...] = ()) -> tu
     Raises UserError for a folder that lacks weights, configuration or tokenizer, for weights that would run code, and
     for a tokenizer of another model.
     """
-    if config.path == "tiny":
+    if config.path == TINY:
         model, tokenizer = tiny(config, seed=seed, prompts=prompts)
     else:
         model, tokenizer = from_files(Path(config.path))
@@ -162,7 +165,7 @@ def from_files(path: Path) -> tuple[Any, Any]:
             f"the tokenizer in {path} has {size} tokens and the model vectors of {rows}: it is another model's; "
             "download both from one place"
         )
-    if tokenizer.pad_token is None:
+    if tokenizer.pad_token is None or tokenizer.pad_token_id >= rows:
         _add_padding(model, tokenizer)
     return model, tokenizer
 
@@ -175,10 +178,14 @@ def _refuse_more_layers(config: Any, source: Path) -> None:
 
 
 def _add_padding(model: Any, tokenizer: Any) -> None:
-    """Add a padding token whose rows are the mean of the others, as MetaMath does: the matrix loss sees them too."""
+    """Add a padding token whose rows are the mean of the others, as MetaMath does: the matrix loss sees them too.
+
+    The tokenizer may have one already for which the model has no vector, as many made from Llama's do.
+    """
     import torch
 
-    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    if tokenizer.pad_token is None:
+        tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     before = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) <= before:
         return

@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils.rnn import pad_sequence
 
 from language import models
-from language.config import LanguageConfig, LogConfig
+from language.config import EMBEDDED, LanguageConfig, LogConfig
 from language.examples import Example, training_examples
 from language.matrix_cross_entropy import IGNORED, matrix_cross_entropy
 from language.prompts import evaluation_prompt, training_prompt
@@ -31,7 +31,7 @@ from pretrain.checkpoints.retention import Checkpoints
 from pretrain.losses.matrix_information import effective_rank
 from runtime import distributed
 from runtime.command_line import UserError
-from runtime.files import write_json
+from runtime.files import sha256, write_json
 from runtime.jsonl_log import Log
 from runtime.precision import autocast, check_precision
 from runtime.progress import Progress
@@ -42,8 +42,9 @@ from runtime.stopping import StopRequest
 
 FORMAT = "ssl-transfer-bench/language/1"
 
-# Settings that may change when a run is resumed: they do not touch its result.
-FREE = {"settings.device"} | {f"settings.log.{field.name}" for field in fields(LogConfig)}
+# Settings that may change when a run is resumed: they touch its result no more than the number of processes does.
+FREE = {"settings.device", "settings.micro_batch", "settings.activation_checkpointing"}
+FREE |= {f"settings.log.{field.name}" for field in fields(LogConfig)}
 
 
 class Encoded(NamedTuple):
@@ -68,11 +69,16 @@ def encode(
     """Tokens of prompt, response and end.
 
     Raises UserError that counts the examples longer than ``max_length``, or than the model's context, and names the
-    first.
+    first; and for a tokenizer without an end.
     """
     what = f"text.max_length={max_length}"
     if context is not None and context < max_length:
         max_length, what = context, f"the model's context of {context}"
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            "the model's tokenizer has no token that ends a text, which every response needs; name one of its tokens "
+            "as eos_token in tokenizer_config.json"
+        )
     encoded = []
     for example in examples:
         prompt = tokenizer(prompt_of(example.question, form))["input_ids"]
@@ -230,32 +236,55 @@ def losses(logits: Tensor, targets: Tensor, embeddings: Tensor, config: Language
     return terms
 
 
+def inputs_of(config: LanguageConfig) -> dict[str, str]:
+    """Hashes of the files that a run reads: other files under the same names are another run's."""
+    inputs = {}
+    if config.text.path != EMBEDDED:
+        inputs["text_sha256"] = sha256(Path(config.text.path))
+    if config.model.path != models.TINY:
+        path = Path(config.model.path)
+        inputs |= {"weights_sha256": models.weights_hash(path), "tokenizer_sha256": models.tokenizer_hash(path)}
+    return inputs
+
+
+def guard_of(folder: Path, inputs: dict[str, str] | None = None) -> RunGuard:
+    """The guard of a run's folder. Where the ``inputs`` are known, their place may change."""
+    return RunGuard(
+        folder=folder,
+        file="config.yaml",
+        outputs=("checkpoint.pth", "checkpoints/step-*.pth", "model/run.json"),
+        exclusive=True,
+        free=FREE,
+        defaults=flat({"settings": asdict(LanguageConfig()), "inputs": inputs or {}}),
+        instead={"settings.text.path": "inputs.text_sha256", "settings.model.path": "inputs.weights_sha256"},
+    )
+
+
 def run(recipe: str, config: LanguageConfig, folder: Path) -> int:
     """Train in ``folder``, or return at once where all is done; returns the exit code, and leaves the process group.
 
     Raises UserError if the folder is another run's, or in use by another process.
     """
     identity = {"recipe": recipe, "settings": asdict(config)}
-    guard = RunGuard(
-        folder=folder,
-        file="config.yaml",
-        outputs=("checkpoint.pth", "checkpoints/step-*.pth", "model/run.json"),
-        exclusive=True,
-        free=FREE,
-        defaults=flat({"settings": asdict(LanguageConfig())}),
-    )
     try:
         if models.is_whole(folder / "model"):
-            guard.check(identity)
+            guard_of(folder).check(identity)
             print(f"done already: {folder / 'model'}")
             return 0
-        return train(recipe, config, folder, claim=lambda: guard.claim(identity))
+
+        def claim(inputs: dict[str, str]) -> None:
+            guard_of(folder, inputs).claim(identity | {"inputs": inputs})
+
+        return train(recipe, config, folder, claim=claim)
     finally:
         distributed.shutdown()
 
 
-def train(recipe: str, config: LanguageConfig, folder: Path, *, claim: Callable[[], None]) -> int:
-    """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for a user's mistake."""
+def train(recipe: str, config: LanguageConfig, folder: Path, *, claim: Callable[[dict[str, str]], None]) -> int:
+    """Train (or go on training) in ``folder``; returns the exit code. Raises UserError for a user's mistake.
+
+    ``claim`` makes the folder that of a run with these settings and the inputs of these hashes.
+    """
     device = distributed.init(config.device)
     examples = training_examples(config.text, seed=config.seed)
     model, tokenizer = models.load(config.model, seed=config.seed, prompts=known_texts(config))
@@ -268,7 +297,7 @@ def train(recipe: str, config: LanguageConfig, folder: Path, *, claim: Callable[
         context=getattr(model.config, "max_position_embeddings", None),
     )
     total = steps_per_epoch(len(encoded), config) * config.epochs
-    claim()
+    claim(distributed.from_main(lambda: inputs_of(config)))
     state = Run(prepare(model, config, device), config, folder, recipe=recipe)
     stop = StopRequest()
     log = Log(folder, step=state.step) if distributed.is_main() else None
@@ -306,6 +335,9 @@ def take_step(state: Run, own: list[Encoded], rate: float, *, pad: int, device: 
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
+    # What dropout draws is a function of the step as well, so that a resumed run draws what it would have drawn.
+    drawn_from = np.random.SeedSequence([config.seed, state.step, distributed.rank()])
+    torch.manual_seed(int(drawn_from.generate_state(1)[0]))
     for ids, targets in micro_batches(own, config.micro_batch, pad):
         with autocast(config.precision, device):
             logits = model(input_ids=ids.to(device)).logits

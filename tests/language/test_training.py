@@ -131,6 +131,39 @@ class _StopsAfter:
         return signal.SIGTERM if self.asked == 3 else None
 
 
+def test_a_run_goes_on_with_the_same_files_elsewhere_and_with_no_others(tmp_path, monkeypatch):
+    """The same name may hold another text or another model by then; what is saved is only half of what was trained."""
+    from language import models, training_loop
+
+    text, folder = tmp_path / "text.jsonl", tmp_path / "model"
+    model, tokenizer = models.load(ModelConfig(width=16, layers=1, heads=2), seed=0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    text.write_text("".join(json.dumps({"query": f"{k} + 1", "response": f"{k + 1}"}) + "\n" for k in range(32)))
+
+    def begin(*more: str) -> int:
+        files = [f"text.path={text}", f"model.path={folder}", "batch_size=8", "epochs=1", "loss.steps=4", *more]
+        return training_loop.run("demo", resolve("demo", files), tmp_path / "run")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop, "StopRequest", _StopsAfter)
+        assert begin() == 75
+    text, folder = text.rename(tmp_path / "moved.jsonl"), folder.rename(tmp_path / "moved")
+    whole = text.read_text()
+    text.write_text(whole.replace("30 + 1", "30 + 2"))
+    with pytest.raises(UserError, match="another run: inputs.text_sha256 "):
+        begin()
+    text.write_text(whole)
+    with torch.no_grad():
+        model.lm_head.weight[0] += 1
+    weights_before = (folder / "model.safetensors").read_bytes()
+    model.save_pretrained(folder)
+    with pytest.raises(UserError, match="another run: inputs.weights_sha256 "):
+        begin()
+    (folder / "model.safetensors").write_bytes(weights_before)
+    assert begin("micro_batch=2", "activation_checkpointing=true") == 0, "both change what is in memory at a time alone"
+
+
 def test_low_rank_updates_resume_to_the_same_bits_and_end_in_a_plain_model(tmp_path, monkeypatch):
     from language import models, training_loop
 
@@ -286,6 +319,61 @@ def test_a_gguf_file_is_fine_tuned_and_saved_and_a_damaged_one_is_one_line(tmp_p
     with pytest.raises(UserError) as gone:
         models.load(ModelConfig(path=str(tmp_path / "gone.gguf")), seed=0)
     assert str(gone.value).startswith(f"no model at {tmp_path / 'gone.gguf'}") and "http" not in str(gone.value)
+
+
+@pytest.fixture
+def gpt2(tmp_path) -> Path:
+    """A GPT-2 of one layer, which has dropout, tied embeddings and no padding token of its own."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from language import models
+
+    tokenizer = models.word_tokenizer()
+    size = {"vocab_size": len(tokenizer), "n_positions": 96, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(**size, eos_token_id=tokenizer.eos_token_id)).save_pretrained(tmp_path / "gpt2")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    return tmp_path / "gpt2"
+
+
+def test_dropout_draws_after_a_stop_what_it_would_have_drawn(gpt2, tmp_path, monkeypatch):
+    from language import training_loop
+
+    files = [f"model.path={gpt2}", "text.problems=32", "batch_size=8", "micro_batch=8", "epochs=1"]
+    config = resolve("demo", files)
+    assert training_loop.run("demo", config, tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop, "StopRequest", _StopsAfter)
+        assert training_loop.run("demo", config, tmp_path / "stopped") == 75
+    torch.manual_seed(5)  # another process's random numbers
+    assert training_loop.run("demo", config, tmp_path / "stopped") == 0
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_tokenizer_pads_with_a_token_the_model_has_and_ends_a_text(gpt2):
+    """Many made from Llama's have a padding token one above its last vector."""
+    from language import models
+    from language.training_loop import encode
+
+    path = gpt2 / "tokenizer_config.json"
+    tokenizer = models.word_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<above>"})
+    tokenizer.save_pretrained(gpt2)
+    model, loaded = models.load(ModelConfig(path=str(gpt2)), seed=0)
+    table = model.get_input_embeddings().weight
+    assert loaded.pad_token == "<above>" and loaded.pad_token_id == len(table) - 1
+    torch.testing.assert_close(table[-1], table[:-1].mean(0))
+
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in said.items() if key != "eos_token"}))
+    _, loaded = models.load(ModelConfig(path=str(gpt2)), seed=0)
+    examples = training_examples(TextConfig(problems=2), seed=0)
+    with pytest.raises(UserError, match="no token that ends a text.*; name one of its tokens as eos_token in"):
+        encode(examples, loaded, form="plain", max_length=96)
+    path.write_text(json.dumps(said))
+    _, loaded = models.load(ModelConfig(path=str(gpt2)), seed=0)
+    assert encode(examples, loaded, form="plain", max_length=96)[0].tokens[-1] == loaded.eos_token_id
 
 
 def test_a_tokenizer_of_another_model_is_one_line(tmp_path):
