@@ -8,7 +8,7 @@ from typing import Any
 from pretrain import backbones, methods
 from pretrain.data import view_recipes
 from pretrain.networks import masked_settings
-from runtime.command_line import Faults, UserError
+from runtime.command_line import Faults, UserError, one_of
 from runtime.cores import AUTO_WORKERS
 from runtime.provenance import ROOT, as_submitted
 from runtime.read import read_yaml
@@ -257,7 +257,7 @@ def resolve(method: str, recipe: str, pairs: Iterable[str]) -> TrainConfig:
 def read_recipe(recipe: str, method: str) -> list[tuple[str, Any]]:
     """The layers of a recipe file: what it says for every method, then what it says ``for`` this one.
 
-    Raises UserError for a name that is not known and a file that is not yaml.
+    Raises UserError for a name that is not known, a file that is not yaml, and methods in it that are not known.
     """
     path = RECIPES / f"{recipe}.yaml"
     if not path.is_file():
@@ -272,6 +272,8 @@ def read_recipe(recipe: str, method: str) -> list[tuple[str, Any]]:
     by_method = common.pop("for", None) or {}
     if not isinstance(by_method, dict):
         raise UserError(f"{path}: 'for' holds a {type(by_method).__name__}, not a group of settings for each method")
+    for name in by_method:
+        one_of(f"method under 'for' in {path}:", str(name), methods.available())
     return [(str(path), common), (f"{path} (for {method})", by_method.get(method) or {})]
 
 

@@ -32,6 +32,13 @@ def test_command_line_wins_over_recipe_file_wins_over_defaults(tmp_path):
     assert settings.batch_size == 1024
 
 
+def test_a_method_that_a_recipe_misspells_is_not_passed_over(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("for: {matrix-ssl: {method: {gamma: 0.3}}}\n")
+    with pytest.raises(UserError, match="unknown method under 'for' in .*mine.yaml: 'matrix-ssl'; .*matrix_ssl"):
+        resolve(recipe=str(recipe))
+
+
 @pytest.mark.parametrize(
     "pair, message",
     [
