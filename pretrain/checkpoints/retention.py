@@ -9,6 +9,8 @@ import re
 import sys
 from pathlib import Path
 
+import torch
+
 from pretrain.checkpoints import checkpoint
 from runtime.command_line import UserError
 from runtime.files import replacing
@@ -36,6 +38,7 @@ class Checkpoints:
         self.newest, self.older = folder / "checkpoint.pth", folder / "checkpoints"
         self.keep_last, self.keep_every = keep_last, keep_every
         self.step: int | None = None  # of `newest`, where that is whole and known
+        self.promised: dict[Path, bool] = {}  # older ones -> whether they were kept for good when they were written
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint of this step is one to be kept for good."""
@@ -88,8 +91,11 @@ class Checkpoints:
         self._prune(0)
 
     def stale(self) -> list[Path]:
-        """The older ones that need not stay once the run is complete."""
-        return [path for step, path in self._passed().items() if not self.due(step)]
+        """The older ones that need not stay once the run is complete.
+
+        What was kept for good stays, though the run goes on, or is asked for again, with another ``keep_every``.
+        """
+        return [path for step, path in self._passed().items() if not self.due(step) and not self._was_due(step, path)]
 
     def paths(self) -> list[Path]:
         """Every checkpoint there is, the newest first."""
@@ -99,6 +105,16 @@ class Checkpoints:
         """Step -> file of the older ones, the newest first."""
         found = {int(name[1]): path for path in self.older.glob("*.pth") if (name := NAME.fullmatch(path.name))}
         return dict(sorted(found.items(), reverse=True))
+
+    def _was_due(self, step: int, path: Path) -> bool:
+        """Whether a checkpoint is of a step that the settings in it keep for good; its tensors are not read."""
+        if path not in self.promised:
+            every = 0
+            with contextlib.suppress(Exception):  # a damaged one, or one that says nothing of it, was promised nothing
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                every = int(content["config"]["log"]["keep_every"])
+            self.promised[path] = every > 0 and step % every == 0
+        return self.promised[path]
 
     def _prune(self, spare: int) -> None:
         for path in self.stale()[spare:]:

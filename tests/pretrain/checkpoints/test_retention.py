@@ -41,6 +41,19 @@ def test_a_complete_run_keeps_the_last_and_those_for_good(tmp_path):
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["checkpoint.pth"]
 
 
+def test_what_was_kept_for_good_stays_under_another_keep_every(tmp_path):
+    """The same command without log.keep_every returns at once, and used to remove them all."""
+    first = Checkpoints(tmp_path, keep_last=3, keep_every=4)
+    for step in (2, 4, 6, 8, 10):
+        first.save({"step": step, "config": {"log": {"keep_every": 4}}})
+    again = Checkpoints(tmp_path, keep_last=1)
+    again.read()
+    again.save({"step": 12, "config": {"log": {"keep_every": 0}}})
+    Checkpoints(tmp_path).finish()
+    assert names(tmp_path) == ["checkpoint.pth", "checkpoints/step-000004.pth", "checkpoints/step-000008.pth"]
+    assert Checkpoints(tmp_path).stale() == []
+
+
 def test_a_truncated_newest_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
     saved(tmp_path, [2, 4, 6], keep_last=2)
     newest = tmp_path / "checkpoint.pth"
