@@ -91,6 +91,21 @@ def path_of(runs: Path) -> Path:
     return runs / "jobs" / "graph.json"
 
 
+def known_as(runs: Path) -> Path:
+    """The name by which the jobs of a runs folder know it, if that leads there from here; else ``runs``.
+
+    The command lines and the records of the runs hold it: by another name of the same folder (absolute, through a
+    link) a finished job would be another one.
+    """
+    for entry in _entries(runs):
+        folder, words = entry.get("folder"), entry.get("argv")
+        for word in words if isinstance(words, list) else ():
+            name, found, _ = f"{word}/".rpartition(f"/{folder}/")
+            if found and name and os.path.isdir(name) and os.path.samefile(name, runs):
+                return Path(name)
+    return runs
+
+
 def save(runs: Path, jobs: Sequence[Job]) -> None:
     """Add ``jobs`` to the graph of ``runs``; one of the same name replaces the earlier one."""
     entries = {entry["name"]: entry for entry in _entries(runs)}

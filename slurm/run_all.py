@@ -184,7 +184,7 @@ def prepare(options: argparse.Namespace, request: Request) -> tuple[ResolvedGrap
     warn_of_other_code(resolved)
     job_records.remove_cancelled(request.runs, [job.name for job in resolved.jobs])
     if options.redo:
-        runs_folder.set_aside(request.runs, resolved.todo)
+        runs_folder.set_aside(Path(os.path.abspath(request.runs)), resolved.todo)  # `.` has no name to go beside
     resolve_resources = request.cluster.resolve_resources
     job_graph.save(request.runs, [replace(job, resources=resolve_resources(job.resources)) for job in resolved.jobs])
     return resolved, ROOT if options.live_code else snapshot.take(request.runs, resolved.jobs)

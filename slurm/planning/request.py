@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime import job_graph
 from runtime.command_line import Faults
 from runtime.job_graph import Job
 from slurm.planning import graph, presets, validate
@@ -63,7 +64,7 @@ def resolve(
     assert loaded is not None and cluster is not None
     experiment = presets.experiment(
         loaded,
-        runs=runs_folder(runs or Path(cluster.runs or "runs")),
+        runs=job_graph.known_as(runs_folder(runs or Path(cluster.runs or "runs"))),
         methods=methods,
         seeds=seeds,
         recipe=recipe,

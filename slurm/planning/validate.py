@@ -52,6 +52,7 @@ def faults_of_names(experiment: Experiment, registry: Mapping[str, Stage], varia
             names_of_all = ", ".join(registry[stage].implies)
             for key in experiment.settings[name]:
                 faults.append(f"{stage} stands for {names_of_all} and takes no settings; give {key} to one of these")
+    faults += faults_of_rows_own(experiment)
     faults += unknown("stage in resources", experiment.resources, registry)
     lists = {"benchmark": [*experiment.benchmarks, *experiment.knn, *experiment.labelled, *experiment.features]}
     lists["recipe"] = [Path(experiment.recipe).stem]
@@ -59,6 +60,21 @@ def faults_of_names(experiment: Experiment, registry: Mapping[str, Stage], varia
     if not str(experiment.runs).isprintable():
         faults.append(f"--runs {str(experiment.runs)!r} holds a character that is not printable; choose another folder")
     return faults
+
+
+def faults_of_rows_own(experiment: Experiment) -> list[str]:
+    """Settings that say which row it is: given to all, several rows would be one run under the names of several."""
+    remedies = {"seed": "give the seeds with --seeds, or `seeds` of the preset", "variant": "name it under `variants`"}
+    given = {f"variant {name!r} ": variant.settings for name, variant in experiment.variants.items()}
+    given |= {
+        name: of for name, of in experiment.settings.items() if name.partition("@")[0] in ("pretrain", "language")
+    }
+    return [
+        f"{source}.{key}={text}: every row has its own {key}; {remedies[key]}"
+        for source, settings in given.items()
+        for key, text in as_texts(settings).items()
+        if key in remedies
+    ]
 
 
 def faults_of_lists(experiment: Experiment) -> list[str]:

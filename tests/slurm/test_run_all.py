@@ -52,6 +52,23 @@ def test_other_settings_do_not_count_as_done(suite):
     assert [suite.calls(f"random-seed0/{stage}") for stage in ("train", "probe")] == [1, 2]
 
 
+def test_a_runs_folder_by_another_of_its_names_holds_the_same_work(suite):
+    assert suite.main(*DEBUG) == 0
+    (suite.folder / "link").symlink_to("runs")
+    for name in (str(suite.folder / "runs"), "link", "link/../runs"):
+        assert suite.main(*DEBUG, "--runs", name, "--redo") == 0
+        assert suite.calls("random-seed0/train") == suite.calls("random-seed0/probe") == 1
+    assert not (suite.folder / "runs.old").exists()
+
+
+def test_finished_work_in_the_current_folder_is_set_aside_beside_it(suite, monkeypatch):
+    (suite.folder / "here").mkdir()
+    monkeypatch.chdir("here")
+    assert suite.main(*DEBUG, "--runs", ".") == 0
+    assert suite.main(*DEBUG, "--runs", ".", "--redo", "train.deaf=1") == 0
+    assert list((suite.folder / "here.old" / "random-seed0").glob("train~*"))
+
+
 def test_what_is_redone_takes_what_follows_with_it(suite):
     assert suite.main(*DEBUG) == 0
     Path("runs/random-seed0/train/out.txt").unlink()

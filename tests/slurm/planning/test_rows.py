@@ -105,3 +105,17 @@ def test_settings_for_nobody_are_faults(preset_file):
     odd = load(preset_file).with_overrides({"pretrain@byol": {"a": "1"}, "pretrian": {"a": "1"}})
     faults = " ".join(validate.faults_of(odd, ["pretrain"]))
     assert "unknown row in settings 'byol'" in faults and "unknown stage in settings 'pretrian'" in faults
+
+
+def test_no_setting_makes_one_run_of_several_rows(preset_file):
+    """With `pretrain.seed=5` three seeds were the same run three times: 20.0 ± 0.0."""
+    text = preset_file.read_text().replace("method.gamma: 0.3", "method.gamma: 0.3, seed: 7")
+    preset_file.write_text(text)
+    odd = load(preset_file).with_overrides({"pretrain": {"seed": "5"}, "pretrain@simclr": {"variant": "gamma=0.3"}})
+    faults = validate.faults_of(odd.with_overrides({"data": {"seed": "1"}}), ["pretrain"])
+    assert [fault.partition(":")[0] for fault in faults if "every row has its own" in fault] == [
+        "variant 'gamma=0.3' .seed=7",
+        "pretrain.seed=5",
+        "pretrain@simclr.variant=gamma=0.3",
+    ]
+    assert len(faults) == 3
