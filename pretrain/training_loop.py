@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -125,6 +125,7 @@ class Run:
     ):
         self.images = images
         self.network, self.settings, self.folder = network, settings, folder
+        self.device = next(network.parameters()).device
         self.optimizer = optimizers.build(self.network, settings.optim)
         self.step, self.unreadable = 0, set()
         self.about = {"method": name, "recipe": recipe, "variant": settings.variant}
@@ -151,7 +152,7 @@ class Run:
         if distributed.is_main():
             folder_lock.check_held(self.folder)
             state = {"model": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
-            state |= {"torch_rng": torch.get_rng_state(), "unreadable": sorted(self.unreadable)}
+            state |= {**random_states(self.device), "unreadable": sorted(self.unreadable)}
             state |= {"images": self.images}
             self.checkpoints.save({"format": checkpoint.CHECKPOINT, **self.about, **state})
 
@@ -187,7 +188,20 @@ class Run:
         self.network.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.unreadable = saved["step"], set(saved["unreadable"])
-        torch.set_rng_state(saved["torch_rng"])
+        set_random_states(saved, self.device)
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """What the random numbers of the host, and on a GPU its own (stochastic depth draws there), go on from."""
+    states = {"torch_rng": torch.get_rng_state()}
+    return states | ({"device_rng": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """The inverse; a GPU whose state is not among them, because the run was on none, begins with that of the seed."""
+    torch.set_rng_state(states["torch_rng"])
+    if device.type == "cuda" and "device_rng" in states:
+        torch.cuda.set_rng_state(states["device_rng"], device)
 
 
 class StepLogger:

@@ -3,7 +3,7 @@
 Both hold tensors, numbers, strings, lists and dicts only, and are read without running any code:
 
     checkpoint.pth   format, method, recipe, variant, epochs, seed, commit, config, step, model, optimizer, torch_rng,
-                     unreadable, checksum
+                     device_rng (of a GPU), unreadable, images, checksum
     backbone.pth     format, method, recipe, variant, epochs, seed, commit, config, input, state_dict, checksum
 
 ``model`` has the keys of the method's network (``backbone.conv1.weight``, ``teacher.``...); ``state_dict`` has

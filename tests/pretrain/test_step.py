@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pretrain import methods
+from pretrain import methods, training_loop
 from pretrain.config import TrainConfig, resolve
 from pretrain.data import datasets
 from pretrain.monitoring.late_reads import EVERY, LossCheck, StopVote
@@ -109,3 +109,18 @@ def test_the_first_loss_that_is_not_finite_is_named_soon_and_before_a_checkpoint
         run(7).check()
     with pytest.raises(UserError, match="not finite at step 6"):
         run(6 + 2 * EVERY)
+
+
+def test_the_random_numbers_of_a_gpu_go_on_after_a_stop_and_those_of_a_checkpoint_from_a_cpu_begin(monkeypatch):
+    """Stochastic depth draws there: a resumed run drew again what the first steps had drawn."""
+    gpu = torch.device("cuda", 0)
+    kept = {gpu: torch.tensor([7], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", kept.__getitem__)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: kept.update({device: state}))
+    states = training_loop.random_states(gpu)
+    expected = torch.rand(2)
+    kept[gpu] = torch.tensor([1], dtype=torch.uint8)  # as a new process begins
+    training_loop.set_random_states(training_loop.random_states(torch.device("cpu")), gpu)
+    assert kept[gpu].item() == 1
+    training_loop.set_random_states(states, gpu)
+    assert kept[gpu].item() == 7 and torch.equal(torch.rand(2), expected)
