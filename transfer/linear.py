@@ -41,14 +41,20 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked as far as that is possible without torch and the data. UserError names every fault."""
     arguments = parser().parse_intermixed_args(argv)
     classifier_protocol.check(arguments, "linear")
-    weights, folders = arguments.weights.split(","), list(map(Path, arguments.out.split(",")))
-    if len(weights) != len(folders) or len(set(folders)) < len(folders):
-        raise UserError(f"{len(weights)} --weights and {len(folders)} --out; give every backbone a folder of its own")
-    arguments.pairs = list(zip(weights, folders, strict=True))
+    arguments.pairs = pairs_of(arguments.weights.split(","), arguments.out.split(","))
     arguments.rates = rates_in(arguments.rates) if arguments.rates is not None else []
-    if arguments.cached_features and len(weights) > 1:
+    if arguments.cached_features and len(arguments.pairs) > 1:
         raise UserError("--cached-features keeps the features of one backbone; give one of --weights")
     return arguments
+
+
+def pairs_of(weights: list[str], folders: list[str]) -> list[tuple[str, Path]]:
+    """Each backbone and its folder. Raises UserError where either has no name, or two share a folder."""
+    if not all([*weights, *folders]):
+        raise UserError("--weights and --out take names between commas; one of them is empty")
+    if len(weights) != len(folders) or len({Path(folder).resolve() for folder in folders}) < len(folders):
+        raise UserError(f"{len(weights)} --weights and {len(folders)} --out; give every backbone a folder of its own")
+    return list(zip(weights, map(Path, folders), strict=True))
 
 
 def rates_in(text: str) -> list[float]:

@@ -210,6 +210,33 @@ def test_several_rates_in_one_pass_are_each_what_it_is_alone(words, tmp_path, mo
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_any_checkpoint_of_a_sweep_keeps_its_folder(words, tmp_path, monkeypatch):
+    """The first rate's checkpoint is deleted; the second one's must not go on as that of another rate or backbone."""
+    usual = trainer.Training._check_stop
+
+    def stop(run):
+        run.stop.signal = signal.SIGTERM if run.step == 2 else None
+        usual(run)
+
+    sweep, whole = tmp_path / "sweep", tmp_path / "whole"
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.Training, "_check_stop", stop)
+        assert linear.main(words(sweep, "--rates", "0.1,100")) == 75
+    (sweep / "checkpoint.pth").unlink()
+    with pytest.raises(UserError, match="the folder of another run: rates"):
+        linear.main(words(sweep, "--rates", "0.1,1"))
+    with pytest.raises(UserError, match="the folder of another run: weights_sha256"):
+        linear.main(words(sweep, "--rates", "0.1,100", weights="random"))
+    (sweep / "checkpoint.pth").write_bytes(b"")
+    with pytest.raises(UserError, match=r"delete \S+/checkpoint\*.pth to start over"):
+        linear.main(words(sweep, "--rates", "0.1,100"))
+    (sweep / "checkpoint.pth").unlink()
+    for out in (sweep, whole):
+        assert linear.main(words(out, "--rates", "0.1,100")) == 0
+    one, other = (json.loads((out / "result.json").read_text()) for out in (sweep, whole))
+    assert one["history"] == other["history"] and one["chosen"] == other["chosen"]
+
+
 def _linear_as_a_rank(words: list[str]) -> None:
     from transfer import linear
 
@@ -258,6 +285,10 @@ def test_half_precision_is_recorded_and_kept(words, tmp_path, monkeypatch, capsy
         (["--seed", "-1"], "--seed must lie in 0"),
         (["batch_size=25"], "batch_size=25 is more than the 24 training images"),
         (["--weights", "random,random"], "2 --weights and 1 --out; give every backbone a folder of its own"),
+        (["--weights", "random,random", "--out", "o/3,{}/o/3"], "give every backbone a folder of its own"),
+        (["--weights", "random,random", "--out", "o/3,o/x/../3"], "give every backbone a folder of its own"),
+        (["--weights", "random,random", "--out", "o/4,"], "--weights and --out take names between commas"),
+        (["--weights", "random,", "--out", "o/4,o/5"], "--weights and --out take names between commas"),
         (["--rates", "0.1"], "--rates wants two or more different numbers above 0, as 0.1,0.3; got '0.1'"),
         (["--rates", "0.1,x"], "--rates wants .*; got '0.1,x'"),
         (["--rates", "0.1,-1"], "--rates wants .*; got '0.1,-1'"),
@@ -265,9 +296,13 @@ def test_half_precision_is_recorded_and_kept(words, tmp_path, monkeypatch, capsy
         (["lr_backbone=0.1"], "keeps the backbone frozen"),
     ],
 )
-def test_wrong_input_is_one_line(words, tmp_path, more, message):
+def test_wrong_input_is_one_line(words, tmp_path, monkeypatch, more, message):
+    whole = words(tmp_path / "run")
+    whole += [word.replace("{}", str(tmp_path)) for word in more]
+    if "--out" in more:
+        monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        linear.main([*words(tmp_path / "run"), *more])
+        linear.main(whole)
     assert not (tmp_path / "run").exists()
 
 

@@ -8,6 +8,9 @@ from transfer.backbones import USUAL
 
 CHECKPOINT = "checkpoint.pth"
 
+CHECKPOINTS = "checkpoint*.pth"
+"""The checkpoints of a run: one, or one for each learning rate (``checkpoint-1.pth``)."""
+
 
 def claim(folder: Path, identity: dict) -> None:
     """Make ``folder`` the folder of the run with this ``identity`` (flat, plain values); it stays so if it was before.
@@ -24,7 +27,7 @@ def guard_of(folder: Path) -> run_guard.RunGuard:
     before = {"features": USUAL, "network": backbones.USUAL}
     before |= {"exclude_1d": False, "warmup_epochs": 0, "interpolation": "bilinear", "head_std": 0.01}
     before |= {"crops": "torchvision"}
-    return run_guard.RunGuard(folder=folder, outputs=(CHECKPOINT, "result.json"), defaults=before)
+    return run_guard.RunGuard(folder=folder, outputs=(CHECKPOINTS, "result.json"), defaults=before)
 
 
 def is_complete(folder: Path) -> bool:
@@ -36,7 +39,7 @@ def is_complete(folder: Path) -> bool:
     if not results.is_whole(path, quiet=not distributed.is_main()):
         return False
     if distributed.is_main():
-        for left in folder.glob("checkpoint*.pth"):
+        for left in folder.glob(CHECKPOINTS):
             left.unlink()
         print(f"done already: {path}")
     return True

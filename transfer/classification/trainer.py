@@ -19,7 +19,7 @@ from runtime.stopping import RESUME_ME, Stopped, StopRequest
 from transfer.classification import accuracy, classifier
 from transfer.classification.batches import CropData, FeatureData
 from transfer.classification.classifier import Classifier
-from transfer.classification.run_guard import CHECKPOINT
+from transfer.classification.run_guard import CHECKPOINT, CHECKPOINTS
 from transfer.classification.settings import TrainingSettings
 
 FORMAT = "ssl-transfer-bench/probe/1"
@@ -177,7 +177,9 @@ class Training:
             self.loss_sum = float(saved["loss_sum"])
             averaged = saved["evaluated"] if self.evaluated is not self.network else None
         except (UserError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"cannot resume; delete {self.file} to start over (damaged: {error})") from error
+            one = len(list(self.folder.glob(CHECKPOINTS))) == 1
+            files = self.file if one else self.folder / CHECKPOINTS
+            raise UserError(f"cannot resume; delete {files} to start over (damaged: {error})") from error
         self.network.restore(network)
         if averaged is not None:
             self.evaluated.restore(averaged)
