@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pretrain import methods
+from pretrain import config, methods
+from runtime.command_line import UserError
 from slurm.planning.experiment import Experiment, as_texts
 from slurm.planning.rows import LANGUAGE_MODEL, RANDOM, Row
 from slurm.planning.stage import Invocation
@@ -23,7 +24,7 @@ def pretrain(experiment: Experiment, row: Row) -> list[Invocation]:
     folder = f"{row.folder(experiment.recipe)}/pretrain"
     given = experiment.settings_for("pretrain", row)
     given.update(as_texts(row.settings))
-    embedded = experiment.embedded_for(given)
+    embedded = experiment.embedded_for(of_recipe(experiment, row.method) | given)
     settings = {"seed": str(row.seed)}
     if embedded:
         labelled = methods.learns_from_labels(row.method)
@@ -55,7 +56,17 @@ def untrained(experiment: Experiment, row: Row) -> str:
     """The network of the row from scratch, where the others are not of the usual one; else nothing."""
     if row.method != RANDOM:
         return ""
-    return experiment.settings_for("pretrain").get("backbone.name", "")
+    given = of_recipe(experiment, row.method) | experiment.settings_for("pretrain")
+    return given.get("backbone.name", "")
+
+
+def of_recipe(experiment: Experiment, method: str) -> dict[str, str]:
+    """What the recipe says of a method, as texts; nothing of one that cannot be read: the command says why."""
+    try:
+        layers = config.read_recipe(experiment.recipe, method)
+    except UserError:
+        return {}
+    return {key: text for _, values in layers if isinstance(values, dict) for key, text in as_texts(values).items()}
 
 
 def weights_of(experiment: Experiment, row: Row) -> tuple[str, tuple[Path, ...]]:

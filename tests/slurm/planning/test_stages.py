@@ -82,6 +82,21 @@ def test_the_projectors_features_are_those_of_the_checkpoint():
     assert "--weights random" in command(jobs["random-seed0/features-scenes"])
 
 
+def test_the_network_and_the_images_of_a_recipe_count_as_those_of_the_preset_do(tmp_path):
+    """The untrained row was a ResNet-50 beside ViTs, and the suite's own images were read instead of the recipe's."""
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("backbone: {name: vit_mini_patch8}\nfor: {simclr: {data: {root: /mine}}}\n")
+    plan = replace(PLAN, recipe=str(recipe), methods=("random", "simclr", "byol"), seeds=(0,))
+    jobs = {job.name: job for job in build(plan, ["pretrain", "transfer"])}
+    for name in ("knn-scenes", "features-scenes", "demo-fpn-scenes"):
+        assert "vit_mini_patch8" in command(jobs[f"random-seed0/{name}"])
+    assert "data.root" not in command(jobs["simclr-mine-seed0/pretrain"])
+    assert jobs["simclr-mine-seed0/pretrain"].inputs == ()
+    assert "data.root=runs/data/scenes/unlabelled" in command(jobs["byol-mine-seed0/pretrain"])
+    preset = plan.with_overrides({"pretrain": {"backbone.name": "resnet18"}})
+    assert "--network resnet18" in command({job.name: job for job in build(preset, ["knn"])}["random-seed0/knn-scenes"])
+
+
 def test_one_picture_of_all_rows_of_the_first_seed(jobs):
     picture = jobs["results/tsne-scenes"]
     assert picture.needs == ("random-seed0/features-scenes", "simclr-demo-seed0/features-scenes")
