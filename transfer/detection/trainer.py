@@ -99,13 +99,16 @@ class Trainer(DefaultTrainer):
         return verify_weights.verify(self.checkpointer.model.state_dict(), content["model"])
 
     def resume(self) -> bool:
-        """Continue from the output folder's newest checkpoint that can be read; False if there is none."""
-        if self.checkpointer.resume() is None:
-            return False
-        self.start_iter = self.iter + 1
+        """Continue from the output folder's newest checkpoint that can be read; False if there is none.
+
+        Either way metrics.json keeps only what leads to where the run begins: one that was killed before its first
+        checkpoint, perhaps of other settings, has left lines there too.
+        """
+        resumed = self.checkpointer.resume() is not None
+        self.start_iter = self.iter + 1 if resumed else 0
         if distributed.is_main():
             drop_metrics_from(Path(self.cfg.OUTPUT_DIR) / METRICS, self.start_iter)
-        return True
+        return resumed
 
     def train(self) -> None:
         """Train from ``start_iter`` to the end."""

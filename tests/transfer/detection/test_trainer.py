@@ -51,6 +51,12 @@ def in_detectron2(batch: list[dict]) -> list[dict]:
     return batch
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_its_metrics_anew(scenes, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"iteration": 19, "total_loss": 9.0}\n')
+    assert Trainer(protocol(scenes, tmp_path), evaluate=dict, stop=StopRequest()).resume() is False
+    assert (tmp_path / "metrics.json").read_text() == ""
+
+
 def test_it_trains_as_detectron2s_own_bit_for_bit(scenes, tmp_path):
     cfg = protocol(scenes, tmp_path)
     ours = Trainer(cfg, evaluate=dict, stop=StopRequest())
