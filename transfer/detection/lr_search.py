@@ -53,16 +53,30 @@ def search(spec: RunSpec, tried: list[float], *, make: Callable[[RunSpec], Run])
 
 
 def held_out(paths: Paths, folder: Path) -> Paths:
-    """The training images of ``paths`` in two: ``folder``'s train.json, and val.json with the tenth to choose by."""
+    """The training images of ``paths`` in two: ``folder``'s train.json, and val.json with the tenth to choose by.
+
+    They are drawn anew each time: files of before may be of annotations that have changed since, and the runs that were
+    made on those are then refused as others.
+    """
     halves = {half: Split(folder / f"{half}.json", paths.train.images) for half in ("train", "val")}
-    if not all(half.json.exists() for half in halves.values()):
-        content = coco_json.read(paths.train.json)
-        if len(content["images"]) < 2:
-            raise UserError(f"{paths.train.json} has {len(content['images'])} image; a search needs some to hold out")
-        inside, rest = subset.split(content, FRACTION, salt=subset.HELD_OUT)
-        for half, content in (("val", inside), ("train", rest)):
-            write_text(halves[half].json, json.dumps(content))
+    content = coco_json.read(paths.train.json)
+    if len(content["images"]) < 2:
+        raise UserError(f"{paths.train.json} has {len(content['images'])} image; a search needs some to hold out")
+    inside, rest = subset.split(content, FRACTION, salt=subset.HELD_OUT)
+    if all(entry.get("iscrowd") for entry in inside["annotations"]):
+        raise UserError(
+            f"the tenth of {paths.train.json} that a search holds out ({len(inside['images'])} images) has no object "
+            "to choose a rate by; leave --search-lr out"
+        )
+    for half, content in (("val", inside), ("train", rest)):
+        _write_changed(halves[half].json, json.dumps(content))
     return Paths(f"{paths.name}/held-out", halves["train"], halves["val"])
+
+
+def _write_changed(path: Path, text: str) -> None:
+    """Write a file that does not hold ``text`` already; of several processes only the first then writes."""
+    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+        write_text(path, text)
 
 
 def _try(spec: RunSpec, halves: Paths, rate: float, make: Callable[[RunSpec], Run]) -> float | None:

@@ -8,6 +8,7 @@ import torch
 from runtime import results
 from runtime.command_line import UserError
 from transfer import train
+from transfer.datasets import subset
 from transfer.datasets.benchmarks import Paths, Split
 from transfer.detection import lr_search, run_config
 from transfer.detection.fine_tuning import Diverged, RunSpec
@@ -101,6 +102,33 @@ def test_the_halves_share_no_image_and_a_tenth_is_held_out(spec):
     assert (len(names[0]), len(names[1]), names[0] & names[1]) == (22, 2, set())
     again = lr_search.held_out(spec.paths, spec.out / "again")
     assert again.val.json.read_text() == halves.val.json.read_text()
+
+
+def test_the_halves_are_of_the_annotations_as_they_are_now(spec):
+    folder = spec.out / "search"
+    before = lr_search.held_out(spec.paths, folder)
+    written = before.train.json.stat().st_mtime_ns
+    assert lr_search.held_out(spec.paths, folder).train.json.stat().st_mtime_ns == written
+    content = json.loads(spec.paths.train.json.read_text())
+    for entry in content["annotations"]:
+        entry["bbox"][0] += 1
+    changed = spec.out / "changed.json"
+    changed.write_text(json.dumps(content))
+    now = lr_search.held_out(Paths("scenes", Split(changed, spec.paths.train.images), spec.paths.val), folder)
+    known = {entry["id"]: entry for entry in content["annotations"]}
+    held = [entry for half in (now.train, now.val) for entry in json.loads(half.json.read_text())["annotations"]]
+    assert len(held) == len(known) and all(entry == known[entry["id"]] for entry in held)
+
+
+def test_a_tenth_without_an_object_is_one_line(spec):
+    content = json.loads(spec.paths.train.json.read_text())
+    inside = {image["id"] for image in subset.split(content, 0.1, salt=subset.HELD_OUT)[0]["images"]}
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] not in inside]
+    spec.out.mkdir()
+    (spec.out / "train.json").write_text(json.dumps(content))
+    paths = Paths("scenes", Split(spec.out / "train.json", spec.paths.train.images), spec.paths.val)
+    with pytest.raises(UserError, match="has no object to choose a rate by; leave --search-lr out"):
+        lr_search.held_out(paths, spec.out / "search")
 
 
 def test_a_search_in_which_every_rate_diverges_is_one_line(spec):
