@@ -155,12 +155,16 @@ def unpacked(text: str) -> np.ndarray:
     return runs
 
 
+PAIRS = 8
+"""So many of a person's points stand left and right; a pair that is not found would keep its places in mirrored images
+and teach the detector the wrong side."""
+
 KEYPOINTS = 17
 """COCO's person has 17 points, and the metric knows no other number: each point has a tolerance of its own."""
 
 
 def keypoint_names(path: Path) -> list[str]:
-    """The points' names. Raises UserError unless every category of the COCO json ``path`` has the same 17."""
+    """The points' names. Raises UserError unless every category of the COCO json ``path`` has the same 17, in pairs."""
     categories = read(path)["categories"]
     names = {tuple(category.get("keypoints") or ()) for category in categories}
     if len(names) != 1 or len(next(iter(names))) != KEYPOINTS:
@@ -169,7 +173,13 @@ def keypoint_names(path: Path) -> list[str]:
             f"{path}: the protocol needs COCO's {KEYPOINTS} keypoints in every category, found {counts}; "
             f"take coco_2017_keypoints, or a protocol without keypoints"
         )
-    return list(next(iter(names)))
+    points = list(next(iter(names)))
+    if len(pairs := mirrored_pairs(points)) != PAIRS:
+        raise UserError(
+            f"{path}: {len(pairs)} pairs left_... and right_... among the keypoints {', '.join(points[:3])} ..., "
+            f"expected {PAIRS}, which change places in mirrored images; name them as COCO does (left_eye, right_eye)"
+        )
+    return points
 
 
 def mirrored_pairs(points: list[str]) -> list[tuple[str, str]]:

@@ -41,10 +41,11 @@ def read(split: Split) -> list[dict]:
     too_short = [_is_too_short(entry.get("segmentation")) for entry in content["annotations"]]
     content = coco_json.clean(content)
     numbers = {number: index for index, number in enumerate(sorted(entry["id"] for entry in content["categories"]))}
+    points = {entry["id"]: len(entry.get("keypoints") or ()) for entry in content["categories"]}
     objects = defaultdict(list)
     for entry, left_out in zip(content["annotations"], too_short, strict=True):
         if not left_out:
-            objects[entry["image_id"]].append(_object(entry, numbers))
+            objects[entry["image_id"]].append(_object(entry, numbers, points[entry["category_id"]]))
     return [
         {
             "file_name": str(split.images / image["file_name"]),
@@ -61,7 +62,8 @@ def _is_too_short(mask) -> bool:
     return bool(mask) and coco_json.usable_mask(mask) is None
 
 
-def _object(entry: dict, numbers: dict[int, int]) -> dict:
+def _object(entry: dict, numbers: dict[int, int], points: int) -> dict:
+    """An object of a category with so many keypoints; one that says nothing of them has none that are marked."""
     made = {
         "iscrowd": entry["iscrowd"],
         "bbox": entry["bbox"],
@@ -71,7 +73,7 @@ def _object(entry: dict, numbers: dict[int, int]) -> dict:
     if mask := entry.get("segmentation"):
         unpacked = isinstance(mask, dict) and isinstance(mask["counts"], list)
         made["segmentation"] = coco_mask.frPyObjects(mask, *mask["size"]) if unpacked else mask
-    if points := entry.get("keypoints"):
+    if marks := entry.get("keypoints") or [0] * (3 * points):
         # COCO's masks are in continuous coordinates, its keypoints are numbers of pixels: their centres are meant.
-        made["keypoints"] = [value if place % 3 == 2 else value + 0.5 for place, value in enumerate(points)]
+        made["keypoints"] = [value if place % 3 == 2 else value + 0.5 for place, value in enumerate(marks)]
     return made

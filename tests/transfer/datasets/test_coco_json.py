@@ -27,3 +27,14 @@ def test_seventeen_of_each_category_alike_are_asked_for(coco):
     (coco / "data.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="found cat 17, dog 17"):
         coco_json.keypoint_names(coco / "data.json")
+
+
+def test_points_that_would_not_change_places_are_refused(datasets):
+    path = datasets / "coco/annotations/person_keypoints_train2017.json"
+    content = json.loads(path.read_text())
+    names = [name.replace("left_", "l_").replace("right_", "r_") for name in content["categories"][0]["keypoints"]]
+    content["categories"][0]["keypoints"] = names
+    path = datasets / "other.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="0 pairs left_... and right_... among the keypoints nose, l_eye, r_eye"):
+        coco_json.keypoint_names(path)

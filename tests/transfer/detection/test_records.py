@@ -64,3 +64,16 @@ def test_what_detectron2_s_reader_refuses_is_read(coco):
     assert MetadataCatalog.get("pets/train").thing_classes == ["cat", "dog"]
     assert [len(record["annotations"]) for record in DatasetCatalog.get("pets/train")] == [1, 1]
     assert np.array_equal([record["image_id"] for record in DatasetCatalog.get("pets/train")], [1, 2])
+
+
+def test_an_object_that_says_nothing_of_its_keypoints_has_none_marked(datasets, tmp_path):
+    """Detectron2 stacks the points of an image's objects, so one without stopped training."""
+    split = locate("coco_2017_keypoints", root=None, paths=dict.fromkeys(PATHS)).train
+    content = json.loads(split.json.read_text())
+    content["annotations"][0].pop("keypoints")
+    content["annotations"][1]["keypoints"] = []
+    (tmp_path / "some.json").write_text(json.dumps(content))
+    read = records.read(Split(tmp_path / "some.json", split.images))
+    found = [one for record in read for one in record["annotations"]]
+    assert all(len(one["keypoints"]) == 51 for one in found)
+    assert sum(not any(one["keypoints"][2::3]) for one in found) == 2
