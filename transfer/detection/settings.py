@@ -186,6 +186,17 @@ OWNED = {
 }
 """Settings that an option decides."""
 
+LIMITS = {
+    "SOLVER.IMS_PER_BATCH": AT_LEAST_1,
+    "SOLVER.MAX_ITER": AT_LEAST_1,
+    "SOLVER.CHECKPOINT_PERIOD": AT_LEAST_1,
+    "SOLVER.WARMUP_ITERS": NOT_NEGATIVE,
+    "TEST.PRECISE_BN.NUM_ITER": AT_LEAST_1,
+    "DATALOADER.NUM_WORKERS": NOT_NEGATIVE,
+}
+"""Detectron2's numbers that have a limit which Detectron2 does not check: beyond it a run ends in a traceback, or in no
+end at all."""
+
 INCIDENTAL = {
     "OUTPUT_DIR",
     "MODEL.WEIGHTS",
@@ -246,6 +257,8 @@ def check(values: Mapping[str, Any], source: object) -> None:
                 (own.setdefault(group, {}) if group else own)[name] = value
             elif not _fits(value, defaults()[key]):
                 raise UserError(f"{key} must be {_kind(defaults()[key])}, got {shortened(repr(value), 80)}")
+            elif key in LIMITS and values[key] < LIMITS[key]["limit"].least:
+                raise UserError(f"{key} must be {LIMITS[key]['limit'].text}, got {value}")
             elif key == "DATALOADER.SAMPLER_TRAIN" and value not in SAMPLERS:
                 raise UserError(f"{key} must be one of {', '.join(SAMPLERS)}, got {value!r}")
     with faults.collected():

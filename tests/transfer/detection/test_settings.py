@@ -48,6 +48,14 @@ def test_all_faults_are_named_at_once():
     assert all(key in text for key in (*keys, "--scale 3", "--seeds: 1 is given twice")), text
 
 
+@pytest.mark.parametrize("key", settings.LIMITS)
+def test_a_number_that_no_run_can_have_is_one_line(key):
+    least = int(settings.LIMITS[key]["limit"].least)
+    with pytest.raises(UserError, match=f"{key} must be .*, got {least - 1}"):
+        settings.parse([f"{key}={least - 1}"])
+    assert settings.parse([f"{key}={least}"]) == {key: least}
+
+
 @pytest.mark.parametrize("base", ["../../secret.yaml", "/etc/passwd", "mine.yaml", "https://x.org/a.yaml"])
 def test_a_base_outside_the_folder_or_the_file_itself_is_refused(tmp_path, monkeypatch, base):
     (tmp_path / "mine.yaml").write_text(f"_BASE_: {base}\n")
