@@ -21,7 +21,7 @@ from runtime.cores import AUTO_WORKERS, loader_workers
 from runtime.progress import Progress
 from runtime.provenance import commit
 from transfer.backbones import RANDOM, USUAL, with_features
-from transfer.backbones.frozen import Backbone, load, measure_statistics
+from transfer.backbones.frozen import Backbone, check_side, load, measure_statistics
 from transfer.classification.crops import CentreCrop
 
 BATCH = 64
@@ -110,6 +110,7 @@ def write_features(
     labels, names = [images.labels[i] for i in chosen], [images.names[i] for i in chosen]
     untrained: dict[str, Any] = {"seed": seed, "name": network, "side": options.size}
     backbone = load(weights, layer, unfinished=True, features=kind, **untrained)
+    check_side(backbone, options.size)
     layer = with_features(layer, kind)
     about = {**backbone.about, "seed": backbone.seed, "step": backbone.step, "layer": layer, "classes": images.classes}
     about["benchmark"] = benchmark or options.default_benchmark

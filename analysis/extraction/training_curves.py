@@ -21,7 +21,7 @@ from runtime.files import replacing, sha256, write_json
 from runtime.progress import Progress
 from runtime.provenance import commit
 from runtime.read import read_json, read_jsonl
-from transfer.backbones.frozen import load
+from transfer.backbones.frozen import check_side, load
 from transfer.classification.crops import CentreCrop
 
 OF_A_RUN = ("method", "seed")
@@ -148,6 +148,7 @@ def follow(
     for done, (run_name, path) in enumerate(runs, start=1):
         if not curves.has(run_name, sha256(path)):
             backbone = load(path, layer, unfinished=True)
+            check_side(backbone, options.size)
             if path.stem == "checkpoint" and (path.parent / f"checkpoints/step-{backbone.step:06d}.pth").exists():
                 continue  # the last step was kept as well
             network = backbone.network.to(on, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -9,7 +9,7 @@ from pretrain.backbones import resnet
 from pretrain.checkpoints import checkpoint
 from runtime import results
 from runtime.command_line import UserError
-from transfer import knn
+from transfer import knn, linear, semi
 from transfer.backbones import frozen
 from transfer.classification import batches, knn_run, labelled_images
 from transfer.classification.crops import CentreCrops
@@ -49,9 +49,56 @@ def test_a_cifar_stem_sees_whole_images_of_32_pixels(scenes, tmp_path):
     knn.main([*data, "--weights", str(path), "--out", str(tmp_path / "a")])
     settings = results.context(tmp_path / "a" / "result.json")["settings"]
     assert (settings["size"], settings["resize"]) == (32, 32)
-    assert knn_run.crop_sizes(None, None, stem="imagenet") == (224, None)
+    assert knn_run.crop_sizes(None, None, stem="imagenet") == (224, 256)
     with pytest.raises(UserError, match="--resize 100 must not be below --size 224"):
         knn_run.crop_sizes(None, 100, stem="imagenet")
+
+
+def exported(path, name: str, **changed) -> str:
+    """A file of an untrained network; ``changed`` are tensors that hold one value."""
+    network = backbones.untrained(name, seed=0, side=32)
+    for key, value in changed.items():
+        network.state_dict()[key.replace("__", ".")].fill_(value)
+    about = {"method": "mae", "recipe": "x", "epochs": 3, "seed": 0, "commit": "x"}
+    checkpoint.export_backbone(path, network, about={**about, "config": {"backbone": {"name": name}}})
+    return str(path)
+
+
+@pytest.mark.parametrize("command", [knn, linear, semi])
+def test_a_size_that_the_network_of_a_file_does_not_take_is_one_line(command, scenes, tmp_path):
+    call = ["--weights", exported(tmp_path / "vit.pth", "vit_mini_patch8"), "--out", str(tmp_path / "out")]
+    call += ["--benchmark", "scenes", "--data", str(scenes)]
+    call += {
+        knn: ["--size", "30", "--resize", "32"],
+        linear: ["--protocol", "linear-demo", "size=30", "resize=32"],
+        semi: ["--protocol", "semi-demo", "--fraction", "10", "size=30", "resize=32"],
+    }[command]
+    with pytest.raises(UserError, match=r"vit.pth does not take images of 30 pixels .*; give another size"):
+        command.main(call)
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_that_are_not_finite_are_refused(arguments, tmp_path):
+    path = exported(tmp_path / "backbone.pth", "resnet18", layer4__1__bn2__bias=float("nan"))
+    with pytest.raises(UserError, match=r"backbone.pth gives 24 of 24 images features that are not finite, first cres"):
+        knn.main([*arguments, "--weights", path, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_the_usual_resize_is_the_same_run_named_or_not(scenes, tmp_path, capsys):
+    call = ["--benchmark", "scenes", "--data", str(scenes), "--workers", "0", "--weights", "random"]
+    call += ["--network", "resnet18", "--size", "28", "--out", str(tmp_path)]
+    knn.main(call)
+    knn.main([*call, "--resize", "32"])
+    assert capsys.readouterr().out.count("done already") == 1
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["resize"] == 32
+    (tmp_path / "run.json").write_text(json.dumps({**record, "resize": None}))  # as it was recorded before
+    for more in ([], ["--resize", "32"]):
+        knn.main([*call, *more])
+        assert "done already" in capsys.readouterr().out
+    with pytest.raises(UserError, match="another run: resize"):
+        knn.main([*call, "--resize", "30"])
 
 
 def test_untrained_network_gets_statistics_of_the_images(scenes):

@@ -202,7 +202,7 @@ def test_several_rates_in_one_pass_are_each_what_it_is_alone(words, tmp_path, mo
     assert context["chosen"]["on"] == "8 training images held out" and len(context["chosen"]["rates"]) == 3
     assert context["settings"]["lr"] == best["lr"] and context["records"][0]["value"] == best["top1"]
     assert context["records"][0]["protocol"] == "linear-matrix-ssl-sweep" and context["train_images"] == 16
-    assert linear.main(sweep) == 0  # done already
+    assert linear.main([*sweep, "lr=7"]) == 0  # done already; a rate that no training has
     images = (kept[0][0], labelled_images.load("scenes", words("x")[5])[1])
     monkeypatch.setattr(labelled_images, "load", lambda *_: images)
     assert linear.main(words(tmp_path / "alone", f"lr={best['lr']}")) == 0
@@ -263,6 +263,27 @@ def test_cached_features_say_that_they_are_not_the_protocol(words, tmp_path):
     assert (records[0].method, records[0].epochs, records[0].weights_sha256) == ("random", 0, "")
     context = json.loads((tmp_path / "run" / "result.json").read_text())
     assert "not the protocol" in context["note"] and context["bn_statistics"] == "measured"
+
+
+@pytest.mark.parametrize(("option", "batches"), [("--cached-features", [24]), ("--rates=0.1,1", [8, 8, 12, 8, 8, 8])])
+def test_a_signal_during_extraction_ends_it_within_a_batch(words, tmp_path, monkeypatch, option, batches):
+    """The first of two batches, one for each half; and the images held out, at the end of a sweep."""
+    seen, usual = [], frozen.Backbone.inputs
+
+    def signalled(backbone, pixels):
+        seen.append(len(pixels))
+        if len(seen) == len(batches):
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return usual(backbone, pixels)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(frozen.Backbone, "inputs", signalled)
+        assert linear.main(words(tmp_path / "a", option)) == 75
+    assert seen == batches
+    for name in "ab":
+        assert linear.main(words(tmp_path / name, option)) == 0
+    one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in "ab")
+    assert one["history"] == other["history"] and one["records"] == other["records"]
 
 
 def test_half_precision_is_recorded_and_kept(words, tmp_path, monkeypatch, capsys):

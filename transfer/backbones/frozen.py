@@ -30,6 +30,8 @@ class Backbone:
     """Normalised images (B, 3, H, W) to features (B, d)."""
     about: dict
     """method, recipe, variant, epochs, backbone, weights_sha256: the part of a Record that names a backbone."""
+    weights: str = RANDOM
+    """The file it is from, for messages; or ``random``."""
     features: str = "pooled"
     """Which features of the family's these are."""
     seed: int = 0
@@ -98,6 +100,23 @@ def load(
         return _of_backbone(content, weights, layer, features, drop_path)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{weights} lacks or garbles {error}, which this suite writes; was it edited?") from error
+
+
+@torch.no_grad()
+def check_side(backbone: Backbone, side: int) -> None:
+    """Raise UserError if the network of a file does not take images of ``side`` pixels; it looks at an empty one.
+
+    An untrained network was built for its side.
+    """
+    if backbone.weights == RANDOM:
+        return
+    try:
+        backbone.network(torch.zeros(1, 3, side, side))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        why = shortened(" ".join(str(error).split()), 120)
+        raise UserError(
+            f"{backbone.weights} does not take images of {side} pixels ({why}); give another size"
+        ) from error
 
 
 def _of_backbone(content: dict, path: str | Path, layer: str, features: str, drop_path: float) -> Backbone:
@@ -187,6 +206,7 @@ def _described(content: dict, path: str | Path, network: nn.Module, **input_sett
     return Backbone(
         network=network,
         about=about,
+        weights=str(path),
         seed=content.get("seed", 0),
         step=content.get("step", 0),
         views=content.get("config", {}).get("views") or VIEWS,

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from pretrain.data.datasets import StepSampler
 from runtime import distributed
+from runtime.command_line import UserError
 from runtime.cores import loader_workers
 from runtime.precision import autocast
 from runtime.progress import Progress
+from runtime.stopping import RESUME_ME, Stopped, StopRequest
 from transfer.backbones.frozen import Backbone
 from transfer.classification.crops import (
     AugmentedCrop,
@@ -38,11 +40,26 @@ def centre_crops(images: Images, settings: TrainingSettings) -> CentreCrops:
     )
 
 
+def check_stop(stop: StopRequest, device: torch.device) -> None:
+    """Raise Stopped, on every rank, if any was asked to stop: a vote in which all must meet."""
+    if distributed.any_rank(stop.signal is not None, device):
+        raise Stopped(stop.exit_code if stop.signal is not None else RESUME_ME)
+
+
 @torch.no_grad()
 def features(
-    trunk: Backbone, crops: CentreCrops, *, device: torch.device, workers: int, precision: str = "fp32"
+    trunk: Backbone,
+    crops: CentreCrops,
+    *,
+    device: torch.device,
+    workers: int,
+    precision: str = "fp32",
+    stop: StopRequest | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Features (n, d), float32, and labels (n,) of every image, in order; each rank computes its share of them."""
+    """Features (n, d), float32, and labels (n,) of every image, in order; each rank computes its share of them.
+
+    Raises UserError for features that are not finite, and Stopped after a batch where ``stop`` asks for it.
+    """
     order = distributed.shard(len(crops))
     progress = Progress(len(order), "features", quiet=not distributed.is_main())
     rows, labels = [], []
@@ -52,8 +69,16 @@ def features(
             rows.append(trunk.network(trunk.inputs(pixels.to(device, non_blocking=True))).float())
         labels.append(targets.to(device))
         progress.update(sum(map(len, rows)))
-    gathered = [distributed.gather_shards(torch.cat(parts), len(crops)) for parts in (rows, labels)]
-    return gathered[0], gathered[1]
+        if stop:
+            check_stop(stop, device)
+    found, targets = (distributed.gather_shards(torch.cat(parts), len(crops)) for parts in (rows, labels))
+    if bad := (~torch.isfinite(found).all(1)).nonzero().flatten().tolist():
+        first = crops.images.names[bad[0]]
+        raise UserError(
+            f"{trunk.weights} gives {len(bad)} of {len(crops)} images features that are not finite, first {first}; "
+            f"look at its weights, or use fp32"
+        )
+    return found, targets
 
 
 class SharedBatches:
@@ -183,8 +208,14 @@ class FeatureData:
         *,
         seed: int,
         device: torch.device,
+        stop: StopRequest | None = None,
     ):
-        how = {"device": device, "workers": settings.workers, "precision": settings.precision}
+        how: dict[str, Any] = {
+            "stop": stop,
+            "device": device,
+            "workers": settings.workers,
+            "precision": settings.precision,
+        }
         self.rows, self.val_rows = (features(trunk, centre_crops(images, settings), **how) for images in (train, val))
         self.settings, self.seed = settings, seed
         self.count, self.val_count = len(train), len(val)

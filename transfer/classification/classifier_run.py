@@ -71,6 +71,7 @@ class ClassifierRun:
         self.settings = replace(settings, precision=precision, workers=workers)
         self.changed = {key: getattr(self.settings, key) for key in changed}
         self.trunk = self.backbone()
+        frozen.check_side(self.trunk, settings.size)
         self.images = images or labelled_images.load(benchmark, data)
         self.train, self.val = self.images
         self.rates = tuple(rates)
@@ -90,7 +91,9 @@ class ClassifierRun:
 
     def identity(self) -> dict:
         """Everything that decides the outcome, as flat plain values."""
-        settings = {key: value for key, value in asdict(self.settings).items() if key not in INCIDENTAL}
+        unused = (*INCIDENTAL, "lr") if self.rates else INCIDENTAL
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in unused}
+        rates = {"rates": list(self.rates)} if self.rates else {}
         return {
             "protocol": self.label,
             "benchmark": self.benchmark,
@@ -99,7 +102,7 @@ class ClassifierRun:
             "train_sha256": self.train.fingerprint(),
             "val_sha256": self.val.fingerprint(),
             **settings,
-            **({"rates": list(self.rates)} if self.rates else {}),
+            **rates,
         }
 
     def claim(self) -> bool:
@@ -121,7 +124,7 @@ class ClassifierRun:
         self.begin()
         of = {"seed": self.seed, "device": self.device}
         if cached:
-            data = FeatureData(self.train, self.val, self.trunk, settings, **of)
+            data = FeatureData(self.train, self.val, self.trunk, settings, stop=stop, **of)
             whole = self.classifier(nn.Identity(), settings)
         else:
             crops = crops or Crops(self.train, self.val, settings, seed=self.seed)
@@ -164,7 +167,7 @@ class ClassifierRun:
     def _best(self, trainings: Sequence[Training]) -> tuple[Training, dict]:
         """The training whose classifier is right most often on the images held out, and all of them in words."""
         how = {"device": self.device, "workers": self.settings.workers, "precision": self.settings.precision}
-        rows, labels = features(self.trunk, centre_crops(self.held_out, self.settings), **how)
+        rows, labels = features(self.trunk, centre_crops(self.held_out, self.settings), stop=trainings[0].stop, **how)
         found = []
         for training in trainings:
             training.network.eval()

@@ -59,6 +59,7 @@ def run(
     precision = chosen(precision, where, begun=guard_of(out).began_with("precision"))
     trunk = frozen.load(weights, seed=seed, features=features, name=network, side=size or 224)
     size, resize = crop_sizes(size, resize, stem=trunk.stem)
+    frozen.check_side(trunk, size)
     train, val = labelled_images.load(benchmark, data)
     rules = voting_rules(voting, len(train))
     how: dict[str, Any] = {"size": size, "resize": resize, "crops": crops, "bn_statistics": bn_statistics}
@@ -73,6 +74,9 @@ def run(
         "train_sha256": train.fingerprint(),
         "val_sha256": val.fingerprint(),
     }
+    usual = crop_sizes(size, None, stem="imagenet")[1]
+    if resize == usual and (out / "result.json").exists() and guard_of(out).began_with("resize") is None:
+        identity["resize"] = None  # how the usual one was recorded before
     claim(out, identity)
     if is_complete(out):
         return
@@ -104,7 +108,7 @@ def classify(
     *,
     voting: Sequence[tuple[int, float]],
     size: int,
-    resize: int | None,
+    resize: int,
     crops: str,
     bn_statistics: str,
     precision: str,
@@ -112,7 +116,7 @@ def classify(
     seed: int,
 ) -> dict[str, dict[str, float]]:
     """The accuracies of every rule, percent, by the name of its protocol; ``halves`` are training and validation."""
-    how = {"size": size, "resize": resize or round(size * 8 / 7), "crops": crops}
+    how = {"size": size, "resize": resize, "crops": crops}
     train, val = (CentreCrops(images, **how) for images in halves)
     trunk = replace(trunk, network=trunk.network.to(device, memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
     if bn_statistics == "measured":
@@ -149,14 +153,14 @@ def protocol_name(k: int, temperature: float) -> str:
     return f"knn-{k}" + ("" if temperature == 0.07 else f"-T{temperature:g}")
 
 
-def crop_sizes(size: int | None, resize: int | None, *, stem: str) -> tuple[int, int | None]:
+def crop_sizes(size: int | None, resize: int | None, *, stem: str) -> tuple[int, int]:
     """The sizes, with those that are not given: a network with a CIFAR stem saw whole images of 32 pixels.
 
     Raises UserError if the crop does not lie inside the resized image.
     """
     cifar = stem == "cifar"
     size = size or (32 if cifar else 224)
-    resize = resize or (size if cifar else None)
-    if resize and resize < size:
+    resize = resize or (size if cifar else round(size * 8 / 7))
+    if resize < size:
         raise UserError(f"--resize {resize} must not be below --size {size}: the crop lies inside")
     return size, resize

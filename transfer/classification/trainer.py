@@ -15,9 +15,9 @@ from pretrain.monitoring.data_wait import DataClock
 from runtime import distributed
 from runtime.command_line import UserError
 from runtime.progress import Progress
-from runtime.stopping import RESUME_ME, Stopped, StopRequest
+from runtime.stopping import Stopped, StopRequest
 from transfer.classification import accuracy, classifier
-from transfer.classification.batches import CropData, FeatureData
+from transfer.classification.batches import CropData, FeatureData, check_stop
 from transfer.classification.classifier import Classifier
 from transfer.classification.run_guard import CHECKPOINT, CHECKPOINTS
 from transfer.classification.settings import TrainingSettings
@@ -148,8 +148,7 @@ class Training:
 
     def _check_stop(self) -> None:
         """Every rank has as many steps and as many validation batches, so all meet in this vote."""
-        if distributed.any_rank(self.stop.signal is not None, self.device):
-            raise Stopped(self.stop.exit_code if self.stop.signal is not None else RESUME_ME)
+        check_stop(self.stop, self.device)
 
     def save(self) -> None:
         """Write the checkpoint (the first rank does)."""
