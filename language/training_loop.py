@@ -350,8 +350,8 @@ def take_step(state: Run, own: list[Encoded], rate: float, *, pad: int, device: 
     if not math.isfinite(sum(values.values())):
         found = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         raise UserError(
-            f"the loss is not finite at step {state.step + 1} ({found}); lower optim.lr, or try precision=fp32; "
-            "the last checkpoint is untouched"
+            f"the loss is not finite at step {state.step + 1} ({found}); in another --out lower optim.lr, or try "
+            "precision=fp32; the last checkpoint here is untouched"
         )
     nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
     state.optimizer.step()

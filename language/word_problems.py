@@ -19,8 +19,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.command_line import UserError
+
 SPLITS = ("train", "test", "harder", "rephrased", "backward")
 MOST = 999
+DRAWS = 20_000
+"""In a row that bring nothing new, after which a split is taken to be used up."""
+
 TRAIN_SHARE = 0.8
 """Of the (frame, numbers): those that `train` may have."""
 
@@ -225,17 +230,24 @@ def applied(operation: str, value: int, number: int) -> int:
 
 
 def problems(split: str, count: int, *, seed: int = 0, most: int = 50) -> Iterator[dict[str, str]]:
-    """The first ``count`` entries of a split, no two with the same text; numbers in a problem are at most ``most``."""
+    """The first ``count`` entries of a split, no two with the same text; numbers in a problem are at most ``most``.
+
+    Raises UserError where there are not so many.
+    """
     seen: set[str] = set()
-    index = 0
+    index = last = 0
     while len(seen) < count:
         problem = _draw(split, index, seed=seed, most=most)
         index += 1
-        if problem is None:
-            continue
-        made = entry(problem, backward=split == "backward")
-        if made["query"] not in seen:
+        if index - last > DRAWS:
+            raise UserError(
+                f"{count} problems of the split {split} are asked, with numbers up to {most} about {len(seen)} were "
+                "found; ask for fewer, or allow larger numbers"
+            )
+        made = problem and entry(problem, backward=split == "backward")
+        if made and made["query"] not in seen:
             seen.add(made["query"])
+            last = index
             yield made
 
 

@@ -31,5 +31,5 @@ class Watch:
         if self.low >= self.patience:
             raise UserError(
                 f"collapse at step {step}: the embeddings' effective rank is {rank:.2f}, below {self.collapse_rank} "
-                f"{self.patience} times in a row; lower optim.lr or check the loss (log.collapse_rank=0 goes on)"
+                f"{self.patience} times in a row; lower optim.lr in another --out, or go on with log.collapse_rank=0"
             )

@@ -79,6 +79,6 @@ class LossCheck:
         if step:
             terms = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.names, values, strict=True))
             raise UserError(
-                f"the loss is not finite at step {int(step)} ({terms}); lower optim.lr, or try precision=fp32; "
-                f"the last checkpoint is untouched"
+                f"the loss is not finite at step {int(step)} ({terms}); in another --out lower optim.lr, or try "
+                "precision=fp32; the last checkpoint here is untouched"
             )

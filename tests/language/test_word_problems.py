@@ -5,6 +5,7 @@ import re
 import pytest
 
 from language.word_problems import FRAMES, SPLITS, STEPS, _draw, problems
+from runtime.command_line import UserError
 
 COUNT = 300
 SETS = {split: list(problems(split, COUNT)) for split in SPLITS}
@@ -56,3 +57,10 @@ def test_the_same_seed_gives_the_same_problems_and_no_problem_comes_twice():
     assert list(problems("train", 50)) == SETS["train"][:50] != list(problems("train", 50, seed=1))
     for entries in SETS.values():
         assert len({entry["query"] for entry in entries}) == COUNT
+
+
+def test_more_problems_than_there_are_is_one_line():
+    with pytest.raises(
+        UserError, match=r"1000 problems of the split rephrased are asked, with numbers up to 2 about 3"
+    ):
+        list(problems("rephrased", 1000, most=2))
