@@ -173,7 +173,7 @@ def keypoint_names(path: Path) -> list[str]:
             f"{path}: the protocol needs COCO's {KEYPOINTS} keypoints in every category, found {counts}; "
             f"take coco_2017_keypoints, or a protocol without keypoints"
         )
-    points = list(next(iter(names)))
+    points: list[str] = list(next(iter(names)))
     if len(pairs := mirrored_pairs(points)) != PAIRS:
         raise UserError(
             f"{path}: {len(pairs)} pairs left_... and right_... among the keypoints {', '.join(points[:3])} ..., "
