@@ -1,5 +1,6 @@
 """Everything that can be wrong with an experiment before anything runs; all faults are found, not just the first."""
 
+import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def faults_of(
     faults += faults_of_names(experiment, registry, variants)
     faults += faults_of_lists(experiment)
     faults += faults_of_commands(experiment, stages, registry)
+    if experiment.features and {"pretrain", "curves"} <= set(stages):
+        faults += faults_of_curves(experiment, registry["pretrain"])
     return list(dict.fromkeys(faults))
 
 
@@ -105,6 +108,20 @@ def faults_of_commands(experiment: Experiment, stages: Iterable[str], registry: 
             if key not in seen:
                 seen.add(key)
                 faults += faults_of_invocation(experiment, name, registry[name].module, row, invocation)
+    return faults
+
+
+def faults_of_curves(experiment: Experiment, pretrain: Stage) -> list[str]:
+    """Rows that would keep no checkpoints for `curves`: after their pretraining it is too late to say so."""
+    faults = []
+    for row, invocation in invocations_of(experiment, pretrain):
+        kept = experiment.runs / invocation.folder / "checkpoints"
+        if row.seed != experiment.seeds[0] or kept.is_dir():
+            continue
+        with contextlib.suppress(UserError):  # said already
+            argv = [*invocation.argv, *commands.arguments(pretrain.module, invocation.settings)]
+            if not commands.command(pretrain.module).parse(argv).config.log.keep_every:
+                faults.append(f"curves: {row.label} keeps no checkpoints to measure; set pretrain.log.keep_every=STEPS")
     return faults
 
 

@@ -114,6 +114,15 @@ def test_curves_over_training_of_all_trained_rows_of_the_first_seed_on_the_image
     assert job.needs == ("simclr-demo-seed0/pretrain", "data/scenes")
 
 
+def test_pretraining_that_keeps_nothing_for_the_curves_is_refused_before_it_begins(tmp_path):
+    plan = replace(PLAN, methods=("random", "simclr", "byol"), runs=tmp_path, settings={})
+    words = "keeps no checkpoints to measure; set pretrain.log.keep_every=STEPS"
+    assert validate.faults_of(plan, ["pretrain", "curves"]) == [f"curves: simclr {words}", f"curves: byol {words}"]
+    (tmp_path / "byol-demo-seed0/pretrain/checkpoints").mkdir(parents=True)
+    plan = plan.with_overrides({"pretrain@simclr": {"log.keep_every": "5"}})
+    assert validate.faults_of(plan, ["pretrain", "curves"]) == []
+
+
 def test_curves_understand_what_the_graph_tells_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = PLAN.with_overrides({"features": {"size": "64", "resize": "64"}})
