@@ -68,7 +68,7 @@ def tile(pixels: np.ndarray, objects: list[dict], names: dict[int, str], *, titl
     """The image scaled into a square tile, with masks, boxes, keypoints and labels, under a band with the title."""
     height, width = pixels.shape[:2]
     scale = TILE_PX / max(height, width)
-    size = (round(width * scale), round(height * scale))
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))  # a strip of 2000 x 3 pixels keeps one
     scaled = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
     for entry in reversed(objects):
         colour = COLOURS[int(entry["category_id"]) % len(COLOURS)]

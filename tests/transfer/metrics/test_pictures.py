@@ -38,3 +38,10 @@ def test_run_lengths_are_drawn_too(tmp_path, scenes):
     annotations = json.loads(split.json.read_text())["annotations"]
     pictures.draw(tmp_path / "p.png", split, [entry | {"score": 0.3} for entry in annotations], count=2)
     assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_a_strip_is_drawn():
+    """It stopped a run after its training, before its result was written."""
+    strip = np.zeros((3, 2000, 3), np.uint8)
+    side = pictures.TILE_PX
+    assert pictures.tile(strip, [], {}, title="strip").shape == (side + pictures.BAND_PX, side, 3)
