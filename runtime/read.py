@@ -66,12 +66,15 @@ def read_bytes(path: str | Path, *, limit_bytes: int, remedy: str = REMEDY) -> b
     return content
 
 
-def read_text(path: str | Path, *, limit_bytes: int = JSON_BYTES, remedy: str = REMEDY) -> str:
-    """The text of a UTF-8 file, or of a UTF-16 one with a byte order mark. Raises UserError as `read_bytes` does."""
+def read_text(path: str | Path, *, limit_bytes: int = JSON_BYTES, remedy: str = REMEDY, errors: str = "strict") -> str:
+    """The text of a UTF-8 file, or of a UTF-16 one with a byte order mark; ``errors`` as `bytes.decode` has them.
+
+    Raises UserError as `read_bytes` does.
+    """
     content = read_bytes(path, limit_bytes=limit_bytes, remedy=remedy)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-16" if wide else "utf-8-sig")
+        return content.decode("utf-16" if wide else "utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); {remedy}") from error
 

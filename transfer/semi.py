@@ -35,7 +35,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def fine_tune(arguments: argparse.Namespace) -> None:
     """Fine-tune as the command line asks."""
     from runtime import distributed
-    from runtime.files import sha256, write_text
+    from runtime.files import sha256
     from transfer.classification import classifier_run, label_subset
 
     percent = arguments.fraction
@@ -62,7 +62,7 @@ def fine_tune(arguments: argparse.Namespace) -> None:
     if classifier.claim():
         if distributed.is_main():
             print(f"{len(chosen)} labelled images: {classifier.out / 'list.txt'}", file=sys.stderr)
-            write_text(classifier.out / "list.txt", label_subset.text(classifier.train))
+            label_subset.write(classifier.train, classifier.out / "list.txt")
         classifier.run(labelled=origin)
 
 

@@ -101,7 +101,8 @@ def test_two_processes_fine_tune_the_network_of_one(words, tmp_path, ranks):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["drop_path=0.1", "network=resnet18"], "network=resnet18 has no drop_path; give drop_path=0"),
+        (["drop_path=0.1", "network=resnet18", "--weights", "random"], "network=resnet18 has no drop_path; give"),
+        (["pooling=mean"], "pooling=mean is for ViTs, and the weights are of resnet50"),
         (["pooling=mean", "network=vit_mini_patch8"], "pooling=mean is for ViTs, and the weights are of resnet50"),
         (["drop_path=0.1", "network=vit_mini_patch8"], "a ResNet has no drop_path; give drop_path=0"),
         (["batch_size=9"], "batch_size=9 is 9 images for each of 1 processes, and an odd number cannot be mixed"),
@@ -112,6 +113,14 @@ def test_wrong_input_is_one_line(words, backbone_pth, tmp_path, more, message):
     with pytest.raises(UserError, match=message):
         finetune.main(words(tmp_path / "run", *more, weights=backbone_pth))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_is_judged_by_what_it_holds(words, tmp_path):
+    """Not by network=, which is that of random weights, resnet50 where none is named."""
+    vit = ["pooling=mean", "drop_path=0.1"]
+    assert finetune.parse(words(tmp_path, *vit, weights="vit.pth")).weights == "vit.pth"
+    with pytest.raises(UserError, match="network=resnet50 is none; give pooling=usual\n.*has no drop_path"):
+        finetune.parse(words(tmp_path, *vit))
 
 
 def test_the_images_must_be_whole_patches_of_the_networks_that_the_file_holds(words, tmp_path):

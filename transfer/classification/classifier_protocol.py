@@ -15,6 +15,7 @@ from pretrain.config import BackboneConfig
 from runtime.command_line import Faults, Parser, UserError, one_of
 from runtime.read import read_yaml
 from runtime.settings import describe, parse_pairs, updated
+from transfer.backbones import RANDOM
 from transfer.classification.settings import INCIDENTAL, FineTuneSettings, Settings, TrainingSettings
 
 FOLDER = Path(__file__).resolve().parent.parent / "classification_protocols"
@@ -41,7 +42,7 @@ def load(name: str, pairs: list[str], *, fraction: int | None = None) -> tuple[A
         values |= by_text[one_of(f"fraction of {name}", str(fraction), by_text)]
     published = updated(SETTINGS[name.partition("-")[0]](), values, name)
     settings = updated(published, parse_pairs(pairs), "the command line")
-    _check(settings)
+    Faults(settings.faults()).check()
     before = asdict(published)
     changed = {k: v for k, v in asdict(settings).items() if v != before[k] and k not in INCIDENTAL}
     return settings, changed
@@ -61,15 +62,6 @@ def _read(name: str) -> dict:
     if not isinstance(fractions, dict) or not all(isinstance(group, dict) for group in fractions.values()):
         raise UserError(f"{path}: fractions must be a group of settings for each percentage of labels")
     return values
-
-
-def _check(settings: TrainingSettings) -> None:
-    """Raise UserError for settings that do not go together."""
-    faults = Faults()
-    with faults.collected():
-        backbones.check(BackboneConfig(name=settings.network), [settings.size])
-        faults += settings.faults()
-    faults.check()
 
 
 def parser_of(kind: str, description: str) -> Parser:
@@ -95,6 +87,10 @@ def check(arguments: argparse.Namespace, kind: str, *, fraction: int | None = No
     with faults.collected():
         one_of("protocol", arguments.protocol, available(kind))
         settings, _ = load(arguments.protocol, arguments.settings, fraction=fraction)
+        backbones.family_of(settings.network)  # known, though a file may be used
+        if RANDOM in arguments.weights.split(","):
+            backbones.check(BackboneConfig(name=settings.network), [settings.size])
+            faults += settings.faults_of_untrained()
         if kind == "linear" and settings.lr_backbone:
             raise UserError("linear classification keeps the backbone frozen; for lr_backbone see transfer/semi.py")
         if kind == "semi" and not settings.lr_backbone:

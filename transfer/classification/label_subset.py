@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from runtime.command_line import UserError
+from runtime.files import replacing
 from runtime.read import read_text
-from transfer.classification.labelled_images import Images
+from transfer.classification.labelled_images import Images, encoded
 
 
 def hold_out(images: Images, *, percent: float, seed: int) -> tuple[Images, Images]:
@@ -54,7 +55,7 @@ def listed(images: Images, path: str | Path, *, percent: float) -> list[int]:
     Raises UserError for names that are not there, that fit several images or stand there twice, for a class without
     an image, and for a list whose share of the images is far from ``percent``.
     """
-    text = read_text(path, remedy="give --list a text file with one image name per line")
+    text = read_text(path, remedy="give --list a text file with one image name per line", errors="surrogateescape")
     names = [line.strip() for line in text.split("\n") if line.strip()]
     full = {name: index for index, name in enumerate(images.names)}
     short: dict[str, list[int]] = {}
@@ -78,11 +79,12 @@ def listed(images: Images, path: str | Path, *, percent: float) -> list[int]:
     return chosen
 
 
-def text(images: Images) -> str:
-    """The list of the images: what `listed` reads."""
-    return "".join(f"{name}\n" for name in images.names)
+def write(images: Images, path: str | Path) -> None:
+    """Write the list of the images: what `listed` reads."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded("".join(f"{name}\n" for name in images.names)))
 
 
 def fingerprint(images: Images) -> str:
     """SHA-256 of the sorted list, the same for a drawn subset and for its list given back."""
-    return hashlib.sha256("".join(sorted(f"{name}\n" for name in images.names)).encode()).hexdigest()
+    return hashlib.sha256(encoded("".join(sorted(f"{name}\n" for name in images.names)))).hexdigest()

@@ -45,7 +45,12 @@ class Images:
     def fingerprint(self) -> str:
         """SHA-256 of the names and classes, not of the pixels: it tells another set, or an image that went missing."""
         lines = (f"{name} {self.classes[label]}\n" for name, label in zip(self.names, self.labels, strict=True))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return hashlib.sha256(encoded("".join(lines))).hexdigest()
+
+
+def encoded(names: str) -> bytes:
+    """File names as the file system has them, which need not be UTF-8."""
+    return names.encode(errors="surrogateescape")
 
 
 def load(benchmark: str, root: str | Path | None) -> tuple[Images, Images]:

@@ -93,6 +93,10 @@ class TrainingSettings:
             return [f"resize={self.resize} must not be below size={self.size}: the crop lies inside"]
         return []
 
+    def faults_of_untrained(self) -> list[str]:
+        """A line for each setting that ``network`` does not take, where the weights are random."""
+        return []
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TrainingSettings):
@@ -220,6 +224,10 @@ class FineTuneSettings(TrainingSettings):
             faults.append(f"augment={self.augment} is no RandAugment; give one like rand-m9-mstd0.5-inc1, or nothing")
         if self.batch_size % self.accumulate:
             faults.append(f"batch_size={self.batch_size} is no multiple of accumulate={self.accumulate}")
+        return faults
+
+    def faults_of_untrained(self) -> list[str]:
+        faults = []
         vit = "class-token" in backbones.family_of(self.network).FEATURES
         if self.pooling != "usual" and not vit:
             faults.append(f"pooling={self.pooling} is for ViTs, and network={self.network} is none; give pooling=usual")

@@ -11,6 +11,7 @@ from torch import nn
 
 from pretrain import backbones
 from runtime.command_line import UserError
+from transfer import finetune
 from transfer.classification import fine_tuning, random_state
 from transfer.classification.classifier import Classifier
 from transfer.classification.classifier_protocol import load
@@ -134,8 +135,9 @@ def test_random_numbers_are_a_function_of_the_key_and_leave_no_trace():
     ],
 )
 def test_settings_that_cannot_be_are_one_line(pairs, message):
+    options = "--protocol finetune-mae-b --weights random --benchmark pets --data pets --out out"
     with pytest.raises(UserError, match=message):
-        load("finetune-mae-b", pairs)
+        finetune.parse([*options.split(), *pairs])
 
 
 def test_the_published_settings_of_mae():

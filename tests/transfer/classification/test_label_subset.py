@@ -45,7 +45,7 @@ def test_a_class_without_an_image_is_refused():
 def test_a_drawn_list_given_back_is_the_same_subset(tmp_path):
     images = images_of(cat=300, dog=500)
     part = images.subset(label_subset.draw(images, percent=10, seed=0))
-    (tmp_path / "list.txt").write_text(label_subset.text(part))
+    label_subset.write(part, tmp_path / "list.txt")
     again = images.subset(label_subset.listed(images, tmp_path / "list.txt", percent=10))
     assert again.names == part.names and again.fingerprint() == part.fingerprint()
 

@@ -1,3 +1,5 @@
+import hashlib
+import os
 import pickle
 
 import numpy as np
@@ -5,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pretrain.checkpoints import checkpoint
 from pretrain.data import packing
 from runtime.command_line import UserError
-from transfer.classification import labelled_images
+from transfer import linear
+from transfer.classification import label_subset, labelled_images
 from transfer.classification.crops import CentreCrop, CentreCrops, RandomCrop, RandomCrops
 
 
@@ -30,6 +34,26 @@ def test_folders_are_classes(pets):
     assert (part.names, part.labels, len(part)) == (["cat/1.png", "dog/0.png"], [0, 1], 2)
     assert part.pixels(1)[0, 0].tolist() == [0, 0, 255]
     assert part.fingerprint() != train.fingerprint() == labelled_images.load("pets", pets)[0].fingerprint()
+
+
+def test_names_that_are_not_utf8_are_names(pets, tmp_path):
+    """Those that are hash as before: SHA-256 of their UTF-8 text."""
+    (pets / "train/cat/0.png").rename(pets / "train/cat/caf\u00e9.png")
+    train, _ = labelled_images.load("pets", pets)
+    lines = "cat/1.png cat\ncat/caf\u00e9.png cat\ndog/0.png dog\ndog/1.png dog\n"
+    assert train.fingerprint() == hashlib.sha256(lines.encode()).hexdigest()
+    for part in ("train", "val"):
+        (pets / part / "cat").rename(os.fsdecode(os.fsencode(pets / part) + b"/c\xe4t"))
+    train, val = labelled_images.load("pets", pets)
+    assert train.fingerprint() != val.fingerprint()
+    label_subset.write(train.subset([2, 0]), tmp_path / "list.txt")
+    assert b"c\xe4t/" in (tmp_path / "list.txt").read_bytes()
+    assert label_subset.listed(train, tmp_path / "list.txt", percent=50) == [0, 2]
+    assert label_subset.fingerprint(train) != label_subset.fingerprint(val)
+    call = ["--benchmark", "pets", "--data", str(pets), "--out", str(tmp_path / "out"), "--weights", "random"]
+    call += ["--protocol", "linear-demo", "network=resnet18", "batch_size=4", "epochs=1", "size=8", "resize=8"]
+    assert linear.main([*call, "workers=0"]) == 0
+    assert os.fsencode(checkpoint.read(tmp_path / "out/classifier.pth")["classes"][0]) == b"c\xe4t"
 
 
 def test_scenes_are_found_from_their_folder_and_from_the_one_above(scenes):
