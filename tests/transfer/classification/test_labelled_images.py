@@ -147,6 +147,16 @@ def test_the_central_crop_is_torchvisions_but_for_rounding(sides, interpolation)
     assert quick.shape == (3, 28, 28) and (quick - theirs).abs().max() <= 1
 
 
+@pytest.mark.parametrize(("interpolation", "most", "beyond_1"), [("bilinear", 1, 0), ("bicubic", 20, 0.022)])
+def test_a_tall_images_central_crop_in_bicubic_differs_where_sums_leave_the_bytes(interpolation, most, beyond_1):
+    """Pillow resizes it vertically first and cuts off what leaves 0 to 255 in between. Noise is the worst image."""
+    noise = np.random.default_rng(0).integers(256, size=(500, 200, 3), dtype=np.uint8)
+    how = {"size": 157, "resize": 180, "interpolation": interpolation}
+    quick, theirs = (CentreCrop(crops=by, **how)(noise).int() for by in ("cv2", "torchvision"))
+    differences = (quick - theirs).abs()
+    assert differences.max() <= most and (differences > 1).double().mean() <= beyond_1
+
+
 @pytest.mark.parametrize("by", ["cv2", "torchvision"])
 def test_the_central_crop_keeps_whole_images_whole(pets, by):
     images, _ = labelled_images.load("pets", pets)
