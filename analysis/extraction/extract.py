@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -108,8 +107,7 @@ def write_features(
     images = open_images(options.data, options.format, split=options.split, labels=options.labels)
     chosen = choose(images.labels, limit_per_class or len(images.labels), sample_seed)
     labels, names = [images.labels[i] for i in chosen], [images.names[i] for i in chosen]
-    untrained: dict[str, Any] = {"seed": seed, "name": network, "side": options.size}
-    backbone = load(weights, layer, unfinished=True, features=kind, **untrained)
+    backbone = load(weights, layer, unfinished=True, features=kind, seed=seed, name=network, side=options.size)
     check_side(backbone, options.size)
     layer = with_features(layer, kind)
     about = {**backbone.about, "seed": backbone.seed, "step": backbone.step, "layer": layer, "classes": images.classes}
