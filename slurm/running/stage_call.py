@@ -35,9 +35,10 @@ PATIENCE_S, RETRY_S = 3600, 10
 POLL_S = 60
 """Between two questions of each of the other tasks."""
 
-RUNS = ("RUNNING", "SIGNALING", "")
+RUNS = ("RUNNING", "SIGNALING", "STOPPED", "")
 """States of a job that SLURM is not taking away. A preemption sends SIGCONT before SIGTERM, and until all nodes have
-answered that the job that runs on is SIGNALING (``slurmctld/job_mgr.c``). Empty where SLURM does not say."""
+answered that, the job is SIGNALING or, where its user had stopped it, STOPPED, and runs on (``slurmctld/job_mgr.c``).
+Empty where SLURM does not say."""
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JOB_KEY")
 
@@ -202,10 +203,9 @@ def current_job_id() -> str:
 
     Of an array's element it is ``100_3``: the number of the last element alone would mean the whole array.
     """
-    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
-        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    if on_slurm():
-        return os.environ["SLURM_JOB_ID"]
+    if on_slurm():  # and not on this machine, in a job of the user's own
+        array = os.environ.get("SLURM_ARRAY_JOB_ID")
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
     return os.environ.get("SUBMITIT_LOCAL_JOB_ID") or str(os.getpid())
 
 
@@ -228,7 +228,13 @@ def requeue(rank: int, record_end: Callable) -> None:
     while True:
         state = state_of(job_id)
         if state not in RUNS:
-            print(f"interrupted; job {job_id} is {state.lower()} and left to SLURM", file=sys.stderr, flush=True)
+            timed_out = "Reason=TimeLimit" in ask("scontrol", "--oneliner", "show", "job", job_id).stdout.split()
+            what = (
+                "at its time limit and goes back into the queue" if timed_out else f"{state.lower()} and left to SLURM"
+            )
+            print(f"interrupted; job {job_id} is {what}", file=sys.stderr, flush=True)
+            if timed_out:  # while it saved; if SLURM has it in the queue again already, it refuses, which is as well
+                ask("scontrol", "requeue", job_id)
             break
         if another_task_failed(job_id):
             print(f"error: {rendezvous.lost()}", file=sys.stderr, flush=True)

@@ -20,11 +20,20 @@ REQUEUES = 10_000
 EPILOGUE = [
     "code=$?",
     'id="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; id="${id:-$SLURM_JOB_ID}"',
-    'runs() { scontrol --oneliner show job "$id" | grep -Eq "JobState=(RUNNING|SIGNALING) .*$1"; }',
+    "requeue() {  # a job that runs; a controller that does not answer is asked again, for an hour",
+    "    command -v scontrol > /dev/null || return",
+    "    for try in $(seq 360); do",
+    '        if shown=$(scontrol --oneliner show job "$id"); then',
+    '            echo "$shown" | grep -Eq "JobState=(RUNNING|SIGNALING|STOPPED) .*$1" || return',
+    '            scontrol requeue "$id" && return',
+    "        fi",
+    "        sleep 10",
+    "    done",
+    "}",
     "case $code in",
     '    0) rm -f "$folder/$id"_*.pkl "$folder/${id}_exit" ;;',
-    '    140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python',
-    '    143) runs "PreemptTime=[0-9]" && scontrol requeue "$id" ;;  # or SIGTERM, at a preemption',
+    "    140) requeue ;;  # SIGUSR2, not answered by Python",
+    '    143) requeue "PreemptTime=[0-9]" ;;  # or SIGTERM, at a preemption',
     "    75) ;;  # saved, and in the queue again",
     '    *) echo $code > "$folder/${id}_exit" ;;  # of a task that was killed nothing else tells',
     "esac",
@@ -125,7 +134,8 @@ def parameters(
 
 def prologue(cluster: Cluster, cpus: int, code: Path) -> list[str]:
     """The lines of shell before the stage; those of the cluster's ``setup`` are the user's own code."""
-    lines = [*cluster.setup, f"export OMP_NUM_THREADS={cpus}"]
+    # Where sbatch is told to export nothing, srun would drop what the lines below export.
+    lines = [*cluster.setup, "export SLURM_EXPORT_ENV=ALL SLURM_TIME_FORMAT=standard", f"export OMP_NUM_THREADS={cpus}"]
     lines += [f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"']
     if cluster.scratch:
         lines += [f'export TMPDIR={quoting.shell_word(cluster.scratch)}/"$SLURM_JOB_ID"', *TEMPORARY]

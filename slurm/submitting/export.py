@@ -19,10 +19,15 @@ from slurm.submitting.cluster import Cluster
 
 HEAD = """\
 #!/bin/sh
-# Submits {count} jobs in a chain, once. Needs sbatch, mkdir and sed; the runs folder has to be there.
+# Submits {count} jobs in a chain, once. Needs sbatch, mkdir, env and sed; the runs folder has to be there.
 set -eu
 cd -- "$(dirname -- "$0")"
 mkdir submitted 2>/dev/null || {{ echo "submitted already; to do it again, remove $PWD/submitted" >&2; exit 1; }}
+
+# What belongs to the job that this may run in: sbatch would pass it on, and srun obey it.
+for name in $(env | sed -n 's/^\\(SLURM_[A-Z0-9_]*\\)=.*/\\1/p'); do
+    case $name in {site}) ;; *) unset "$name" ;; esac
+done
 
 # submit NAME DEPENDENCY HOME: send NAME.sh, note its number in HOME for slurm/status.py, and print it.
 submit() {{
@@ -72,7 +77,9 @@ def write(
 
     submit.chain(todo, {}, cluster=cluster, code=code, largest=1, send=send)
     path = folder / "submit.sh"
-    files.write_text(path, HEAD.format(count=len(todo), number=NUMBER) + "\n".join(lines) + "\n")
+    files.write_text(
+        path, HEAD.format(count=len(todo), number=NUMBER, site=" | ".join(submit.OF_THE_SITE)) + "\n".join(lines) + "\n"
+    )
     path.chmod(0o755)
     return path
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from runtime import job_records
 from runtime.command_line import UserError
@@ -11,8 +12,16 @@ from runtime.job_records import Submission
 from slurm.watching import slurm_queue
 
 
-def queued(runs: Path, jobs: Sequence[Job]) -> dict[str, str]:
-    """Name -> job id of the jobs that SLURM still has; from squeue alone, since accounting may be off.
+class QueuedJob(NamedTuple):
+    """A job that SLURM still has."""
+
+    job_id: str
+    waits: bool
+    """Whether it has not started."""
+
+
+def queued(runs: Path, jobs: Sequence[Job]) -> dict[str, QueuedJob]:
+    """Name -> job of those that SLURM still has; from squeue alone, since accounting may be off.
 
     Raises UserError if squeue does not answer, or if a job is just being ended.
     """
@@ -22,12 +31,16 @@ def queued(runs: Path, jobs: Sequence[Job]) -> dict[str, str]:
     for name, job_id in ids.items():
         if job_id in states and states[job_id].state == "COMPLETING":
             raise UserError(f"{name} is just ending as job {job_id}; give the same command again in a minute")
-    return {name: job_id for name, job_id in ids.items() if job_id in states}
+    return {
+        name: QueuedJob(job_id, waits=states[job_id].state in slurm_queue.WAITING)
+        for name, job_id in ids.items()
+        if job_id in states
+    }
 
 
 def refuse_queued(runs: Path, jobs: Sequence[Job]) -> None:
     """Raise UserError if a job that is to run on this machine is in the queue of a SLURM that answers here."""
     if shutil.which("squeue") is None:
         return
-    for name, job_id in queued(runs, jobs).items():
+    for name, (job_id, _) in queued(runs, jobs).items():
         raise UserError(f"{name} is in the queue as job {job_id}; wait for it, or take it out: scancel {job_id}")

@@ -1,7 +1,9 @@
 """The graph on a SLURM cluster: everything is submitted at once, chained by dependencies, and nothing stays behind."""
 
+import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from runtime import job_records
@@ -13,7 +15,11 @@ from slurm.running.stage_call import call_of
 from slurm.submitting import arrays, batch_script, queued_jobs
 from slurm.submitting.arrays import Group
 from slurm.submitting.cluster import Cluster
+from slurm.submitting.queued_jobs import QueuedJob
 from slurm.watching import slurm_queue
+
+OF_THE_SITE = ("SLURM_CONF", "SLURM_CLUSTERS")
+"""Variables of SLURM that are not of one job."""
 
 
 def submit(
@@ -27,7 +33,8 @@ def submit(
     for command in ("sbatch", "srun"):  # submitit asks for both
         if shutil.which(command) is None:
             raise UserError(f"no {command} on this machine; submit from a login node, or say --cluster local")
-    ids = queued_jobs.queued(runs, [job for job in jobs if job.name not in done])
+    queued = queued_jobs.queued(runs, [job for job in jobs if job.name not in done])
+    ids = {name: job.job_id for name, job in queued.items()}
     changed = [job.name for job in jobs if job.name in ids and settings_changed(runs, job)]
     if changed:
         raise UserError.of(
@@ -35,7 +42,7 @@ def submit(
             "its settings"
             for name in changed
         )
-    if stale := stale_gatherers(jobs, done=done, ids=ids):
+    if stale := stale_jobs(jobs, done=done, queued=queued):
         slurm_queue.scancel([ids.pop(name) for name in stale])
     todo = [job for job in jobs if job.name not in done and job.name not in ids]
 
@@ -86,10 +93,22 @@ def settings_changed(runs: Path, job: Job) -> bool:
     return edited or submission is None or submission.argv != job.argv
 
 
-def stale_gatherers(jobs: Sequence[Job], *, done: Collection[str], ids: Mapping[str, str]) -> list[str]:
-    """Names of the queued jobs that gather results and would not wait for what is about to be submitted."""
-    joins = any(not job.fan_in and job.name not in done and job.name not in ids for job in jobs)
-    return [job.name for job in jobs if joins and job.fan_in and job.name in ids]
+def stale_jobs(jobs: Sequence[Job], *, done: Collection[str], queued: Mapping[str, QueuedJob]) -> list[str]:
+    """Names of the queued jobs that would not wait for what is about to be submitted.
+
+    A job that needs it and has not started still waits for the one before it, which failed or was cancelled: SLURM
+    would remove both. A job that gathers results waits only for what there was.
+    """
+    again = {job.name for job in jobs if job.name not in done and job.name not in queued}
+    joins = any(job.name in again and not job.fan_in for job in jobs)
+    stale = []
+    for job in jobs:  # needs first
+        if job.name not in queued:
+            continue
+        if joins if job.fan_in else queued[job.name].waits and not again.isdisjoint(job.needs):
+            again.add(job.name)
+            stale.append(job.name)
+    return stale
 
 
 def scripts(
@@ -121,6 +140,17 @@ def log_folder(runs: Path, group: Group) -> Path:
     return (job_records.home(runs, "arrays") / group.name.replace("/", "-")).absolute()
 
 
+@contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """Hide the variables of the SLURM job that this may run in: sbatch would pass them on, and srun obey them."""
+    names = [name for name in os.environ if name.startswith("SLURM_") and name not in OF_THE_SITE]
+    hidden = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 def submit_group(runs: Path, group: Group, requested: dict, cluster: Cluster) -> list[str]:
     """One call of sbatch; returns the id of each job."""
     import submitit
@@ -133,7 +163,7 @@ def submit_group(runs: Path, group: Group, requested: dict, cluster: Cluster) ->
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=batch_script.REQUEUES, python=python)
     executor.update_parameters(**requested, teardown=batch_script.epilogue(folder))
     try:
-        with executor.batch():
+        with outside_of_jobs(), executor.batch():
             submitted = [executor.submit(call_of(runs, job)) for job in group.jobs]
         ids = [sent.job_id for sent in submitted]
     except FailedJobError as error:

@@ -25,7 +25,6 @@ from slurm.watching.slurm_queue import Ended, Queued
 STATES = ("done", "running", "queued", "stopped", "cancelled", "failed", "lost", "missing")
 """lost: it began, left the queue or its process is gone, and no record says how it ended."""
 
-PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "RESV_DEL_HOLD")
 FAILED = ("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
 FRESH_S, CLOCK_SKEW_S = 600, 60
@@ -117,7 +116,7 @@ def state_on_slurm(
         return "done", ""
     if job_id in snapshot.queue:
         state, reason = snapshot.queue[job_id]
-        return ("queued", reason) if state in PENDING else ("running", "")
+        return ("queued", reason) if state in (*slurm_queue.WAITING, "SUSPENDED") else ("running", "")
     begun = any(map(Path.exists, job_records.logs(runs, job.name, submission)))
     if outcome.state == "cancelled":
         return "cancelled", "by slurm/cancel.py"

@@ -1,11 +1,16 @@
 """The commands of SLURM that tell of jobs and end them: squeue, sacct where there is accounting, scancel."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from runtime.command_line import UserError
+
+HELD = ("REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "EXPEDITING", *HELD)
+"""States of a job that has not started, or is to start again."""
 
 ANSWER_S = 60
 """Seconds that SLURM gets to answer."""
@@ -74,6 +79,8 @@ def scancel(ids: Sequence[str]) -> None:
 def ask(command: Sequence[str]) -> subprocess.CompletedProcess:
     """Run a command of SLURM. Raises UserError where there is none, or it does not answer."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
+        # The user's SQUEUE_STATES and the like would have squeue list other jobs.
+        named = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SACCT_"))}
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, env=named)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"{command[0]} does not answer ({error}); is SLURM on this machine?") from error

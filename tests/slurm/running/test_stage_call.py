@@ -53,6 +53,22 @@ def test_a_job_whose_other_task_failed_is_not_queued_again(
     assert ends == ([] if requeued else [True]), "recorded as the death of another task"
 
 
+@pytest.mark.parametrize("reason, requeued", [("TimeLimit", True), ("None", False)])
+def test_a_job_that_saved_at_its_time_limit_is_queued_again_and_one_that_was_cancelled_is_not(slurm, reason, requeued):
+    calls = slurm(squeue="COMPLETING\n", scontrol=f"JobId=5 JobState=COMPLETING Reason={reason} PreemptTime=None\n")
+    with pytest.raises(SystemExit):
+        stage_call.requeue(0, None)
+    assert (("scontrol", "requeue") in calls) == requeued
+
+
+def test_a_process_inside_an_array_of_its_user_has_its_own_id(monkeypatch):
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "4711")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "100")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert stage_call.current_job_id() == "4711"
+
+
 def test_the_other_tasks_of_a_cancelled_job_do_not_stay_until_they_are_killed(monkeypatch, slurm):
     """They outlast a job that runs, as the first task may still queue it again, and a SLURM that is silent."""
     answers, pauses = ["RUNNING", "", "SIGNALING", "COMPLETING"], []

@@ -83,6 +83,75 @@ def test_failed_work_is_submitted_again_and_chained_to_what_is_still_queued(suit
     assert "aftercorr:104\n" in fake_slurm.script("105_0")
 
 
+@pytest.mark.parametrize("ended", ["FAILED", "CANCELLED"])
+def test_a_job_that_waits_for_one_that_ended_badly_waits_for_the_new_one(suite, fake_slurm, ended):
+    """SLURM removes what can never start only at its next look; a command may come before, as one that says scancel."""
+    assert suite.main(*SLURM, "--methods", "random") == 0
+    draw, train, probe, table = fake_slurm.jobs()
+    fake_slurm.state(train, ended)
+    assert suite.main(*SLURM, "--methods", "random", "train.steps=2") == 0
+    new_train, new_probe, new_table = fake_slurm.jobs()[4:]
+    assert [fake_slurm.state(job) for job in (draw, train, probe, table)] == [
+        "PENDING",
+        ended,
+        "CANCELLED",
+        "CANCELLED",
+    ]
+    assert fake_slurm.option(new_train, "dependency") == f"afterok:{draw.name}"
+    assert fake_slurm.option(new_probe, "dependency") == f"afterok:{new_train.name}"
+    fake_slurm.run_queue()
+    assert {fake_slurm.state(job) for job in (draw, new_train, new_probe, new_table)} == {"COMPLETED"}
+
+
+def test_a_job_that_runs_stays_though_what_it_needed_is_made_again(suite, fake_slurm):
+    assert suite.main(*SLURM, "--methods", "random") == 0
+    draw, train, probe, _ = fake_slurm.jobs()
+    for job, state in ((draw, "COMPLETED"), (train, "COMPLETED"), (probe, "RUNNING")):
+        fake_slurm.state(job, state)
+    assert suite.main(*SLURM, "--methods", "random") == 0
+    assert fake_slurm.state(probe) == "RUNNING"
+
+
+def test_the_job_that_submits_passes_nothing_of_its_own_on(suite, fake_slurm, monkeypatch):
+    sbatch = Path("bin/sbatch")
+    sbatch.write_text(sbatch.read_text().replace("#!/bin/sh\n", "#!/bin/sh\nenv > sbatch.env\n"))
+    of_the_job = {"SLURM_CPU_BIND": "mask_cpu:0x0F", "SLURM_ARRAY_JOB_ID": "900", "SLURM_ARRAY_TASK_ID": "3"}
+    for name, value in (of_the_job | {"SLURM_CONF": "/site/slurm.conf"}).items():
+        monkeypatch.setenv(name, value)
+    seen = []
+    assert suite.main(*SLURM, "--methods", "random") == 0
+    seen.append(Path("sbatch.env").read_text())
+    assert suite.main(*SLURM, "--methods", "matrix_ssl", "--export-sbatch", "scripts", "--runs", "other") == 0
+    subprocess.run(["sh", "scripts/submit.sh"], check=True, capture_output=True)
+    seen.append(next(Path().rglob("scripts/sbatch.env")).read_text())
+    for text in seen:
+        names = {line.partition("=")[0] for line in text.splitlines() if line.startswith("SLURM_")}
+        assert names == {"SLURM_CONF"}
+    assert os.environ["SLURM_ARRAY_JOB_ID"] == "900"
+
+
+@pytest.mark.parametrize("code", [140, 143])
+def test_a_controller_that_is_silent_is_asked_again_by_the_batch_script(tmp_path, monkeypatch, code):
+    commands = {
+        "sleep": "",
+        "scontrol": f"""
+            echo "$1" >> {tmp_path}/calls
+            [ $(wc -l < {tmp_path}/calls) -gt 2 ] || exit 1
+            echo "JobId=5 JobState=RUNNING PreemptTime=2026-11-22T06:36:15"
+            [ "$1" != requeue ] || [ $(wc -l < {tmp_path}/calls) -gt 4 ] || exit 1
+        """,
+    }
+    for name, text in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    script = f"(exit {code})\n" + "\n".join(batch_script.epilogue(tmp_path))
+    assert subprocess.run(["bash", "-c", script], capture_output=True).returncode == code
+    one = "--oneliner"
+    assert (tmp_path / "calls").read_text().split() == [one, one, one, "requeue", one, "requeue"]
+
+
 def test_a_signal_makes_the_job_save_queue_itself_again_and_finish(suite, fake_slurm):
     steps = suite.folder / "runs/random-seed0/train/steps.txt"
     assert suite.main(*SLURM, "--methods", "random", "--stage", "train", "train.steps=20") == 0
@@ -137,7 +206,7 @@ def test_a_cancelled_job_does_not_rise_again(suite, fake_slurm, monkeypatch, cap
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     with pytest.raises(SystemExit) as end:
         stage_call.requeue(0, None)
-    assert end.value.code == stage_call.INTERRUPTED and calls == ["squeue"]
+    assert end.value.code == stage_call.INTERRUPTED and calls == ["squeue", "scontrol"], "it asks why, and no more"
     assert "left to SLURM" in capfd.readouterr().err
 
 

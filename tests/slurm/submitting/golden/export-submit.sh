@@ -1,8 +1,13 @@
 #!/bin/sh
-# Submits 3 jobs in a chain, once. Needs sbatch, mkdir and sed; the runs folder has to be there.
+# Submits 3 jobs in a chain, once. Needs sbatch, mkdir, env and sed; the runs folder has to be there.
 set -eu
 cd -- "$(dirname -- "$0")"
 mkdir submitted 2>/dev/null || { echo "submitted already; to do it again, remove $PWD/submitted" >&2; exit 1; }
+
+# What belongs to the job that this may run in: sbatch would pass it on, and srun obey it.
+for name in $(env | sed -n 's/^\(SLURM_[A-Z0-9_]*\)=.*/\1/p'); do
+    case $name in SLURM_CONF | SLURM_CLUSTERS) ;; *) unset "$name" ;; esac
+done
 
 # submit NAME DEPENDENCY HOME: send NAME.sh, note its number in HOME for slurm/status.py, and print it.
 submit() {

@@ -18,6 +18,7 @@
 #SBATCH --time=2880
 
 # setup
+export SLURM_EXPORT_ENV=ALL SLURM_TIME_FORMAT=standard
 export OMP_NUM_THREADS=10
 export PYTHONPATH=/HERE/code"${PYTHONPATH:+:$PYTHONPATH}"
 
@@ -30,11 +31,20 @@ srun --unbuffered --output /HERE/runs/jobs/arrays/pretrain/%A_%a_%t_log.out --er
 code=$?
 folder=/HERE/runs/jobs/arrays/pretrain
 id="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; id="${id:-$SLURM_JOB_ID}"
-runs() { scontrol --oneliner show job "$id" | grep -Eq "JobState=(RUNNING|SIGNALING) .*$1"; }
+requeue() {  # a job that runs; a controller that does not answer is asked again, for an hour
+    command -v scontrol > /dev/null || return
+    for try in $(seq 360); do
+        if shown=$(scontrol --oneliner show job "$id"); then
+            echo "$shown" | grep -Eq "JobState=(RUNNING|SIGNALING|STOPPED) .*$1" || return
+            scontrol requeue "$id" && return
+        fi
+        sleep 10
+    done
+}
 case $code in
     0) rm -f "$folder/$id"_*.pkl "$folder/${id}_exit" ;;
-    140) runs && scontrol requeue "$id" ;;  # SIGUSR2, not answered by Python
-    143) runs "PreemptTime=[0-9]" && scontrol requeue "$id" ;;  # or SIGTERM, at a preemption
+    140) requeue ;;  # SIGUSR2, not answered by Python
+    143) requeue "PreemptTime=[0-9]" ;;  # or SIGTERM, at a preemption
     75) ;;  # saved, and in the queue again
     *) echo $code > "$folder/${id}_exit" ;;  # of a task that was killed nothing else tells
 esac
