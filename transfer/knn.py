@@ -23,7 +23,7 @@ from runtime.command_line import Faults, Parser, UserError, run
 from runtime.cores import AUTO_WORKERS
 from transfer.backbones import RANDOM, add_options, check_options
 from transfer.classification.classifier_protocol import check_seed
-from transfer.classification.settings import CROPS, CROPS_HELP
+from transfer.classification.settings import CROPS, CROPS_HELP, faults_of_crop
 
 Number = TypeVar("Number", int, float)
 
@@ -63,8 +63,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         value = getattr(arguments, option)
         if value is not None and value < least:
             faults.append(f"--{option} must be at least {least}, got {value}")
-    if arguments.size and arguments.resize and arguments.resize < arguments.size:
-        faults.append(f"--resize {arguments.resize} must not be below --size {arguments.size}: the crop lies inside")
+    if arguments.size and arguments.resize:
+        faults += faults_of_crop(arguments.size, arguments.resize)
     faults.check()
     return arguments
 

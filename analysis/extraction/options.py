@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.config import DATASET_FORMATS as FORMATS
-from runtime.command_line import UserError, one_of
+from runtime.command_line import Faults, UserError, one_of
 from runtime.cores import AUTO_WORKERS
 from transfer.backbones import LAYERS
-from transfer.classification.settings import CROPS, CROPS_HELP
+from transfer.classification.settings import CROPS, CROPS_HELP, faults_of_crop
 
 SPLITS = ("train", "test")
 """Of CIFAR."""
@@ -83,8 +83,7 @@ def image_options(arguments: argparse.Namespace) -> ImageOptions:
         raise UserError(f"--workers must be -1 (by the cores), 0 or more, got {arguments.workers}")
     size = arguments.size or (32 if cifar else 224)
     resize = arguments.resize or (size if cifar else round(size * 8 / 7))
-    if resize < size:
-        raise UserError(f"--resize {resize} must not be below --size {size}: the crop lies inside")
+    Faults(faults_of_crop(size, resize)).check()
     return ImageOptions(
         data=arguments.data,
         format=arguments.format,

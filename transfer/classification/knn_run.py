@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from pretrain import backbones
 from runtime import distributed, results
-from runtime.command_line import UserError
+from runtime.command_line import Faults, UserError
 from runtime.precision import chosen
 from runtime.provenance import commit
 from runtime.results import Record
@@ -22,6 +22,7 @@ from transfer.classification import accuracy, batches, labelled_images, nearest_
 from transfer.classification.crops import CentreCrops
 from transfer.classification.labelled_images import Images
 from transfer.classification.run_guard import claim, guard_of, is_complete
+from transfer.classification.settings import faults_of_crop
 
 VOTING = [(20, 0.07), (200, 0.1)]
 """k and T of the published evaluations."""
@@ -161,6 +162,5 @@ def crop_sizes(size: int | None, resize: int | None, *, stem: str) -> tuple[int,
     cifar = stem == "cifar"
     size = size or (32 if cifar else 224)
     resize = resize or (size if cifar else round(size * 8 / 7))
-    if resize < size:
-        raise UserError(f"--resize {resize} must not be below --size {size}: the crop lies inside")
+    Faults(faults_of_crop(size, resize)).check()
     return size, resize

@@ -236,6 +236,11 @@ class FineTuneSettings(TrainingSettings):
         return faults
 
 
+def faults_of_crop(size: int, resize: int) -> list[str]:
+    """A line where ``--size`` and ``--resize`` leave the central crop no room."""
+    return [f"--resize {resize} must not be below --size {size}: the crop lies inside"] if resize < size else []
+
+
 def fault_of_warmup(warmup_epochs: int, epochs: int) -> list[str]:
     """A line where nothing is left of the training behind the warm-up."""
     return [f"warmup_epochs={warmup_epochs} must be below epochs={epochs}"] if warmup_epochs >= epochs else []
